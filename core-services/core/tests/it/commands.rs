@@ -1,0 +1,129 @@
+//! The commands that serve nothing, and settings that can't be used.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Output};
+
+use crate::harness::World;
+
+fn run(world: &World, subcommand: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = world.command(subcommand).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+#[test]
+fn bad_settings_end_with_2_and_say_which() {
+    let world = World::new();
+    for subcommand in ["all", "check-config"] {
+        for (arguments, expected) in [
+            (
+                ["--tls-cert", "/nonexistent.pem"],
+                "--tls-cert: cannot read `/nonexistent.pem`",
+            ),
+            (["--issuer", "identity"], "--issuer: `identity`"),
+            (
+                ["--allowed-peers", "Edge!"],
+                "`Edge!` is not a service name",
+            ),
+            (["--drain-deadline", "1h"], "`1h` is not a duration"),
+            (["--grpc", "localhost"], "--grpc"),
+        ] {
+            let (status, out, err) = run(&world, subcommand, &arguments);
+            assert_eq!(status, Some(2), "{arguments:?}: {err}");
+            assert!(
+                err.starts_with("error: ") && err.contains(expected),
+                "{err}"
+            );
+            assert!(out.is_empty(), "{out}");
+        }
+    }
+    assert!(!world.data_dir().exists(), "nothing was written");
+}
+
+#[test]
+fn a_data_directory_that_others_may_read_is_refused() {
+    let world = World::new();
+    let open = world.dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = world.dir.path().join("ca.pem");
+    for (path, expected) in [(&open, "hint: chmod 700"), (&file, "not a directory")] {
+        let (status, _, err) = run(&world, "all", &["--data-dir", path.to_str().unwrap()]);
+        assert_eq!(status, Some(2), "{err}");
+        assert!(
+            err.contains("--data-dir") && err.contains(expected),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_taken_port_ends_with_1() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, _, err) = run(&world, "all", &["--grpc", &address]);
+    assert_eq!(status, Some(1), "{err}");
+    assert!(
+        err.contains(&format!("cannot listen on `{address}`")),
+        "{err}"
+    );
+}
+
+#[test]
+fn check_config_prints_what_would_be_used() {
+    let world = World::new();
+    let (status, out, err) = run(&world, "check-config", &["--drain-deadline", "2s"]);
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+    let settings: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(settings["drain_deadline_ms"], 2000);
+    assert_eq!(settings["allowed_peers"], serde_json::json!(["edge"]));
+    assert!(!out.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn migrate_goes_down_and_up() {
+    let world = World::new();
+    for (arguments, expected) in [
+        (&[][..], "identity: schema version 1\n"),
+        (&["--to", "0"][..], "identity: schema version 0\n"),
+        (&[][..], "identity: schema version 1\n"),
+    ] {
+        let mut command = world.command("migrate");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.args(arguments).output().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        assert_eq!(String::from_utf8_lossy(&stdout), expected);
+    }
+}
+
+#[test]
+fn descriptors_are_written_whole() {
+    let world = World::new();
+    let file = world.dir.path().join("core.pb");
+    let (status, ..) = run(&world, "descriptors", &["--out", file.to_str().unwrap()]);
+    assert_eq!(status, Some(0));
+    assert_eq!(std::fs::read(file).unwrap(), core_proto::DESCRIPTOR_SET);
+    let piped = world.command("descriptors").output().unwrap().stdout;
+    assert_eq!(piped, core_proto::DESCRIPTOR_SET);
+    let (status, _, err) = run(&world, "descriptors", &["--out", "/nonexistent/core.pb"]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("/nonexistent/core.pb"), "{err}");
+}
+
+#[test]
+fn version_is_printed() {
+    let world = World::new();
+    let (status, out, _) = run(&world, "--version", &[]);
+    assert_eq!(status, Some(0));
+    assert_eq!(
+        out,
+        format!("palisade-core {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}

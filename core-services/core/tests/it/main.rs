@@ -1,0 +1,14 @@
+//! The real binary on free ports, called over real mutual TLS.
+//! Invariant: a test waits for conditions, never for time, and each has its own
+//! process, directory and certificates.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod harness;
+
+mod accounts;
+mod mesh;
+mod input;
+mod life;
+mod operators;
+mod commands;

@@ -1,0 +1,53 @@
+//! What operators can count here.
+//! Invariant: labels come from this file only.
+
+use core_platform::metrics::{CounterOf, Metrics};
+
+use crate::StartError;
+
+/// `identity_events_total{event}`.
+pub(crate) struct Counters {
+    events: CounterOf,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    Registered,
+    RegisteredAgain,
+    LoggedIn,
+    LoginFailed,
+    Refreshed,
+    RefreshFailed,
+    RefreshReused,
+    LoggedOut,
+    PasswordChanged,
+}
+
+impl Counters {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, StartError> {
+        let events = metrics
+            .counter(
+                "identity_events_total",
+                "What happened to accounts and sessions.",
+                &["event"],
+            )
+            .map_err(|error| StartError::Metrics(error.to_string()))?;
+        Ok(Self { events })
+    }
+
+    pub(crate) fn count(&self, event: Event) {
+        let label = match event {
+            Event::Registered => "registered",
+            Event::RegisteredAgain => "registered_again",
+            Event::LoggedIn => "logged_in",
+            Event::LoginFailed => "login_failed",
+            Event::Refreshed => "refreshed",
+            Event::RefreshFailed => "refresh_failed",
+            Event::RefreshReused => "refresh_reused",
+            Event::LoggedOut => "logged_out",
+            Event::PasswordChanged => "password_changed",
+        };
+        self.events.with_label_values(&[label]).inc();
+    }
+}

@@ -1,0 +1,148 @@
+//! Every metric the platform counts: name, labels, help, in one table.
+//! Invariant: label values come from closed sets (mounted RPCs, gRPC codes), so
+//! no caller can grow the number of series.
+//! Refuses the process-wide default registry: a test owns its own.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, process_collector::ProcessCollector,
+};
+
+/// OpenTelemetry's boundaries for request durations, in seconds.
+const SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// The platform's metrics and the registry services add theirs to.
+pub struct Metrics {
+    registry: Registry,
+    /// By method (`grpc`), route (`/package.Service/Rpc`), status_code (the gRPC
+    /// code as a number, `0` is OK), service.
+    pub requests: HistogramVec,
+    /// Open connections by service: `core` for gRPC, `admin` for the admin listener.
+    pub connections: IntGaugeVec,
+    /// RPCs between their headers' arrival and the end of their answer.
+    pub in_flight: IntGauge,
+    /// RPCs refused before a handler saw them, by reason.
+    pub refused: IntCounterVec,
+}
+
+impl Metrics {
+    /// # Errors
+    /// Never with these names; a clash of names would be a programming error.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = HistogramVec::new(
+            HistogramOpts::new("http_request_duration_seconds", "Time to answer a call.")
+                .buckets(SECONDS.to_vec()),
+            &["method", "route", "status_code", "service"],
+        )?;
+        let connections = IntGaugeVec::new(
+            Opts::new("active_connections", "Open connections."),
+            &["service"],
+        )?;
+        let in_flight = IntGauge::new("rpc_in_flight", "Calls being answered now.")?;
+        let refused = IntCounterVec::new(
+            Opts::new(
+                "rpc_refused_total",
+                "Calls refused before a handler saw them.",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self {
+            registry,
+            requests,
+            connections,
+            in_flight,
+            refused,
+        })
+    }
+
+    /// A gauge of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let gauge = IntGauge::new(name, help)?;
+        self.registry.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    /// A counter of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    /// A histogram of seconds of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let histogram =
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
+        self.registry.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
+    }
+
+    /// All of it in the Prometheus text format 0.0.4.
+    ///
+    /// # Errors
+    /// Inconsistent families, which `register` already refused.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The re-exported types service crates name in their own structs.
+pub use prometheus::{Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_names_are_kept() {
+        let metrics = Metrics::new().unwrap();
+        metrics
+            .requests
+            .with_label_values(&["grpc", "/auth.v1.AuthService/Login", "0", "identity"])
+            .observe(0.01);
+        metrics.connections.with_label_values(&["core"]).set(2);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(
+            text.contains(r#"active_connections{service="core"} 2"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                r#"http_request_duration_seconds_count{method="grpc",route="/auth.v1.AuthService/Login",service="identity",status_code="0"} 1"#
+            ),
+            "{text}"
+        );
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+
+    #[test]
+    fn a_name_is_registered_once() {
+        let metrics = Metrics::new().unwrap();
+        assert!(metrics.gauge("queue_depth", "x").is_ok());
+        assert!(metrics.gauge("queue_depth", "x").is_err());
+    }
+}

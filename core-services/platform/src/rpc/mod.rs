@@ -1,0 +1,185 @@
+//! What every call passes before and after its handler, as one tower layer.
+//! Invariant: the order is the security argument: a slot, the peer's
+//! certificate, the RPC, the caller's token; only then the handler.
+//! Refuses to look into messages: handlers call `validate`.
+
+mod guard;
+mod observe;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tokio::sync::Semaphore;
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span, field};
+
+use crate::{
+    clock, contracts::Contracts, metrics::Metrics, peer::PeerPolicy, telemetry, token::Verifier,
+};
+use observe::{Finish, Observed};
+
+/// Calls answered at the same time. At 64 KiB a message this bounds request
+/// memory to 64 MiB; more would only wait for the same two password hashers.
+pub const IN_FLIGHT_MAX: usize = 1024;
+
+/// The health service is open to every peer we verify, token or not.
+const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
+
+/// Everything the layer decides from; made once.
+pub struct Rules {
+    pub contracts: Arc<Contracts>,
+    pub peers: PeerPolicy,
+    pub verifier: Verifier,
+    pub metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
+}
+
+impl Rules {
+    pub fn new(
+        contracts: Arc<Contracts>,
+        peers: PeerPolicy,
+        verifier: Verifier,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Self {
+            contracts,
+            peers,
+            verifier,
+            metrics,
+            slots,
+        }
+    }
+}
+
+/// Puts [`Rules`] in front of the routes.
+#[derive(Clone)]
+pub struct RpcLayer(pub Arc<Rules>);
+
+impl<S> Layer<S> for RpcLayer {
+    type Service = RpcService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RpcService {
+            inner,
+            rules: self.0.clone(),
+        }
+    }
+}
+
+/// See [`RpcLayer`].
+#[derive(Clone)]
+pub struct RpcService<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<Request<Body>> for RpcService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        // The clone takes over; the one that is ready is used up.
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        if request.uri().path().starts_with(HEALTH_PREFIX) {
+            return Box::pin(health(self.rules.clone(), inner, request));
+        }
+        let span = span(&request);
+        Box::pin(answer(self.rules.clone(), inner, request).instrument(span))
+    }
+}
+
+/// Health calls take no slot and leave no log line: a full server must still
+/// say that it lives, and a watch stays open for days.
+async fn health<S>(
+    rules: Arc<Rules>,
+    mut inner: S,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match guard::peer(&rules.peers, request.extensions()) {
+        Ok(_) => inner.call(request).await,
+        Err(refusal) => Ok(guard::peer_status(&refusal).into_http()),
+    }
+}
+
+async fn answer<S>(
+    rules: Arc<Rules>,
+    mut inner: S,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let rpc = rules.contracts.find(request.uri().path());
+    let mut finish = Finish::new(rules.metrics.clone(), rpc, Span::current());
+    let (mut parts, body) = request.into_parts();
+    let response = match admit(&rules, &mut parts, &mut finish) {
+        Ok(()) => inner.call(Request::from_parts(parts, body)).await?,
+        Err(refused) => refused.into_http(),
+    };
+    finish.read(response.headers());
+    Ok(response.map(|body| Body::new(Observed::new(body, finish))))
+}
+
+fn admit(
+    rules: &Rules,
+    parts: &mut http::request::Parts,
+    finish: &mut Finish,
+) -> Result<(), Status> {
+    let refused = |reason: &str| rules.metrics.refused.with_label_values(&[reason]).inc();
+    let Ok(slot) = rules.slots.clone().try_acquire_owned() else {
+        refused("overload");
+        return Err(crate::errors::busy("OVERLOADED"));
+    };
+    finish.hold(slot);
+    match guard::judge(rules, parts, clock::now()) {
+        Ok(facts) => {
+            Span::current().record("peer", facts.peer.0.as_str());
+            parts.extensions.insert(facts.peer);
+            if let Some(caller) = facts.caller {
+                parts.extensions.insert(caller);
+            }
+            Ok(())
+        }
+        Err(refusal) => {
+            refused(refusal.label());
+            tracing::debug!(%refusal, "refused");
+            Err(refusal.into())
+        }
+    }
+}
+
+fn span(request: &Request<Body>) -> Span {
+    let headers = request.headers();
+    tracing::info_span!(
+        "rpc",
+        request_id = telemetry::request_id(headers),
+        trace_id = telemetry::trace_id(headers),
+        peer = field::Empty,
+    )
+}

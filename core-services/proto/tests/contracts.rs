@@ -1,0 +1,225 @@
+//! What the contracts promise, read back from the compiled descriptors.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
+    ReflectMessage, SerializeOptions, Value,
+};
+
+fn pool() -> DescriptorPool {
+    DescriptorPool::decode(core_proto::DESCRIPTOR_SET).unwrap()
+}
+
+fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
+    pool.services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .collect()
+}
+
+/// `POST /login` and the like, all bindings of a method.
+fn bindings(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<String> {
+    let option = pool.get_extension_by_name("google.api.http").unwrap();
+    let options = method.options();
+    assert!(
+        options.has_extension(&option),
+        "{} has no HTTP binding",
+        method.full_name()
+    );
+    let rule = options.get_extension(&option);
+    let rule = rule.as_message().unwrap();
+    let more = rule.get_field_by_name("additional_bindings").unwrap();
+    let more = more
+        .as_list()
+        .unwrap()
+        .iter()
+        .map(|rule| rule.as_message().unwrap());
+    std::iter::once(rule).chain(more).map(binding).collect()
+}
+
+fn binding(rule: &DynamicMessage) -> String {
+    let text = |name: &str| {
+        rule.get_field_by_name(name)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (verb, path) = ["get", "put", "post", "delete", "patch"]
+        .into_iter()
+        .map(|verb| (verb, text(verb)))
+        .find(|(_, path)| !path.is_empty())
+        .unwrap();
+    assert_eq!(text("body"), if verb == "get" { "" } else { "*" }, "{path}");
+    format!("{} {path}", verb.to_uppercase())
+}
+
+#[test]
+fn http_bindings_are_the_published_ones() {
+    let pool = pool();
+    let check = |rpc: &str, expected: &[&str]| {
+        let method = methods(&pool)
+            .into_iter()
+            .find(|method| method.full_name() == rpc)
+            .unwrap();
+        assert_eq!(bindings(&pool, &method), expected, "{rpc}");
+    };
+    check(
+        "auth.v1.AuthService.Register",
+        &["POST /register", "POST /v1/auth/register"],
+    );
+    check(
+        "auth.v1.AuthService.Login",
+        &["POST /login", "POST /auth/login", "POST /v1/auth/login"],
+    );
+    check("auth.v1.AuthService.Refresh", &["POST /v1/auth/refresh"]);
+    check("auth.v1.AuthService.Logout", &["POST /v1/auth/logout"]);
+    check(
+        "auth.v1.AuthService.ChangePassword",
+        &["POST /change-password", "POST /v1/auth/change-password"],
+    );
+    check(
+        "auth.v1.AuthService.GetJwks",
+        &["GET /.well-known/jwks.json"],
+    );
+    check(
+        "user.v1.UserService.GetProfile",
+        &["GET /profile", "GET /user/profile", "GET /v1/profile"],
+    );
+    check(
+        "user.v1.UserService.UpdateProfile",
+        &["PUT /profile", "PUT /v1/profile"],
+    );
+}
+
+#[test]
+fn no_two_rpcs_share_a_binding() {
+    let pool = pool();
+    let mut seen = BTreeSet::new();
+    for method in methods(&pool) {
+        for binding in bindings(&pool, &method) {
+            assert!(seen.insert(binding.clone()), "{binding} is bound twice");
+        }
+    }
+}
+
+#[test]
+fn every_rpc_says_who_may_call_it() {
+    let pool = pool();
+    let option = pool.get_extension_by_name("platform.v1.access").unwrap();
+    for method in methods(&pool) {
+        assert!(
+            method.options().has_extension(&option),
+            "{}",
+            method.full_name()
+        );
+    }
+}
+
+#[test]
+fn json_names_are_the_proto_names() {
+    let pool = pool();
+    let mut messages: Vec<MessageDescriptor> = Vec::new();
+    for method in methods(&pool) {
+        messages.extend([method.input(), method.output()]);
+    }
+    messages.push(pool.get_message_by_name("auth.v1.Jwk").unwrap());
+    for message in messages {
+        // Google's own types have ProtoJSON forms of their own.
+        if message.package_name() == "google.protobuf" {
+            continue;
+        }
+        for field in message.fields() {
+            assert_eq!(field.json_name(), field.name(), "{}", field.full_name());
+        }
+    }
+}
+
+/// Reads ProtoJSON as strictly as the edge does and writes it again.
+fn round_trip(message: &str, json: &str) -> String {
+    let descriptor = pool().get_message_by_name(message).unwrap();
+    let mut input = serde_json::Deserializer::from_str(json);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message =
+        DynamicMessage::deserialize_with_options(descriptor, &mut input, &options).unwrap();
+    let mut output = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut output);
+    message
+        .serialize_with_options(&mut serializer, &SerializeOptions::new())
+        .unwrap();
+    String::from_utf8(output).unwrap()
+}
+
+#[test]
+fn json_has_the_names_clients_know() {
+    let check = |message: &str, json: &str| assert_eq!(round_trip(message, json), json);
+    check(
+        "auth.v1.TokenResponse",
+        r#"{"access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":600}"#,
+    );
+    check(
+        "auth.v1.RegisterRequest",
+        r#"{"email":"a@b.c","password":"p","name":"n"}"#,
+    );
+    check(
+        "auth.v1.ChangePasswordRequest",
+        r#"{"current_password":"a","new_password":"b"}"#,
+    );
+    check(
+        "auth.v1.Jwks",
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","alg":"EdDSA","use":"sig","x":"x"}]}"#,
+    );
+    check(
+        "user.v1.UpdateProfileRequest",
+        r#"{"name":"n","display_name":"","phone":"+1"}"#,
+    );
+    check(
+        "user.v1.Profile",
+        r#"{"id":"i","email":"e","name":"n","display_name":"d","phone":"p","created_at":"2026-11-21T00:00:00Z","updated_at":"2026-11-21T00:00:00.000001Z"}"#,
+    );
+}
+
+#[test]
+fn strings_that_come_in_are_bounded() {
+    let pool = pool();
+    let option = pool.get_extension_by_name("buf.validate.field").unwrap();
+    for method in methods(&pool) {
+        for field in method.input().fields() {
+            let options = field.options();
+            assert!(
+                options.has_extension(&option),
+                "{} has no rule",
+                field.full_name()
+            );
+            let rules = options.get_extension(&option);
+            let rules = rules
+                .as_message()
+                .unwrap()
+                .get_field_by_name("string")
+                .unwrap();
+            let rules = rules.as_message().unwrap();
+            let set = |name: &str| {
+                let field = rules.descriptor().get_field_by_name(name).unwrap();
+                rules
+                    .has_field(&field)
+                    .then(|| rules.get_field(&field).into_owned())
+            };
+            let bounded = set("max_bytes").or(set("max_len")).is_some()
+                || matches!(set("pattern"), Some(Value::String(pattern)) if pattern.ends_with("{6,14})?$"));
+            assert!(bounded, "{} has no upper bound", field.full_name());
+        }
+    }
+}
+
+#[test]
+fn the_shipped_descriptors_are_these() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/descriptors/core.pb");
+    let shipped = fs::read(shipped).unwrap_or_default();
+    assert!(
+        shipped == core_proto::DESCRIPTOR_SET,
+        "policies/descriptors/core.pb is not current; run\n\
+         cargo run -p palisade-core -- descriptors --out policies/descriptors/core.pb"
+    );
+}

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Install what the build or the tests need and this machine lacks.
+#   setup.sh build          compiler's needs
+#   setup.sh test STATE     besides, what the tests start or call; Python packages go below STATE
+# Works as root and not (then with sudo), and says what is missing where it can't.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive
+
+fail() { printf 'setup: %s\n' "$1" >&2; exit 1; }
+
+install() { # packages
+  [ $# -gt 0 ] || return 0
+  command -v apt-get >/dev/null || fail "missing: $*. Install them with this system's package manager, then run make again."
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "missing: $*. Run as root: apt-get install $*"
+    as_root=(sudo -n)
+    sudo -n true 2>/dev/null || as_root=(sudo)
+  fi
+  printf 'setup: installing %s\n' "$*"
+  # An old package list is often good enough; refresh it only when it is not.
+  "${as_root[@]}" apt-get install -y -q "$@" >/dev/null 2>&1 && return 0
+  "${as_root[@]}" apt-get update -q >/dev/null || true
+  "${as_root[@]}" apt-get install -y -q "$@" >/dev/null || fail "could not install: $*"
+}
+
+# A protoc from elsewhere brings its own copies beside the binary.
+protoc_includes() {
+  local binary
+  binary=$(command -v protoc) || return 1
+  [ -e "$(dirname "$(readlink -f "$binary")")/../include/google/protobuf/descriptor.proto" ]
+}
+
+build_needs() {
+  command -v cargo >/dev/null || fail "missing: cargo. Install Rust from https://rustup.rs, then run make again."
+  local missing=()
+  command -v cmake >/dev/null || missing+=(cmake)
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  # The validation rules' crate compiles its protos with protoc; the second package has what those import.
+  command -v protoc >/dev/null || missing+=(protobuf-compiler)
+  [ -e /usr/include/google/protobuf/descriptor.proto ] || protoc_includes || missing+=(libprotobuf-dev)
+  install "${missing[@]}"
+}
+
+test_needs() { # state folder
+  local venv="$1/venv" missing=()
+  command -v curl >/dev/null || missing+=(curl)
+  command -v python3 >/dev/null || missing+=(python3)
+  install "${missing[@]}"
+  "$venv/bin/python" -c 'import aioquic' 2>/dev/null && return 0
+  python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
+  mkdir -p "$1"
+  python3 -m venv --clear "$venv"
+  printf 'setup: installing aioquic (an independent HTTP/3 client) below %s\n' "$venv"
+  "$venv/bin/pip" install -q --disable-pip-version-check 'aioquic==1.7.2' || fail "could not install aioquic from PyPI"
+}
+
+case "${1:-}" in
+  build) build_needs ;;
+  test) test_needs "${2:?state folder}" ;;
+  *) fail "usage: setup.sh build | test STATE" ;;
+esac

@@ -1,0 +1,236 @@
+//! Clusters: endpoints, protocol, timeouts, ejection, descriptors.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_translate::{Options, Translator};
+
+use super::{Compiler, Fingerprint};
+use crate::codes;
+use crate::diagnostic::{Fault, shown};
+use crate::document::{ClusterDoc, EjectionDoc, ProtocolDoc, TimeoutsDoc, UnknownFieldsDoc};
+use crate::field::{At, Either, Field};
+use crate::model::{Cluster, Ejection, UpstreamProtocol, UpstreamTimeouts};
+
+/// Endpoints of one cluster; each has its health and its pool.
+const ENDPOINTS_MAX: usize = 256;
+/// Further tries multiply the load on a cluster that is down.
+const CONNECT_RETRIES_MAX: u32 = 8;
+const CONNECT_RETRIES: u32 = 1;
+const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3_600);
+const IDLE_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(86_400);
+const EJECTION: Ejection = Ejection {
+    consecutive_failures: 5,
+    duration: Duration::from_secs(10),
+};
+const EJECTION_FAILURES_BOUNDS: RangeInclusive<u32> = 1..=1_000;
+/// The descriptors of all of Google's interfaces take about 10 MiB.
+const DESCRIPTOR_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+impl Compiler<'_> {
+    pub(super) fn cluster(&mut self, at: &At<ClusterDoc>) -> Cluster {
+        let doc = &at.value;
+        let name: Arc<str> = doc.name.given().map_or("", |name| &name.value).into();
+        let protocol = match doc.protocol.given().map(|protocol| protocol.value) {
+            None | Some(ProtocolDoc::Http1) => UpstreamProtocol::Http1,
+            Some(ProtocolDoc::Http2) => UpstreamProtocol::Http2,
+            Some(ProtocolDoc::Grpc) => UpstreamProtocol::Grpc,
+        };
+        let mut fingerprint = Fingerprint::new("cluster", &name);
+        let endpoints = self.endpoints(at);
+        let tls = doc
+            .tls
+            .given()
+            .and_then(|tls| self.tls(tls, &mut fingerprint));
+        let timeouts = self.timeouts(doc.timeouts.given().map(|timeouts| &timeouts.value));
+        let connect_retries = self.number(
+            &doc.connect_retries,
+            CONNECT_RETRIES,
+            0..=CONNECT_RETRIES_MAX,
+        );
+        let ejection = self.ejection(&doc.ejection);
+        let translator = self.translator(at, protocol, &mut fingerprint);
+        fingerprint
+            .debug(&endpoints)
+            .debug(&protocol)
+            .debug(&timeouts)
+            .debug(&connect_retries)
+            .debug(&ejection);
+        Cluster {
+            origin: self.origin(&doc.name, at.mark),
+            name,
+            endpoints,
+            protocol,
+            tls,
+            timeouts,
+            connect_retries,
+            ejection,
+            translator,
+            fingerprint: fingerprint.finish(),
+        }
+    }
+
+    fn endpoints(&mut self, at: &At<ClusterDoc>) -> Vec<SocketAddr> {
+        let written = &at.value.endpoints;
+        self.required_list(written, at.mark, "cluster", "endpoints");
+        let mut endpoints = Vec::new();
+        for text in self.texts(written, ENDPOINTS_MAX, |text| endpoint(text).map(drop)) {
+            endpoints.extend(endpoint(&text));
+        }
+        endpoints
+    }
+
+    fn timeouts(&mut self, doc: Option<&TimeoutsDoc>) -> UpstreamTimeouts {
+        let absent = TimeoutsDoc::default();
+        let doc = doc.unwrap_or(&absent);
+        UpstreamTimeouts {
+            connect: self.duration(&doc.connect, Duration::from_secs(2), TIMEOUT_BOUNDS),
+            read: self.duration(&doc.read, Duration::from_secs(30), TIMEOUT_BOUNDS),
+            write: self.duration(&doc.write, Duration::from_secs(30), TIMEOUT_BOUNDS),
+            idle: self.duration(&doc.idle, Duration::from_secs(60), IDLE_BOUNDS),
+        }
+    }
+
+    fn ejection(&mut self, field: &Field<Either<EjectionDoc>>) -> Option<Ejection> {
+        let Some(at) = field.given() else {
+            return Some(EJECTION);
+        };
+        match &at.value {
+            Either::Plain(word) if word == "off" => None,
+            Either::Plain(word) => {
+                let fault = Fault::new(
+                    codes::CHOICE,
+                    format!("expected `off` or a map, found {}", shown(word)),
+                );
+                self.report.push(at.mark, fault);
+                None
+            }
+            Either::Full(doc) => Some(Ejection {
+                consecutive_failures: self.number(
+                    &doc.consecutive_failures,
+                    EJECTION.consecutive_failures,
+                    EJECTION_FAILURES_BOUNDS,
+                ),
+                duration: self.duration(&doc.duration, EJECTION.duration, TIMEOUT_BOUNDS),
+            }),
+        }
+    }
+
+    fn translator(
+        &mut self,
+        at: &At<ClusterDoc>,
+        protocol: UpstreamProtocol,
+        fingerprint: &mut Fingerprint,
+    ) -> Option<Arc<Translator>> {
+        let doc = &at.value;
+        let unknown_fields = doc.unknown_json_fields.given();
+        let Some(written) = doc.descriptors.given() else {
+            if let Some(option) = unknown_fields {
+                let fault = Fault::new(
+                    codes::CONTRADICTION,
+                    "`unknown_json_fields` has no effect without `descriptors`",
+                );
+                self.report.push(option.mark, fault);
+            }
+            return None;
+        };
+        if protocol != UpstreamProtocol::Grpc {
+            let fault = Fault::new(
+                codes::CONTRADICTION,
+                "`descriptors` need a cluster with `protocol: grpc`",
+            );
+            self.report.push(written.mark, fault);
+        }
+        let bytes = self.input(written, DESCRIPTOR_BYTES_MAX)?;
+        let ignore_unknown_fields = matches!(
+            unknown_fields,
+            Some(At {
+                value: UnknownFieldsDoc::Ignore,
+                ..
+            })
+        );
+        fingerprint.add(&bytes).debug(&ignore_unknown_fields);
+        let options = Options {
+            ignore_unknown_fields,
+            ..Options::default()
+        };
+        match Translator::from_descriptor_set(&bytes, options) {
+            Ok(translator) => Some(Arc::new(translator)),
+            Err(errors) => {
+                for error in errors {
+                    let text = error.to_string();
+                    let (message, hint) = match text.split_once("\nhint: ") {
+                        Some((message, hint)) => (message, Some(hint.to_owned())),
+                        None => (text.as_str(), None),
+                    };
+                    let message = format!("{}: {message}", shown(&written.value));
+                    self.report.push(
+                        written.mark,
+                        Fault::new(codes::DESCRIPTORS, message).maybe_hint(hint),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// The content of a file that a policy names.
+    pub(super) fn input(&mut self, written: &At<String>, bytes_max: u64) -> Option<Arc<[u8]>> {
+        if written.value.is_empty() {
+            self.report.push(
+                written.mark,
+                Fault::new(codes::INPUT_FILE, "the path of the file is empty"),
+            );
+            return None;
+        }
+        match self.folder.input(&written.value, bytes_max) {
+            Ok(bytes) => Some(bytes),
+            Err(reason) => {
+                let fault = Fault::new(
+                    codes::INPUT_FILE,
+                    format!("{} {reason}", shown(&written.value)),
+                );
+                self.report.push(
+                    written.mark,
+                    fault.hint("paths are relative to the policies folder"),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// `127.0.0.1:50051`, `[::1]:50051`.
+fn endpoint(text: &str) -> Result<SocketAddr, Fault> {
+    let fault = |why: &str| {
+        Fault::new(
+            codes::ENDPOINT,
+            format!("{} is not an endpoint: {why}", shown(text)),
+        )
+    };
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err(fault("port 0")),
+        Ok(address) if address.ip().is_unspecified() => {
+            Err(fault("the unspecified address cannot be connected to"))
+        }
+        Ok(address) => Ok(address),
+        Err(_) if text.parse::<std::net::IpAddr>().is_ok() => {
+            Err(fault("it has no port").hint(with_port(text)))
+        }
+        Err(_) => Err(fault("expected `IP:port`").hint(
+            "names are not resolved yet, write the address; IPv6 in brackets, as in `[::1]:50051`",
+        )),
+    }
+}
+
+fn with_port(address: &str) -> String {
+    if address.contains(':') {
+        format!("write `[{address}]:50051`")
+    } else {
+        format!("write `{address}:50051`")
+    }
+}

@@ -1,0 +1,312 @@
+//! Documents to the model: names to positions, text to values, all faults at once.
+//!
+//! Invariant: a value that is used was checked; where something is at fault a stand-in takes
+//! its place so that compiling goes on, and the report keeps the result from being used.
+
+mod clusters;
+mod headers;
+mod hosts;
+mod issuers;
+mod limits;
+mod matches;
+mod paths;
+mod routes;
+mod tls;
+mod values;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::codes;
+use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::document::{Document, Named, all};
+use crate::field::{At, Field, List, items};
+use crate::files::Folder;
+use crate::model::{Origin, Policy};
+
+/// The routing table of a hundred thousand routes takes a few hundred MiB.
+const ROUTES_MAX: usize = 100_000;
+/// Clusters, issuers, limits: each has state at run time.
+const DEFINITIONS_MAX: usize = 10_000;
+
+/// The model of all documents. Only to be used when `report` stayed empty.
+pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
+    let mut compiler = Compiler { folder, report };
+    let clusters = all(documents, |document| &document.clusters);
+    let issuers = all(documents, |document| &document.issuers);
+    let limits = all(documents, |document| &document.limits);
+    let routes = all(documents, |document| &document.routes);
+    let names = routes::Names {
+        clusters: compiler.index(&clusters, DEFINITIONS_MAX),
+        issuers: compiler.index(&issuers, DEFINITIONS_MAX),
+        limits: compiler.index(&limits, DEFINITIONS_MAX),
+    };
+    compiler.index(&routes, ROUTES_MAX);
+    let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
+    let defined = routes::Defined {
+        clusters: &clusters,
+        limits: &limits,
+    };
+    let routes = compiler.routes(&routes, &names, &defined);
+    let clusters = clusters
+        .iter()
+        .map(|cluster| compiler.cluster(cluster))
+        .collect();
+    let issuers = issuers
+        .iter()
+        .map(|issuer| compiler.issuer(issuer))
+        .collect();
+    Policy {
+        routes,
+        clusters,
+        issuers,
+        limits,
+    }
+}
+
+/// What compiling reads from and reports to.
+struct Compiler<'a> {
+    folder: &'a mut Folder,
+    report: &'a mut Report,
+}
+
+/// Name to position, of one kind.
+struct Index<'d> {
+    kind: &'static str,
+    positions: HashMap<&'d str, usize>,
+}
+
+impl Compiler<'_> {
+    /// Check the names of all definitions of a kind.
+    fn index<'d, T: Named>(&mut self, all: &[&'d At<T>], most: usize) -> Index<'d> {
+        let mut first: HashMap<&'d str, (usize, Mark)> = HashMap::with_capacity(all.len());
+        if let Some(one_too_many) = all.get(most) {
+            let message = format!("more than {most} definitions of a {}", T::KIND);
+            self.report
+                .push(one_too_many.mark, Fault::new(codes::TOO_MUCH, message));
+        }
+        for (position, definition) in all.iter().enumerate() {
+            let Some(name) =
+                self.required(definition.value.name(), definition.mark, T::KIND, "name")
+            else {
+                continue;
+            };
+            self.report.check(name.mark, values::name(&name.value));
+            match first.get(name.value.as_str()) {
+                Some((_, mark)) => {
+                    let message = format!(
+                        "{} \"{}\" is defined twice, first at {}",
+                        T::KIND,
+                        name.value,
+                        self.place(*mark)
+                    );
+                    self.report
+                        .push(name.mark, Fault::new(codes::DEFINED_TWICE, message));
+                }
+                None => {
+                    first.insert(&name.value, (position, name.mark));
+                }
+            }
+        }
+        let positions = first
+            .into_iter()
+            .map(|(name, (position, _))| (name, position))
+            .collect();
+        Index {
+            kind: T::KIND,
+            positions,
+        }
+    }
+
+    /// The position that a reference means. `owner` is who refers.
+    fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
+        let name = reference.value.as_str();
+        if let Some(position) = index.positions.get(name) {
+            return Some(*position);
+        }
+        let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));
+        let hint = suggestion(name, index.positions.keys().copied());
+        self.report.push(
+            reference.mark,
+            Fault::new(codes::UNKNOWN_NAME, message).maybe_hint(hint),
+        );
+        None
+    }
+
+    fn place(&self, mark: Mark) -> String {
+        let file = self
+            .folder
+            .sources
+            .get(mark.file as usize)
+            .map_or(".", |source| &*source.name);
+        format!("{file}:{}:{}", mark.line, mark.column)
+    }
+
+    fn origin(&self, name: &Field<String>, definition: Mark) -> Origin {
+        let mark = name.given().map_or(definition, |name| name.mark);
+        let file = self
+            .folder
+            .sources
+            .get(mark.file as usize)
+            .map_or_else(|| Arc::from("."), |source| source.name.clone());
+        Origin {
+            file,
+            line: mark.line,
+        }
+    }
+
+    /// The value of a key that must be there.
+    fn required<'f, T>(
+        &mut self,
+        field: &'f Field<T>,
+        owner: Mark,
+        kind: &str,
+        key: &str,
+    ) -> Option<&'f At<T>> {
+        if field.is_absent() {
+            self.missing(owner, format!("the {kind} has no `{key}`"));
+        }
+        field.given()
+    }
+
+    /// A list that must be there and have items.
+    fn required_list<T>(&mut self, list: &List<T>, owner: Mark, kind: &str, key: &str) {
+        if let Some(list) = self.required(list, owner, kind, key)
+            && list.value.is_empty()
+        {
+            self.missing(
+                list.mark,
+                format!("the {kind} has an empty list of `{key}`"),
+            );
+        }
+    }
+
+    fn missing(&mut self, owner: Mark, message: String) {
+        // The span of a map is its whole first line; its beginning says enough.
+        self.report.push(
+            Mark { length: 1, ..owner },
+            Fault::new(codes::MISSING, message),
+        );
+    }
+
+    fn duration(
+        &mut self,
+        field: &Field<String>,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.optional_duration(field, bounds).unwrap_or(default)
+    }
+
+    fn optional_duration(
+        &mut self,
+        field: &Field<String>,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let written = field.given()?;
+        self.report
+            .check(written.mark, values::duration_in(&written.value, &bounds))
+    }
+
+    fn number(&mut self, field: &Field<u64>, default: u32, bounds: RangeInclusive<u32>) -> u32 {
+        self.large_number(
+            field,
+            default.into(),
+            u64::from(*bounds.start())..=u64::from(*bounds.end()),
+        )
+        .try_into()
+        .unwrap_or(default)
+    }
+
+    fn large_number(
+        &mut self,
+        field: &Field<u64>,
+        default: u64,
+        bounds: RangeInclusive<u64>,
+    ) -> u64 {
+        match field.given() {
+            None => default,
+            Some(number) if bounds.contains(&number.value) => number.value,
+            Some(number) => {
+                let message = format!(
+                    "`{}` is not within `{}` and `{}`",
+                    number.value,
+                    bounds.start(),
+                    bounds.end()
+                );
+                self.report
+                    .push(number.mark, Fault::new(codes::OUT_OF_RANGE, message));
+                default
+            }
+        }
+    }
+
+    /// The checked items of a list, each once, at most so many.
+    fn texts(
+        &mut self,
+        list: &List<String>,
+        most: usize,
+        check: impl Fn(&str) -> Result<(), Fault>,
+    ) -> Vec<String> {
+        let mut texts: Vec<String> = Vec::new();
+        for item in items(list) {
+            if self.report.check(item.mark, check(&item.value)).is_none() {
+                continue;
+            }
+            if texts.contains(&item.value) {
+                let message = format!("{} is listed twice", shown(&item.value));
+                self.report
+                    .push(item.mark, Fault::new(codes::REPEATED, message));
+                continue;
+            }
+            if texts.len() >= most {
+                self.report.push(
+                    item.mark,
+                    Fault::new(codes::TOO_MUCH, format!("more than {most} items")),
+                );
+                break;
+            }
+            texts.push(item.value.clone());
+        }
+        texts
+    }
+}
+
+/// A name in a sentence.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", shown(name).trim_matches('`'))
+}
+
+/// Digest of the parts that matter, stable across reloads and restarts.
+struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    fn new(kind: &str, name: &str) -> Self {
+        let mut digest = Self(Sha256::new());
+        digest.add(kind.as_bytes()).add(name.as_bytes());
+        digest
+    }
+
+    fn add(&mut self, part: &[u8]) -> &mut Self {
+        // The length in front keeps parts apart.
+        self.0.update((part.len() as u64).to_be_bytes());
+        self.0.update(part);
+        self
+    }
+
+    fn debug(&mut self, part: &impl std::fmt::Debug) -> &mut Self {
+        self.add(format!("{part:?}").as_bytes())
+    }
+
+    fn finish(self) -> u64 {
+        let digest = self.0.finalize();
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+}

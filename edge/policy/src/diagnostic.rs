@@ -1,0 +1,322 @@
+//! What is wrong with the policy files, where, and what to do about it.
+//!
+//! Invariant: every fault is collected with its place; printing sorts them by file and position.
+//! Refuses to print terminal control characters or endless lines: a policy may come from
+//! anywhere, and its text ends up in terminals and logs.
+
+use std::fmt;
+
+use crate::files::SourceFile;
+
+/// More faults than a person reads at once; the rest is counted.
+const PRINTED_MAX: usize = 100;
+/// Faults kept: a file of garbage must not fill memory with complaints about it.
+const COLLECTED_MAX: usize = 1_000;
+/// Characters of a source line that are shown.
+const SHOWN_LINE_CHARS: usize = 120;
+/// Characters of an offending value that are shown.
+const SHOWN_VALUE_CHARS: usize = 80;
+
+/// Everything that is wrong with a folder, sorted by file and position. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics(pub Vec<Diagnostic>);
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Relative to the policies folder; `.` is the folder itself.
+    pub file: String,
+    /// 1-based; 0 where the fault is about the file as a whole.
+    pub line: u32,
+    /// 1-based, in characters; 0 with line 0.
+    pub column: u32,
+    /// Characters from `column` that the fault is about.
+    pub length: u32,
+    pub message: String,
+    /// The line as written, cut around the fault; empty with line 0, and where it may hold a credential.
+    pub source_line: String,
+    /// Characters cut from the front of `source_line`.
+    pub source_line_cut: u32,
+    pub hint: Option<String>,
+    /// Stable id, explained in the language reference.
+    pub code: &'static str,
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.0.iter().take(PRINTED_MAX).enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        match self.0.len().checked_sub(PRINTED_MAX) {
+            Some(more) if more > 0 => write!(f, "\nand {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            line,
+            column,
+            message,
+            code,
+            ..
+        } = self;
+        if *line == 0 {
+            write!(f, "{file}: {message} [{code}]")?;
+        } else {
+            write!(f, "{file}:{line}:{column}: {message} [{code}]")?;
+        }
+        if !self.source_line.is_empty() {
+            let indent = column.saturating_sub(1 + self.source_line_cut) as usize;
+            let room = self
+                .source_line
+                .chars()
+                .count()
+                .saturating_sub(indent)
+                .max(1);
+            let carets = (self.length.max(1) as usize).min(room);
+            write!(
+                f,
+                "\n  | {}\n  | {}{}",
+                self.source_line,
+                " ".repeat(indent),
+                "^".repeat(carets)
+            )?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// Position in the list of source files.
+    pub(crate) file: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) length: u32,
+}
+
+impl Mark {
+    /// The file as a whole.
+    pub(crate) fn of_file(file: u32) -> Self {
+        Self {
+            file,
+            ..Self::default()
+        }
+    }
+}
+
+/// A fault before its line is looked up.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// The line may hold a credential: it is not shown.
+    is_concealed: bool,
+}
+
+impl Fault {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            is_concealed: false,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn conceal(mut self) -> Self {
+        self.is_concealed = true;
+        self
+    }
+
+    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
+/// Collects faults while files are read and compiled.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    faults: Vec<(Mark, Fault)>,
+}
+
+impl Report {
+    pub(crate) fn push(&mut self, mark: Mark, fault: Fault) {
+        if self.faults.len() < COLLECTED_MAX {
+            self.faults.push((mark, fault));
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.faults.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// `value`, or its fault reported at `mark`.
+    pub(crate) fn check<V>(&mut self, mark: Mark, value: Result<V, Fault>) -> Option<V> {
+        match value {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.push(mark, fault);
+                None
+            }
+        }
+    }
+
+    /// Sort, and show each place.
+    pub(crate) fn finish(mut self, sources: &[SourceFile]) -> Diagnostics {
+        self.faults
+            .sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.message.cmp(&y.message)));
+        // Sorted by file: the lines of each are looked for once.
+        let mut lines: (u32, Vec<&str>) = (u32::MAX, Vec::new());
+        let shown = self.faults.into_iter().map(|(mark, fault)| {
+            let source = sources.get(mark.file as usize);
+            if mark.file != lines.0 {
+                lines = (
+                    mark.file,
+                    source.map_or_else(Vec::new, |source| source.text.lines().collect()),
+                );
+            }
+            let line = (mark.line as usize)
+                .checked_sub(1)
+                .and_then(|line| lines.1.get(line).copied());
+            let line = line.filter(|_| !fault.is_concealed);
+            let (source_line, source_line_cut) = cut(line.unwrap_or(""), mark.column);
+            Diagnostic {
+                file: source.map_or_else(|| ".".to_owned(), |s| s.name.to_string()),
+                line: mark.line,
+                column: mark.column,
+                length: mark.length,
+                message: fault.message,
+                source_line,
+                source_line_cut,
+                hint: fault.hint,
+                code: fault.code,
+            }
+        });
+        Diagnostics(shown.collect())
+    }
+}
+
+/// The part of a line around a column, and how many characters were left out before it.
+fn cut(line: &str, column: u32) -> (String, u32) {
+    let before = (SHOWN_LINE_CHARS / 2) as u32;
+    let skip = if line.chars().nth(SHOWN_LINE_CHARS).is_none() {
+        0
+    } else {
+        column.saturating_sub(before)
+    };
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let part = line
+        .chars()
+        .skip(skip as usize)
+        .take(SHOWN_LINE_CHARS)
+        .map(visible)
+        .collect();
+    (part, skip)
+}
+
+/// A written value as errors show it: in backticks, short, without control characters.
+pub(crate) fn shown(value: &str) -> String {
+    let mut text: String = value
+        .chars()
+        .take(SHOWN_VALUE_CHARS)
+        .flat_map(char::escape_debug)
+        .collect();
+    if value.chars().nth(SHOWN_VALUE_CHARS).is_some() {
+        text.push_str("...");
+    }
+    // `escape_debug` also escapes quotes, which need no escape between backticks.
+    format!("`{}`", text.replace("\\\"", "\"").replace("\\'", "'"))
+}
+
+/// `did you mean "orders"?` for the nearest of the names, where one is near.
+pub(crate) fn suggestion<'n>(
+    written: &str,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Option<String> {
+    // Quadratic in the length of what was written.
+    if written.chars().nth(SHOWN_VALUE_CHARS).is_some() {
+        return None;
+    }
+    let scored = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(written, name), name));
+    let (distance, name) = scored.min()?;
+    let near = (written.chars().count().max(name.chars().count()) / 3).max(1);
+    (distance <= near).then(|| format!("did you mean \"{name}\"?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions() {
+        let names = ["orders", "users"];
+        assert_eq!(
+            suggestion("ordres", names).as_deref(),
+            Some("did you mean \"orders\"?")
+        );
+        assert_eq!(suggestion("payments", names), None);
+        assert_eq!(suggestion(&"o".repeat(1_000), names), None);
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_fault() {
+        let line = format!("{}here{}", "a".repeat(5_000), "b".repeat(5_000));
+        let (text, skipped) = cut(&line, 5_001);
+        assert_eq!(text.chars().count(), SHOWN_LINE_CHARS);
+        let at = 5_000 - skipped as usize;
+        assert_eq!(text.get(at..at + 4), Some("here"));
+    }
+
+    #[test]
+    fn control_characters_are_not_printed() {
+        assert_eq!(cut("a\u{1b}[31m", 1).0, "a [31m");
+        assert_eq!(shown("a\u{1b}[31m\"x\""), "`a\\u{1b}[31m\"x\"`");
+        assert!(shown(&"x".repeat(1_000)).len() < 100);
+    }
+
+    #[test]
+    fn only_so_many_are_printed() {
+        let mut report = Report::default();
+        for line in 1..=130 {
+            report.push(
+                Mark {
+                    file: 0,
+                    line,
+                    column: 1,
+                    length: 1,
+                },
+                Fault::new("P000", "wrong"),
+            );
+        }
+        let text = report.finish(&[]).to_string();
+        assert_eq!(text.matches("wrong").count(), PRINTED_MAX);
+        assert!(text.ends_with("\nand 30 more"), "{text}");
+    }
+}

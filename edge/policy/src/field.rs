@@ -1,0 +1,146 @@
+//! The building blocks of `document`: values that know their place and survive each other's faults.
+//!
+//! Each asks the decoder by a name of its own for what serde's model does not hold.
+
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::diagnostic::Mark;
+
+/// A value with its place.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) mark: Mark,
+}
+
+/// A value that may be absent, or whose fault has been reported.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Field<T> {
+    #[default]
+    Absent,
+    /// Reported; the policy will not be used.
+    Bad,
+    Given(At<T>),
+}
+
+impl<T> Field<T> {
+    pub(crate) fn given(&self) -> Option<&At<T>> {
+        match self {
+            Self::Given(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// A list whose good items survive its bad ones.
+pub(crate) type List<T> = Field<Vec<Field<T>>>;
+
+/// The good items.
+pub(crate) fn items<T>(list: &List<T>) -> impl Iterator<Item = &At<T>> {
+    list.given()
+        .into_iter()
+        .flat_map(|list| &list.value)
+        .filter_map(Field::given)
+}
+
+/// A short form in one word, or the long one.
+#[derive(Debug, Clone)]
+pub(crate) enum Either<T> {
+    Plain(String),
+    Full(T),
+}
+
+/// A map with free keys, in the order of the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries<T>(pub(crate) Vec<(At<String>, Field<T>)>);
+
+// Names by which a type asks the decoder for more than serde's model holds.
+pub(crate) const FIELD: &str = "palisade::Field";
+pub(crate) const EITHER: &str = "palisade::Either";
+pub(crate) const ENTRIES: &str = "palisade::Entries";
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
+            type Value = Field<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value with its place")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                let mark = mark(&mut parts)?;
+                Ok(match parts.next_element()? {
+                    Some(value) => Field::Given(At { value, mark }),
+                    None => Field::Bad,
+                })
+            }
+        }
+        deserializer.deserialize_newtype_struct(FIELD, FieldVisitor(PhantomData))
+    }
+}
+
+fn mark<'de, A: SeqAccess<'de>>(parts: &mut A) -> Result<Mark, A::Error> {
+    let mut next = || parts.next_element::<u32>().map(Option::unwrap_or_default);
+    Ok(Mark {
+        file: next()?,
+        line: next()?,
+        column: next()?,
+        length: next()?,
+    })
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Either<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EitherVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EitherVisitor<T> {
+            type Value = Either<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text or a map")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Either::Plain(text.to_owned()))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                full: D,
+            ) -> Result<Self::Value, D::Error> {
+                T::deserialize(full).map(Either::Full)
+            }
+        }
+        deserializer.deserialize_newtype_struct(EITHER, EitherVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(Field::Given(key)) = map.next_key::<Field<String>>()? {
+                    entries.push((key, map.next_value()?));
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_newtype_struct(ENTRIES, EntriesVisitor(PhantomData))
+    }
+}

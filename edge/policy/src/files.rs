@@ -1,0 +1,262 @@
+//! A folder to source texts: the content of policy files, and facts about them.
+//!
+//! Invariant: what was read is what was hashed; every file and the sum of all have a bound.
+//! Refuses what is not a regular file: a FIFO would block the reload for ever.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::codes;
+use crate::diagnostic::{Fault, Mark, Report};
+use crate::walk::{Found, walk};
+
+/// A thousand routes are about 300 KiB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// All policy files together.
+const TOTAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Certificates, keys and descriptor sets that policies refer to.
+const INPUTS_MAX: usize = 1_024;
+const INPUT_TOTAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// What is known about a file that the policy in force was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileFacts {
+    /// Relative to the policies folder, as a policy would write it.
+    pub path: String,
+    pub bytes: u64,
+    /// Hex.
+    pub sha256: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub modified: SystemTime,
+}
+
+/// Serialise a time as RFC 3339 in UTC.
+pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let format = &time::format_description::well_known::Rfc3339;
+    let text = time::OffsetDateTime::from(*time).format(format);
+    serializer.serialize_str(&text.map_err(serde::ser::Error::custom)?)
+}
+
+/// A policy file.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    /// Relative to the folder, with `/`.
+    pub(crate) name: Arc<str>,
+    pub(crate) text: String,
+    /// Its fault has been reported.
+    pub(crate) is_unread: bool,
+}
+
+/// The content of a folder, and of the files its policies refer to.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: PathBuf,
+    pub(crate) sources: Vec<SourceFile>,
+    facts: Vec<FileFacts>,
+    /// By path as opened. Failures are kept too: a file that appears later must be noticed.
+    inputs: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
+    input_bytes: u64,
+    /// Text of faults that hide content, so that another fault is another hash.
+    unread: Vec<String>,
+}
+
+impl Folder {
+    /// Read every policy file below `dir`, in order of their names.
+    pub(crate) fn read(dir: &Path, report: &mut Report) -> Self {
+        let mut folder = Self {
+            dir: dir.to_owned(),
+            sources: Vec::new(),
+            facts: Vec::new(),
+            inputs: BTreeMap::new(),
+            input_bytes: 0,
+            unread: Vec::new(),
+        };
+        let walk = walk(dir);
+        let mut total = 0;
+        for found in walk.found {
+            let index = u32::try_from(folder.sources.len()).unwrap_or(u32::MAX);
+            match folder.read_source(&found, &mut total) {
+                Ok(source) => folder.sources.push(source),
+                Err(fault) => {
+                    folder.sources.push(SourceFile {
+                        name: found.name,
+                        text: String::new(),
+                        is_unread: true,
+                    });
+                    folder.fail(index, fault, report);
+                }
+            }
+        }
+        let is_empty = folder.sources.is_empty() && walk.faults.is_empty();
+        for (name, fault) in walk.faults {
+            let index = u32::try_from(folder.sources.len()).unwrap_or(u32::MAX);
+            folder.sources.push(SourceFile {
+                name,
+                text: String::new(),
+                is_unread: true,
+            });
+            folder.fail(index, fault, report);
+        }
+        if is_empty {
+            let fault = Fault::new(codes::NO_FILES, "the folder holds no policy file (`*.yaml`)")
+                .hint("an empty policy would refuse every request; to do that on purpose, write a file with `version: 1`");
+            folder.fail(u32::MAX, fault, report);
+        }
+        folder
+    }
+
+    fn fail(&mut self, index: u32, fault: Fault, report: &mut Report) {
+        self.unread.push(fault.message.clone());
+        report.push(Mark::of_file(index), fault);
+    }
+
+    fn read_source(&mut self, found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
+        let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
+        *total += bytes.len() as u64;
+        if *total > TOTAL_BYTES_MAX {
+            let message = format!("policy files hold more than {TOTAL_BYTES_MAX} bytes together");
+            return Err(Fault::new(codes::TOO_MUCH, message));
+        }
+        self.facts
+            .push(facts(found.name.to_string(), &bytes, &found.metadata));
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let message = format!(
+                "not UTF-8: byte {} is not text",
+                error.utf8_error().valid_up_to() + 1
+            );
+            Fault::new(codes::UNREADABLE, message)
+        })?;
+        Ok(SourceFile {
+            name: found.name.clone(),
+            text,
+            is_unread: false,
+        })
+    }
+
+    /// Where a path written in a policy points to.
+    pub(crate) fn resolve(&self, written: &str) -> PathBuf {
+        self.dir.join(written)
+    }
+
+    /// The content of a file that a policy refers to; it becomes part of the hash.
+    pub(crate) fn input(&mut self, written: &str, bytes_max: u64) -> Result<Arc<[u8]>, String> {
+        let path = self.resolve(written);
+        if let Some(known) = self.inputs.get(&path) {
+            return known.clone();
+        }
+        let content = if self.inputs.len() >= INPUTS_MAX {
+            return Err(format!("policies refer to more than {INPUTS_MAX} files"));
+        } else if self.input_bytes > INPUT_TOTAL_BYTES_MAX {
+            Err(format!(
+                "files that policies refer to hold more than {INPUT_TOTAL_BYTES_MAX} bytes together"
+            ))
+        } else {
+            read_bounded(&path, bytes_max).map_err(|error| error.message)
+        };
+        if let Ok(bytes) = &content {
+            self.input_bytes += bytes.len() as u64;
+            if let Ok(metadata) = std::fs::metadata(&path) {
+                self.facts.push(facts(written.to_owned(), bytes, &metadata));
+            }
+        }
+        let content = content.map(Arc::<[u8]>::from);
+        self.inputs.insert(path, content.clone());
+        content
+    }
+
+    /// Files outside of the folder's own that were asked for, whether they could be read or not.
+    pub(crate) fn input_paths(&self) -> Vec<PathBuf> {
+        self.inputs.keys().cloned().collect()
+    }
+
+    /// SHA-256 over names and contents, hex.
+    pub(crate) fn hash(&self) -> String {
+        let mut sha = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            // The length in front keeps `a` + `bc` apart from `ab` + `c`.
+            sha.update((bytes.len() as u64).to_be_bytes());
+            sha.update(bytes);
+        };
+        for source in &self.sources {
+            add(source.name.as_bytes());
+            add(source.text.as_bytes());
+        }
+        for text in &self.unread {
+            add(text.as_bytes());
+        }
+        for (path, content) in &self.inputs {
+            add(path
+                .strip_prefix(&self.dir)
+                .unwrap_or(path)
+                .as_os_str()
+                .as_encoded_bytes());
+            match content {
+                Ok(bytes) => add(bytes),
+                Err(message) => add(message.as_bytes()),
+            }
+        }
+        hex(&sha.finalize())
+    }
+
+    /// Facts about policy files and the files they refer to.
+    pub(crate) fn into_facts(self) -> Vec<FileFacts> {
+        self.facts
+    }
+}
+
+fn facts(path: String, bytes: &[u8], metadata: &Metadata) -> FileFacts {
+    FileFacts {
+        path,
+        bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(bytes)),
+        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct ReadError {
+    code: &'static str,
+    message: String,
+}
+
+impl ReadError {
+    fn into_fault(self) -> Fault {
+        Fault::new(self.code, self.message)
+    }
+}
+
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+    let unreadable = |error: std::io::Error| ReadError {
+        code: codes::UNREADABLE,
+        message: format!("cannot be read: {error}"),
+    };
+    // Before it is opened: opening a FIFO waits for a writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(ReadError {
+            code: codes::UNREADABLE,
+            message: "is not a regular file".to_owned(),
+        });
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(ReadError {
+            code: codes::TOO_MUCH,
+            message: format!("is larger than {bytes_max} bytes"),
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,393 @@
+//! Every key of the language has an effect: set to something else, the model is another.
+//!
+//! The list is held against the source of the document types, so that a key cannot be added
+//! without saying here what it does (keys that were read and ignored are how limits fail open).
+
+use std::collections::BTreeSet;
+
+use crate::folder::Scratch;
+
+/// One of everything, with no optional key.
+const BASE: &str = r#"
+version: 1
+clusters:
+  - name: core
+    endpoints: ["127.0.0.1:1"]
+    protocol: grpc
+    descriptors: ../descriptors/core.pb
+    tls: {server_name: a, ca: ../certs/ca.pem}
+    timeouts: {}
+    ejection: {}
+issuers:
+  - name: id
+    issuer: id
+    audiences: [a]
+    jwks: {url: "https://id.example/"}
+    algorithms: [EdDSA]
+limits:
+  - name: l
+    key: {header: x-a}
+    rate: 10/s
+routes:
+  - name: r
+    hosts: [a.example]
+    matches: [{path: /x, headers: {x-a: a}}]
+    auth: {issuer: id}
+    cache: {}
+    request_headers: {}
+    cluster: core
+"#;
+
+/// Key, text of `BASE`, what it is replaced by.
+const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "Document.clusters",
+        "    ejection: {}\n",
+        "    ejection: {}\n  - {name: other, endpoints: [\"127.0.0.1:2\"]}\n",
+    ),
+    (
+        "Document.issuers",
+        "issuers:\n",
+        "issuers:\n  - {name: other, issuer: o, audiences: [a], jwks: {file: a}, algorithms: [EdDSA]}\n",
+    ),
+    (
+        "Document.limits",
+        "limits:\n",
+        "limits:\n  - {name: other, key: caller, rate: 1/s}\n",
+    ),
+    (
+        "Document.routes",
+        "routes:\n",
+        "routes:\n  - {name: other, matches: [{path: /y}], cluster: core}\n",
+    ),
+    (
+        "ClusterDoc.name",
+        "core\n    endpoints",
+        "core2\n    endpoints",
+    ),
+    ("ClusterDoc.endpoints", "127.0.0.1:1\"", "127.0.0.1:2\""),
+    (
+        "ClusterDoc.protocol",
+        "protocol: grpc\n    descriptors: ../descriptors/core.pb",
+        "protocol: http2",
+    ),
+    (
+        "ClusterDoc.tls",
+        "    tls: {server_name: a, ca: ../certs/ca.pem}\n",
+        "",
+    ),
+    (
+        "ClusterDoc.timeouts",
+        "timeouts: {}",
+        "timeouts: {read: 1s}",
+    ),
+    (
+        "ClusterDoc.connect_retries",
+        "timeouts: {}",
+        "connect_retries: 3",
+    ),
+    ("ClusterDoc.ejection", "ejection: {}", "ejection: off"),
+    (
+        "ClusterDoc.descriptors",
+        "    descriptors: ../descriptors/core.pb\n",
+        "",
+    ),
+    (
+        "ClusterDoc.unknown_json_fields",
+        "timeouts: {}",
+        "unknown_json_fields: ignore",
+    ),
+    ("TlsDoc.server_name", "server_name: a", "server_name: b"),
+    ("TlsDoc.ca", "../certs/ca.pem", "../certs/edge.pem"),
+    (
+        "TlsDoc.certificate",
+        "ca.pem}",
+        "ca.pem, certificate: ../certs/edge.pem, key: ../certs/edge.key}",
+    ),
+    (
+        "TlsDoc.key",
+        "ca.pem}",
+        "ca.pem, certificate: ../certs/edge.pem, key: ../certs/edge.key}",
+    ),
+    (
+        "TimeoutsDoc.connect",
+        "timeouts: {}",
+        "timeouts: {connect: 1s}",
+    ),
+    ("TimeoutsDoc.read", "timeouts: {}", "timeouts: {read: 1s}"),
+    ("TimeoutsDoc.write", "timeouts: {}", "timeouts: {write: 1s}"),
+    ("TimeoutsDoc.idle", "timeouts: {}", "timeouts: {idle: 1s}"),
+    (
+        "EjectionDoc.consecutive_failures",
+        "ejection: {}",
+        "ejection: {consecutive_failures: 1}",
+    ),
+    (
+        "EjectionDoc.duration",
+        "ejection: {}",
+        "ejection: {duration: 1s}",
+    ),
+    ("IssuerDoc.name", "  - name: id", "  - name: id2"),
+    ("IssuerDoc.issuer", "issuer: id\n", "issuer: id2\n"),
+    ("IssuerDoc.audiences", "audiences: [a]", "audiences: [b]"),
+    (
+        "IssuerDoc.jwks",
+        "https://id.example/",
+        "https://id2.example/",
+    ),
+    ("IssuerDoc.algorithms", "[EdDSA]", "[ES256]"),
+    ("IssuerDoc.leeway", "[EdDSA]", "[EdDSA]\n    leeway: 1s"),
+    (
+        "IssuerDoc.require_nbf",
+        "[EdDSA]",
+        "[EdDSA]\n    require_nbf: true",
+    ),
+    (
+        "IssuerDoc.token_types",
+        "[EdDSA]",
+        "[EdDSA]\n    token_types: [at+jwt]",
+    ),
+    ("JwksDoc.url", "https://id.example/", "https://id2.example/"),
+    (
+        "JwksDoc.file",
+        "url: \"https://id.example/\"",
+        "file: a.json",
+    ),
+    (
+        "JwksDoc.ca",
+        "example/\"",
+        "example/\", ca: ../certs/ca.pem",
+    ),
+    ("JwksDoc.refresh", "example/\"", "example/\", refresh: 1h"),
+    ("JwksDoc.cooldown", "example/\"", "example/\", cooldown: 1h"),
+    ("LimitDoc.name", "name: l\n", "name: l2\n"),
+    ("LimitDoc.key", "key: {header: x-a}", "key: caller"),
+    ("LimitDoc.rate", "10/s", "10/m"),
+    ("LimitDoc.burst", "10/s", "10/s\n    burst: 1"),
+    ("LimitDoc.keys_max", "10/s", "10/s\n    keys_max: 1"),
+    ("LimitKeyDoc.header", "header: x-a", "header: x-b"),
+    ("LimitKeyDoc.claim", "header: x-a", "claim: tenant"),
+    ("RouteDoc.name", "name: r\n", "name: r2\n"),
+    ("RouteDoc.hosts", "[a.example]", "[b.example]"),
+    ("RouteDoc.matches", "path: /x", "path: /y"),
+    (
+        "RouteDoc.plain_http",
+        "cluster: core",
+        "cluster: core\n    plain_http: true",
+    ),
+    ("RouteDoc.auth", "    auth: {issuer: id}\n", ""),
+    (
+        "RouteDoc.limits",
+        "cluster: core",
+        "cluster: core\n    limits: [l]",
+    ),
+    ("RouteDoc.cache", "    cache: {}\n", ""),
+    (
+        "RouteDoc.request_headers",
+        "request_headers: {}",
+        "request_headers: {remove: [x-b]}",
+    ),
+    (
+        "RouteDoc.response_headers",
+        "request_headers: {}",
+        "response_headers: {remove: [x-b]}",
+    ),
+    (
+        "RouteDoc.request_timeout",
+        "cluster: core",
+        "cluster: core\n    request_timeout: 1s",
+    ),
+    (
+        "RouteDoc.request_body_max",
+        "cluster: core",
+        "cluster: core\n    request_body_max: 1KiB",
+    ),
+    (
+        "RouteDoc.cluster",
+        "clusters:\n",
+        "clusters:\n  - {name: other, endpoints: [\"127.0.0.1:2\"]}\n",
+    ),
+    (
+        "RouteDoc.translate",
+        "cluster: core",
+        "cluster: core\n    translate: true",
+    ),
+    ("MatchDoc.path", "path: /x", "path: /y"),
+    ("MatchDoc.methods", "path: /x", "path: /x, methods: [GET]"),
+    ("MatchDoc.headers", "headers: {x-a: a}", "headers: {x-b: a}"),
+    ("MatchDoc.query", "path: /x", "path: /x, query: {a: b}"),
+    ("PathDoc.exact", "path: /x", "path: {exact: /y}"),
+    ("PathDoc.prefix", "path: /x", "path: {prefix: /x}"),
+    ("PathDoc.template", "path: /x", "path: {template: '/{x}'}"),
+    ("PresenceDoc.present", "x-a: a", "x-a: {present: true}"),
+    (
+        "AuthDoc.issuer",
+        "    jwks: {url",
+        "    leeway: 1s\n    jwks: {url",
+    ),
+    (
+        "AuthDoc.optional",
+        "auth: {issuer: id",
+        "auth: {issuer: id, optional: true",
+    ),
+    (
+        "AuthDoc.scopes",
+        "auth: {issuer: id",
+        "auth: {issuer: id, scopes: [s]",
+    ),
+    (
+        "AuthDoc.roles",
+        "auth: {issuer: id",
+        "auth: {issuer: id, roles: [r]",
+    ),
+    (
+        "AuthDoc.claim_headers",
+        "auth: {issuer: id",
+        "auth: {issuer: id, claim_headers: {sub: x-sub}",
+    ),
+    (
+        "AuthDoc.forward_token",
+        "auth: {issuer: id",
+        "auth: {issuer: id, forward_token: true",
+    ),
+    (
+        "CacheDoc.default_ttl",
+        "cache: {}",
+        "cache: {default_ttl: 1s}",
+    ),
+    (
+        "HeaderEditsDoc.remove",
+        "request_headers: {}",
+        "request_headers: {remove: [x-b]}",
+    ),
+    (
+        "HeaderEditsDoc.set",
+        "request_headers: {}",
+        "request_headers: {set: {x-b: a}}",
+    ),
+    (
+        "HeaderEditsDoc.add",
+        "request_headers: {}",
+        "request_headers: {add: {x-b: a}}",
+    ),
+];
+
+/// Keys without an effect on the model.
+const NO_EFFECT: &[&str] = &["Document.version"];
+
+/// Everything of the model, positions aside; what is secret is in it as a fingerprint.
+fn model(text: &str) -> String {
+    let loaded = Scratch::with(&[("policy.yaml", text)]).load();
+    let policy = loaded
+        .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
+        .policy;
+    let debug = format!(
+        "{:?} {:?} {:?} {:?}",
+        policy.clusters,
+        policy.issuers,
+        policy.limits,
+        policy.routes.rules()
+    );
+    // Lines move, and a table of bindings is a hash map; what can be set about it is in its options.
+    let debug = without(&debug, "Origin {", "}");
+    let debug = without(&debug, "translator: Some(Translator {", "options:");
+    // Scratch folders have random names.
+    let parts = debug.split('/').filter(|part| !part.starts_with(".tmp"));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn without(text: &str, from: &str, to: &str) -> String {
+    let mut pieces = text.split(from);
+    let mut left = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        left.push_str(from);
+        left.push_str(piece.split_once(to).unwrap().1);
+    }
+    left
+}
+
+#[test]
+fn every_key_has_an_effect() {
+    let base = model(BASE);
+    assert!(base == model(BASE), "the model differs without a change");
+    for (key, before, after) in CHANGES {
+        let changed = match *key {
+            // What these refer to changes with them.
+            "ClusterDoc.name" => BASE.replace("core\n", "core2\n"),
+            "IssuerDoc.name" => BASE
+                .replace("name: id\n", "name: id2\n")
+                .replace("{issuer: id}", "{issuer: id2}"),
+            "RouteDoc.cluster" => BASE
+                .replacen(before, after, 1)
+                .replace("cluster: core", "cluster: other"),
+            "AuthDoc.issuer" => {
+                let other = "  - {name: other, issuer: o, audiences: [a], jwks: {file: a}, algorithms: [EdDSA]}\n";
+                let two = BASE.replace("issuers:\n", &format!("issuers:\n{other}"));
+                let other = two.replace("{issuer: id}", "{issuer: other}");
+                assert!(model(&two) != model(&other), "{key}");
+                continue;
+            }
+            _ => BASE.replacen(before, after, 1),
+        };
+        assert_ne!(changed, BASE, "{key} changes nothing in the text");
+        assert!(model(&changed) != base, "{key} has no effect");
+    }
+}
+
+#[test]
+fn every_key_is_listed() {
+    let source = include_str!("../../src/document.rs");
+    let mut keys = BTreeSet::new();
+    let mut owner = "";
+    for line in source.lines() {
+        if let Some(rest) = line.strip_prefix("pub(crate) struct ") {
+            owner = rest.trim_end_matches(" {");
+        } else if let Some((key, _)) = line
+            .strip_prefix("    pub(crate) ")
+            .and_then(|rest| rest.split_once(": "))
+        {
+            keys.insert(format!("{owner}.{key}"));
+        }
+    }
+    let listed = CHANGES
+        .iter()
+        .map(|(key, ..)| *key)
+        .chain(NO_EFFECT.iter().copied());
+    let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+    assert_eq!(keys, listed);
+}
+
+#[test]
+fn fingerprints_change_with_what_they_stand_for() {
+    let prints = |text: &str| {
+        let loaded = Scratch::with(&[("policy.yaml", text)]).load();
+        let policy = loaded
+            .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
+            .policy;
+        (policy.clusters[0].fingerprint, policy.limits[0].fingerprint)
+    };
+    let base = prints(BASE);
+    assert_eq!(
+        base,
+        prints(&format!("# moved\n\n{BASE}")),
+        "moving a definition restarts it"
+    );
+    for (key, before, after) in CHANGES {
+        let (owner, _) = key.split_once('.').unwrap();
+        let (cluster, limit) = match owner {
+            "ClusterDoc" | "TlsDoc" | "TimeoutsDoc" | "EjectionDoc" => (true, false),
+            "LimitDoc" | "LimitKeyDoc" => (false, true),
+            _ => continue,
+        };
+        let changed = match *key {
+            "ClusterDoc.name" => BASE.replace("core\n", "core2\n"),
+            _ => BASE.replacen(before, after, 1),
+        };
+        let now = prints(&changed);
+        assert_eq!(
+            (now.0 != base.0, now.1 != base.1),
+            (cluster, limit),
+            "{key}"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! A scratch folder of policies, with certificates and descriptors beside them.
+//!
+//! Layout: `policies/` holds what a test writes, `certs/` a CA, a client pair and a stranger's key.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use palisade_policy::{Diagnostics, Loaded};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+/// PEM texts, made once: key generation is what takes the time.
+struct Pems {
+    ca: String,
+    client: String,
+    client_key: String,
+    stranger_key: String,
+}
+
+fn pems() -> &'static Pems {
+    static PEMS: OnceLock<Pems> = OnceLock::new();
+    PEMS.get_or_init(|| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let client = CertificateParams::new(["edge.palisade.internal".to_owned()]).unwrap();
+        Pems {
+            ca: ca.pem(),
+            client: client.signed_by(&key, &ca).unwrap().pem(),
+            client_key: key.serialize_pem(),
+            stranger_key: KeyPair::generate().unwrap().serialize_pem(),
+        }
+    })
+}
+
+pub(crate) struct Scratch {
+    dir: TempDir,
+}
+
+impl Scratch {
+    /// With certificates, descriptors and no policy.
+    pub(crate) fn new() -> Self {
+        let scratch = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let Pems {
+            ca,
+            client,
+            client_key,
+            stranger_key,
+        } = pems();
+        for (path, text) in [
+            ("certs/ca.pem", ca),
+            ("certs/edge.pem", client),
+            ("certs/edge.key", client_key),
+            ("certs/stranger.key", stranger_key),
+        ] {
+            scratch.write_beside(path, text.as_bytes());
+        }
+        scratch.write_beside("descriptors/core.pb", core_proto::DESCRIPTOR_SET);
+        std::fs::create_dir(scratch.policies()).unwrap();
+        scratch
+    }
+
+    /// With the given policy files.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let scratch = Self::new();
+        for (name, text) in files {
+            scratch.write(name, text);
+        }
+        scratch
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.write_beside(&format!("policies/{name}"), text.as_bytes());
+    }
+
+    /// Relative to the folder that holds the policies folder.
+    pub(crate) fn write_beside(&self, path: &str, bytes: &[u8]) {
+        let path = self.dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub(crate) fn load(&self) -> Result<Loaded, Diagnostics> {
+        palisade_policy::load(&self.policies())
+    }
+}

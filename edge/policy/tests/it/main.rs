@@ -1,0 +1,12 @@
+//! The policy language from the outside: files in, model or errors out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cases;
+mod fields;
+mod folder;
+mod hostile;
+mod reloading;
+mod shipped;
+mod summary;
+mod watching;

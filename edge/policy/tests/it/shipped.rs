@@ -1,0 +1,209 @@
+//! The policies that come with the project compile, and say what they are meant to say.
+
+use std::path::{Path, PathBuf};
+
+use http::{HeaderMap, Method};
+use palisade_policy::Loaded;
+use palisade_policy::model::Route;
+use palisade_policy::routing::{Request, Selected};
+
+use crate::folder::Scratch;
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+}
+
+/// A copy, with certificates and descriptors where the policies look for them.
+fn load() -> Loaded {
+    let scratch = Scratch::new();
+    copy(&shipped(), &scratch.policies());
+    let pem = |name: &str| std::fs::read(scratch.root().join("certs").join(name)).unwrap();
+    scratch.write_beside("certs/dev/ca.pem", &pem("ca.pem"));
+    scratch.write_beside("certs/dev/mesh/edge.pem", &pem("edge.pem"));
+    scratch.write_beside("certs/dev/mesh/edge.key", &pem("edge.key"));
+    scratch.write_beside("policies/descriptors/core.pb", core_proto::DESCRIPTOR_SET);
+    scratch
+        .load()
+        .unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn decide<'a>(loaded: &'a Loaded, method: &str, path: &str) -> Option<&'a Route> {
+    let method: Method = method.parse().unwrap();
+    let headers = HeaderMap::new();
+    let request = Request {
+        host: "localhost",
+        path,
+        query: None,
+        method: &method,
+        headers: &headers,
+    };
+    match loaded.policy.routes.select(request) {
+        Selected::Route(route) => Some(route),
+        _ => None,
+    }
+}
+
+/// Method, path, scopes that are needed (none: no token), limit.
+const SERVED: &[(&str, &str, Option<&[&str]>, &str)] = &[
+    ("POST", "/register", None, "sign-in"),
+    ("POST", "/v1/auth/register", None, "sign-in"),
+    ("POST", "/login", None, "sign-in"),
+    ("POST", "/auth/login", None, "sign-in"),
+    ("POST", "/v1/auth/login", None, "sign-in"),
+    ("POST", "/auth.v1.AuthService/Login", None, "sign-in"),
+    ("POST", "/auth.v1.AuthService/Register", None, "sign-in"),
+    ("POST", "/auth.v1.AuthService/Refresh", None, "public"),
+    ("POST", "/v1/auth/refresh", None, "public"),
+    ("GET", "/.well-known/jwks.json", None, "public"),
+    ("GET", "/profile", Some(&["profile:read"]), "per-caller"),
+    ("GET", "/v1/profile", Some(&["profile:read"]), "per-caller"),
+    (
+        "GET",
+        "/user/profile",
+        Some(&["profile:read"]),
+        "per-caller",
+    ),
+    ("PUT", "/profile", Some(&["profile:write"]), "per-caller"),
+    ("PUT", "/v1/profile", Some(&["profile:write"]), "per-caller"),
+    (
+        "POST",
+        "/user.v1.UserService/GetProfile",
+        Some(&["profile:read"]),
+        "per-caller",
+    ),
+    (
+        "POST",
+        "/user.v1.UserService/UpdateProfile",
+        Some(&["profile:write"]),
+        "per-caller",
+    ),
+    ("POST", "/change-password", Some(&[]), "per-caller"),
+    ("POST", "/v1/auth/change-password", Some(&[]), "per-caller"),
+    ("POST", "/v1/auth/logout", Some(&[]), "per-caller"),
+    (
+        "POST",
+        "/auth.v1.AuthService/Logout",
+        Some(&[]),
+        "per-caller",
+    ),
+    (
+        "POST",
+        "/auth.v1.AuthService/ChangePassword",
+        Some(&[]),
+        "per-caller",
+    ),
+];
+
+#[test]
+fn who_may_do_what() {
+    let loaded = load();
+    for (method, path, scopes, limit) in SERVED.iter().copied() {
+        let route =
+            decide(&loaded, method, path).unwrap_or_else(|| panic!("{method} {path} has no route"));
+        let needed = route
+            .auth
+            .as_ref()
+            .map(|auth| auth.scopes.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(needed.as_deref(), scopes, "{method} {path}");
+        assert!(
+            route
+                .auth
+                .as_ref()
+                .is_none_or(|auth| auth.forward_token && !auth.optional),
+            "{method} {path}"
+        );
+        let limits: Vec<&str> = route
+            .limits
+            .iter()
+            .map(|id| &*loaded.policy.limits[id.0].name)
+            .collect();
+        assert_eq!(limits, [limit], "{method} {path}");
+        assert_eq!(
+            route.translate,
+            !path.contains("Service/"),
+            "{method} {path}"
+        );
+    }
+    for (method, path) in [
+        ("GET", "/"),
+        ("DELETE", "/profile"),
+        ("GET", "/login"),
+        ("GET", "/profile/x"),
+        ("GET", "/auth.v1.AuthService/Login"),
+    ] {
+        assert!(decide(&loaded, method, path).is_none(), "{method} {path}");
+    }
+}
+
+#[test]
+fn every_translated_path_is_bound() {
+    let loaded = load();
+    let cluster = &loaded.policy.clusters[0];
+    let translator = cluster.translator.as_ref().unwrap();
+    let mut checked = 0;
+    for rule in loaded
+        .policy
+        .routes
+        .rules()
+        .iter()
+        .filter(|rule| rule.route.translate)
+    {
+        let palisade_policy::routing::PathMatch::Exact(path) = &rule.path else {
+            panic!("{:?} is not exact", rule.path)
+        };
+        for method in &rule.conditions.methods {
+            let found = translator.find(method, path);
+            assert!(
+                matches!(found, palisade_translate::Find::Found(_)),
+                "{method} {path}"
+            );
+            checked += 1;
+        }
+    }
+    assert_eq!(
+        checked,
+        translator.bindings().count(),
+        "a binding has no route"
+    );
+}
+
+#[test]
+fn facts_name_every_file() {
+    let loaded = load();
+    let paths: Vec<&str> = loaded.files.iter().map(|file| file.path.as_str()).collect();
+    for expected in [
+        "clusters.yaml",
+        "routes/identity.yaml",
+        "../certs/dev/ca.pem",
+        "descriptors/core.pb",
+    ] {
+        assert!(paths.contains(&expected), "{expected} is not in {paths:?}");
+    }
+    assert!(
+        loaded
+            .files
+            .iter()
+            .all(|file| file.bytes > 0 && file.sha256.len() == 64)
+    );
+    assert_eq!(loaded.hash.len(), 64);
+    assert!(
+        loaded
+            .summary()
+            .starts_with("11 routes, 1 cluster, 1 issuer, 3 limits from "),
+        "{}",
+        loaded.summary()
+    );
+}

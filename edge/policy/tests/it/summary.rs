@@ -1,0 +1,206 @@
+//! A compiled policy as text, for golden files: everything that has an effect, nothing that varies.
+
+use std::fmt::Write;
+
+use palisade_policy::model::{Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch};
+use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
+
+pub(crate) fn summary(policy: &Policy) -> String {
+    let mut out = String::new();
+    for cluster in &policy.clusters {
+        describe_cluster(&mut out, cluster);
+    }
+    for issuer in &policy.issuers {
+        writeln!(
+            out,
+            "issuer {} {} {:?}",
+            issuer.name, issuer.issuer, issuer.audiences
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  algorithms {:?}, leeway {:?}, nbf {}, types {:?}",
+            issuer.algorithms, issuer.leeway, issuer.require_nbf, issuer.token_types
+        )
+        .unwrap();
+        let ca = issuer.ca.as_deref().map(file_name);
+        let source = match &issuer.source {
+            palisade_token::JwksSource::File(path) => format!("file {}", file_name(path)),
+            palisade_token::JwksSource::Url(url) => url.to_string(),
+        };
+        writeln!(
+            out,
+            "  keys {source}, ca {ca:?}, refresh {:?}, cooldown {:?}",
+            issuer.refresh, issuer.cooldown
+        )
+        .unwrap();
+    }
+    for limit in &policy.limits {
+        let Limit {
+            name,
+            key,
+            requests,
+            period,
+            burst,
+            keys_max,
+            origin,
+            ..
+        } = limit;
+        writeln!(out, "limit {name} at {}:{}\n  {requests} per {period:?}, burst {burst}, by {key:?}, {keys_max} keys", origin.file, origin.line).unwrap();
+    }
+    for route in policy.routes.routes() {
+        describe_route(&mut out, policy, route);
+    }
+    out
+}
+
+fn file_name(path: &std::path::Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+fn describe_cluster(out: &mut String, cluster: &Cluster) {
+    let Cluster {
+        name,
+        origin,
+        endpoints,
+        protocol,
+        tls,
+        timeouts,
+        connect_retries,
+        ejection,
+        translator,
+        ..
+    } = cluster;
+    writeln!(out, "cluster {name} at {}:{}", origin.file, origin.line).unwrap();
+    writeln!(
+        out,
+        "  {protocol:?} {endpoints:?}, {connect_retries} retries"
+    )
+    .unwrap();
+    if let Some(tls) = tls {
+        writeln!(
+            out,
+            "  tls {}, ca {}, identity {:?}",
+            tls.server_name,
+            file_name(&tls.ca),
+            tls.identity
+        )
+        .unwrap();
+    }
+    writeln!(
+        out,
+        "  connect {:?}, read {:?}, write {:?}, idle {:?}",
+        timeouts.connect, timeouts.read, timeouts.write, timeouts.idle
+    )
+    .unwrap();
+    match ejection {
+        Some(ejection) => writeln!(
+            out,
+            "  ejected for {:?} after {}",
+            ejection.duration, ejection.consecutive_failures
+        )
+        .unwrap(),
+        None => writeln!(out, "  never ejected").unwrap(),
+    }
+    if translator.is_some() {
+        writeln!(out, "  translates").unwrap();
+    }
+}
+
+fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Route>) {
+    writeln!(
+        out,
+        "route {} at {}:{} -> {}",
+        route.name, route.origin.file, route.origin.line, policy.clusters[route.cluster.0].name
+    )
+    .unwrap();
+    for rule in policy
+        .routes
+        .rules()
+        .iter()
+        .filter(|rule| std::sync::Arc::ptr_eq(&rule.route, route))
+    {
+        describe_rule(out, rule);
+    }
+    if route.plain_http {
+        writeln!(out, "  plain http").unwrap();
+    }
+    if let Some(Auth {
+        issuer,
+        optional,
+        scopes,
+        roles,
+        claim_headers,
+        forward_token,
+    }) = &route.auth
+    {
+        let issuer = &policy.issuers[issuer.0].name;
+        writeln!(out, "  auth {issuer}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}").unwrap();
+    }
+    for limit in &route.limits {
+        writeln!(out, "  limit {}", policy.limits[limit.0].name).unwrap();
+    }
+    if let Some(cache) = &route.cache {
+        writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
+    }
+    for (side, HeaderEdits { remove, set, add }) in [
+        ("request", &route.request_headers),
+        ("response", &route.response_headers),
+    ] {
+        if !(remove.is_empty() && set.is_empty() && add.is_empty()) {
+            writeln!(
+                out,
+                "  {side} headers: remove {remove:?}, set {set:?}, add {add:?}"
+            )
+            .unwrap();
+        }
+    }
+    writeln!(
+        out,
+        "  timeout {:?}, body {}, translate {}",
+        route.request_timeout, route.request_body_max, route.translate
+    )
+    .unwrap();
+}
+
+fn describe_rule(out: &mut String, rule: &Rule) {
+    let hosts: Vec<String> = rule
+        .hosts
+        .iter()
+        .map(|host| match host {
+            HostMatch::Exact(name) => name.clone(),
+            HostMatch::Wildcard(suffix) => format!("*{suffix}"),
+            HostMatch::Any => "*".to_owned(),
+        })
+        .collect();
+    let path = match &rule.path {
+        PathMatch::Exact(path) => format!("= {path}"),
+        PathMatch::Prefix(path) => format!("^ {path}"),
+        PathMatch::Template(segments) => {
+            let parts = segments.iter().map(|segment| match segment {
+                Segment::Literal(literal) => format!("/{literal}"),
+                Segment::Capture(name) => format!("/{{{name}}}"),
+            });
+            format!("~ {}", parts.collect::<String>())
+        }
+    };
+    let wanted = |value: &ValueMatch| match value {
+        ValueMatch::Exact(text) => format!("={text}"),
+        ValueMatch::Present => String::new(),
+    };
+    let conditions = &rule.conditions;
+    let mut parts: Vec<String> = conditions.methods.iter().map(ToString::to_string).collect();
+    parts.extend(
+        conditions
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}{}", wanted(value))),
+    );
+    parts.extend(
+        conditions
+            .query
+            .iter()
+            .map(|(name, value)| format!("?{name}{}", wanted(value))),
+    );
+    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
+}

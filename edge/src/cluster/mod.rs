@@ -1,0 +1,222 @@
+//! Route to endpoint: which one, and how its failures are remembered.
+//!
+//! Invariant: a cluster with endpoints always gives one. When all are ejected the ejections
+//! are ignored: a guess that may work beats an answer that cannot.
+
+pub mod peer;
+mod translation;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use palisade_policy::model::{Cluster, Ejection, UpstreamTimeouts};
+use pingora_core::upstreams::peer::HttpPeer;
+
+/// Which endpoint a try went to.
+#[derive(Debug, Clone)]
+pub struct Pick {
+    pub cluster: Arc<ClusterState>,
+    pub index: usize,
+}
+
+/// Live state of a cluster. Outlives reloads while reaching its endpoints stays the same.
+pub struct ClusterState {
+    pub name: Arc<str>,
+    pub fingerprint: u64,
+    pub connect_retries: u32,
+    pub timeouts: UpstreamTimeouts,
+    ejection: Option<Ejection>,
+    endpoints: Vec<EndpointState>,
+    next: AtomicUsize,
+    /// Ejections are kept as milliseconds since this.
+    epoch: Instant,
+    pub ejections: AtomicU64,
+}
+
+struct EndpointState {
+    address: SocketAddr,
+    failures: AtomicU32,
+    ejected_until_ms: AtomicU64,
+    /// Copied for each try; everything in it was checked at reload.
+    peer: HttpPeer,
+    translating_peer: Option<HttpPeer>,
+}
+
+impl ClusterState {
+    pub fn new(cluster: &Cluster) -> anyhow::Result<Self> {
+        let peers = peer::Templates::new(cluster)?;
+        let endpoints = cluster.endpoints.iter().enumerate().map(|(index, address)| {
+            Ok(EndpointState {
+                address: *address,
+                failures: AtomicU32::new(0),
+                ejected_until_ms: AtomicU64::new(0),
+                peer: peers.direct(*address),
+                translating_peer: peers.translating(*address, index)?,
+            })
+        });
+        Ok(Self {
+            name: cluster.name.clone(),
+            fingerprint: cluster.fingerprint,
+            connect_retries: cluster.connect_retries,
+            timeouts: cluster.timeouts.clone(),
+            ejection: cluster.ejection.clone(),
+            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+            next: AtomicUsize::new(0),
+            epoch: crate::request_ctx::Now::read().monotonic,
+            ejections: AtomicU64::new(0),
+        })
+    }
+
+    /// Round robin over the endpoints that are not ejected; another one than `last` where there is one.
+    pub fn pick(self: &Arc<Self>, last: Option<usize>, now: Instant) -> Option<Pick> {
+        let count = self.endpoints.len();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = (0..count).map(|step| start.wrapping_add(step) % count);
+        let now_ms = self.since_epoch_ms(now);
+        let mut fallback = None;
+        for index in order {
+            let endpoint = self.endpoints.get(index)?;
+            let ejected = endpoint.ejected_until_ms.load(Ordering::Relaxed) > now_ms;
+            if !ejected && last != Some(index) {
+                return Some(Pick { cluster: self.clone(), index });
+            }
+            // Better the same endpoint again than an ejected one, better an ejected one than none.
+            if fallback.is_none() || !ejected {
+                fallback = Some(index);
+            }
+        }
+        fallback.map(|index| Pick { cluster: self.clone(), index })
+    }
+
+    /// How to reach an endpoint: as Pingora's peer, directly or through the translation.
+    pub fn peer(&self, index: usize, translate: bool) -> Option<HttpPeer> {
+        let endpoint = self.endpoints.get(index)?;
+        if translate { endpoint.translating_peer.clone() } else { Some(endpoint.peer.clone()) }
+    }
+
+    pub fn address(&self, index: usize) -> Option<SocketAddr> {
+        self.endpoints.get(index).map(|endpoint| endpoint.address)
+    }
+
+    /// The endpoint answered like one that works.
+    pub fn succeeded(&self, index: usize) {
+        if let Some(endpoint) = self.endpoints.get(index)
+            && endpoint.failures.load(Ordering::Relaxed) != 0
+        {
+            endpoint.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection failed, or the answer was 502, 503 or 504. True when this ejected the endpoint.
+    pub fn failed(&self, index: usize, now: Instant) -> bool {
+        let (Some(endpoint), Some(rule)) = (self.endpoints.get(index), &self.ejection) else {
+            return false;
+        };
+        let failures = endpoint.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures < rule.consecutive_failures {
+            return false;
+        }
+        endpoint.failures.store(0, Ordering::Relaxed);
+        let length_ms = u64::try_from(rule.duration.as_millis()).unwrap_or(u64::MAX);
+        let until = self.since_epoch_ms(now).saturating_add(length_ms);
+        endpoint.ejected_until_ms.store(until, Ordering::Relaxed);
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Address of each endpoint, and whether it is in use.
+    pub fn health(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, bool)> {
+        let now_ms = self.since_epoch_ms(now);
+        self.endpoints.iter().map(move |endpoint| {
+            (endpoint.address, endpoint.ejected_until_ms.load(Ordering::Relaxed) <= now_ms)
+        })
+    }
+
+    fn since_epoch_ms(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Debug for ClusterState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClusterState({})", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_policy::model::{Origin, UpstreamProtocol};
+    use std::time::Duration;
+
+    fn cluster(endpoints: u16, failures: u32) -> Arc<ClusterState> {
+        let cluster = Cluster {
+            name: "test".into(),
+            origin: Origin { file: "clusters.yaml".into(), line: 1 },
+            endpoints: (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], 1000 + port))).collect(),
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            timeouts: UpstreamTimeouts {
+                connect: Duration::from_secs(1),
+                read: Duration::from_secs(1),
+                write: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+            },
+            connect_retries: 1,
+            ejection: Some(Ejection { consecutive_failures: failures, duration: Duration::from_secs(10) }),
+            translator: None,
+            fingerprint: 7,
+        };
+        Arc::new(ClusterState::new(&cluster).unwrap())
+    }
+
+    fn picks(cluster: &Arc<ClusterState>, count: usize, now: Instant) -> Vec<usize> {
+        (0..count).map(|_| cluster.pick(None, now).unwrap().index).collect()
+    }
+
+    #[test]
+    fn turns_are_taken() {
+        let cluster = cluster(3, 5);
+        let now = cluster.epoch;
+        assert_eq!(picks(&cluster, 6, now), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn another_try_goes_elsewhere_where_there_is_one() {
+        let two = cluster(2, 5);
+        for last in [0, 1, 0, 1] {
+            assert_eq!(two.pick(Some(last), two.epoch).unwrap().index, 1 - last);
+        }
+        let one = cluster(1, 5);
+        assert_eq!(one.pick(Some(0), one.epoch).unwrap().index, 0);
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_for_a_while() {
+        let cluster = cluster(2, 3);
+        let now = cluster.epoch;
+        assert!(!cluster.failed(0, now));
+        assert!(!cluster.failed(0, now));
+        cluster.succeeded(0);
+        assert!(!cluster.failed(0, now));
+        assert!(!cluster.failed(0, now));
+        assert!(cluster.failed(0, now), "third in a row");
+        assert_eq!(picks(&cluster, 3, now), [1, 1, 1]);
+        let later = now + Duration::from_secs(10);
+        assert!(picks(&cluster, 2, later).contains(&0));
+    }
+
+    #[test]
+    fn all_ejected_is_as_good_as_none() {
+        let cluster = cluster(2, 1);
+        let now = cluster.epoch;
+        assert!(cluster.failed(0, now) && cluster.failed(1, now));
+        let mut both = picks(&cluster, 4, now);
+        both.sort_unstable();
+        both.dedup();
+        assert_eq!(both, [0, 1]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Process settings: read once from flags and environment; a change needs a restart.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An edge gateway: HTTP/1.1, HTTP/2 and HTTP/3 in front of your services, ruled by files.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve traffic.
+    Run(RunArgs),
+    /// Check a policies folder: exit code 0, or 1 with every error.
+    Check {
+        /// The policies folder.
+        dir: PathBuf,
+    },
+    /// Make a development CA and certificates, or keep those that are still good.
+    Certs {
+        /// Where they go: `ca.pem`, `localhost.pem`, `mesh/edge.pem`, `mesh/core.pem` and their keys.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Folder of policy files, watched for changes.
+    #[arg(long, env = "PALISADE_POLICIES", default_value = "policies")]
+    pub policies: PathBuf,
+    /// Folder of server certificates (NAME.pem or NAME.crt, with NAME.key), watched for changes.
+    #[arg(long, env = "PALISADE_CERTS", default_value = "certs/dev")]
+    pub certs: PathBuf,
+    /// TLS over TCP, and QUIC over UDP on the same port.
+    #[arg(long, env = "PALISADE_HTTPS", default_value = "127.0.0.1:8443")]
+    pub https: SocketAddr,
+    /// Plain HTTP/1.1: redirects to https unless a route allows plain http.
+    #[arg(long, env = "PALISADE_HTTP", default_value = "127.0.0.1:8080")]
+    pub http: SocketAddr,
+    /// Metrics, health and policy status. Keep it off the internet.
+    #[arg(long, env = "PALISADE_ADMIN", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// Worker threads; 0 is one for each core.
+    #[arg(long, env = "PALISADE_THREADS", default_value_t = 0)]
+    pub threads: usize,
+    /// Memory of the response cache in MiB.
+    #[arg(long, env = "PALISADE_CACHE_MIB", default_value_t = 256)]
+    pub cache_mib: u64,
+    /// Connections over all listeners.
+    #[arg(long, env = "PALISADE_CONNECTIONS_MAX", default_value_t = 10_000)]
+    pub connections_max: usize,
+    /// Longest time for requests in flight after a stop signal, in seconds.
+    #[arg(long, env = "PALISADE_DRAIN_SECONDS", default_value_t = 25)]
+    pub drain_seconds: u64,
+    /// Where the last good key sets of token issuers are kept.
+    #[arg(long, env = "PALISADE_STATE", default_value = ".palisade/edge")]
+    pub state: PathBuf,
+    /// One JSON line a request.
+    #[arg(long, env = "PALISADE_ACCESS_LOG", default_value = "stdout")]
+    pub access_log: AccessLogTarget,
+    /// What the process logs about itself: error, warn, info, debug, trace, or filters by module.
+    #[arg(long, env = "PALISADE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogTarget {
+    Stdout,
+    Off,
+}
+
+impl RunArgs {
+    /// Worker threads, with 0 resolved.
+    pub fn worker_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    pub fn drain_deadline(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}

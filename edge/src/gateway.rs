@@ -1,0 +1,509 @@
+//! The one `impl ProxyHttp`: Pingora's phases in the order in which they run.
+//!
+//! ```text
+//! early_request_filter -> request_filter (stages::admit) -> request_cache_filter, cache_key_callback
+//!   -> [hit] response_filter
+//!   -> [miss] upstream_peer -> upstream_request_filter -> request_body_filter
+//!        -> upstream_response_filter -> response_cache_filter -> response_filter
+//!   -> logging, always; fail_to_proxy before it where something broke
+//! ```
+//!
+//! Each phase is a few lines that call what decides. The same code serves h1, h2 and h3.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use palisade_policy::PolicyStore;
+use pingora_cache::key::HashBinary;
+use palisade_cache::Arrival;
+use pingora_cache::{CacheKey, CacheMeta, NoCacheReason, RespCacheable};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::listen::{Connection, Listener};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Metrics;
+use crate::observe::trace::TraceContext;
+use crate::rejection::Rejection;
+use crate::request_ctx::{Now, RequestCtx};
+use crate::respond;
+use crate::snapshot::Snapshot;
+use crate::stages::{self, Downstream, cache, rewrite};
+
+/// Silence of a client in the middle of its body or of our answer.
+const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
+/// How long an unread request body may take to be thrown away before its connection is.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// State shared by all requests.
+pub struct Gateway {
+    pub policies: Arc<PolicyStore<Snapshot>>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+    pub cache: cache::ResponseCache,
+    /// Set when the process is about to end: answers then close their HTTP/1.1 connection.
+    pub draining: Arc<AtomicBool>,
+    pub https_port: u16,
+    /// `alt-svc`, by which clients find HTTP/3.
+    pub alt_svc: HeaderValue,
+}
+
+impl Gateway {
+    fn downstream(&self, session: &Session) -> Result<Downstream> {
+        let connection = connection(session)?;
+        Ok(Downstream {
+            client: connection.client.ip(),
+            encrypted: connection.listener != Listener::Http,
+            https_port: self.https_port,
+        })
+    }
+
+    /// Judge the request; fetch keys once where a token names one we have not seen.
+    async fn admit(
+        &self,
+        session: &mut Session,
+        ctx: &RequestCtx,
+        downstream: Downstream,
+    ) -> Result<stages::Admitted, stages::Refused> {
+        let head = session.req_header_mut();
+        let refused = match stages::admit(&ctx.snapshot, head, downstream, ctx.started) {
+            Ok(admitted) => return Ok(admitted),
+            Err(refused) => refused,
+        };
+        let wants_keys = match &refused.rejection {
+            Rejection::Unauthorized(refusal) => refusal.wants_refetch(),
+            Rejection::NoKeys => true,
+            _ => false,
+        };
+        let auth = refused.route.as_ref().and_then(|route| route.auth.as_ref()).filter(|_| wants_keys);
+        let issuer = auth.and_then(|auth| ctx.snapshot.issuer(auth.issuer));
+        match issuer {
+            // Limits come after authn, so nothing was counted yet.
+            Some(issuer) if issuer.refetch().await => {
+                stages::admit(&ctx.snapshot, session.req_header_mut(), downstream, ctx.started)
+            }
+            _ => Err(refused),
+        }
+    }
+
+    /// Answer with a rejection. The connection stays usable, unlike with Pingora's own error answers.
+    async fn reject(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        rejection: Rejection,
+    ) -> Result<()> {
+        let (mut header, body) = respond::response(&rejection, session.req_header(), &ctx.request_id)?;
+        ctx.rejection = Some(rejection);
+        self.own_headers(&mut header, session, ctx)?;
+        // The client may still be waiting to be asked for its body: it must not send it now.
+        let unasked = session.req_header().headers.contains_key(EXPECT);
+        if unasked {
+            session.set_keepalive(None);
+        }
+        let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
+        session.write_response_header(Box::new(header), bodyless).await?;
+        let body = if bodyless { Bytes::new() } else { body };
+        session.write_response_body(Some(body), true).await?;
+        // An h2 stream dropped with its body unread is reset, and clients then throw the answer
+        // away; an HTTP/1.1 connection would have the body taken for the next request.
+        if !unasked && session.drain_request_body().await.is_err() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    /// Fields that every answer carries, whoever made it.
+    fn own_headers(
+        &self,
+        header: &mut ResponseHeader,
+        session: &mut Session,
+        ctx: &RequestCtx,
+    ) -> Result<()> {
+        header.insert_header("x-request-id", ctx.request_id.as_str())?;
+        let listener = connection(session)?.listener;
+        if listener == Listener::Https {
+            header.insert_header("alt-svc", self.alt_svc.clone())?;
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
+        let (route, quotas) = match (&ctx.admitted, &ctx.refused_route) {
+            (Some(admitted), _) => (&admitted.route, &admitted.quotas),
+            (None, Some(route)) => (route, &ctx.refused_quotas),
+            (None, None) => return Ok(()),
+        };
+        rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
+    }
+
+    /// What a failure inside Pingora means to the client; none where nobody is left to tell.
+    fn rejection_for(error: &Error) -> Option<Rejection> {
+        let rejection = match (error.esource(), error.etype()) {
+            (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
+            (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
+            (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
+            (ErrorSource::Upstream, kind) => match kind {
+                ErrorType::ReadTimedout | ErrorType::WriteTimedout => Rejection::UpstreamTimeout,
+                ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+                | ErrorType::SocketError
+                | ErrorType::BindError => Rejection::Unavailable,
+                _ => Rejection::BadUpstream,
+            },
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
+            (
+                ErrorSource::Downstream,
+                ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error,
+            ) => return None,
+            (ErrorSource::Downstream, _) => Rejection::Malformed("the request is malformed"),
+            _ => Rejection::Internal,
+        };
+        Some(rejection)
+    }
+}
+
+fn connection(session: &Session) -> Result<&Connection> {
+    Connection::of(session.digest())
+        .ok_or_else(|| Error::explain(ErrorType::InternalError, "session without connection facts"))
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestCtx;
+
+    /// Takes the snapshot once: a reload never changes a request half way.
+    fn new_ctx(&self) -> RequestCtx {
+        self.metrics.requests_in_flight.inc();
+        RequestCtx::new(self.policies.current(), Now::read())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        connection(session)?.head_deadline.disarm();
+        ctx.request_id = format!("{:032x}", fastrand::u128(..));
+        ctx.trace = TraceContext::from_headers(&session.req_header().headers);
+        ctx.is_grpc = respond::is_grpc(session.req_header());
+        Ok(())
+    }
+
+    /// Expected refusals return `Ok(true)`: an `Err` here would be logged as an error, and a
+    /// client could flood the log with 401s.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        session.set_read_timeout(Some(DOWNSTREAM_STALL));
+        session.set_write_timeout(Some(DOWNSTREAM_STALL));
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        let downstream = self.downstream(session)?;
+        let admitted = match self.admit(session, ctx, downstream).await {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                self.metrics.limits(&refused.quotas);
+                ctx.refused_route = refused.route;
+                ctx.refused_quotas = refused.quotas;
+                self.reject(session, ctx, refused.rejection).await?;
+                return Ok(true);
+            }
+        };
+        self.metrics.limits(&admitted.quotas);
+        let too_large = body_is_too_large(session.req_header(), admitted.route.request_body_max);
+        ctx.admitted = Some(admitted);
+        if too_large {
+            self.reject(session, ctx, Rejection::BodyTooLarge).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Errors here are only logged by Pingora: nothing that protects anything belongs in it.
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        if ctx.cache_rule().is_none() || ctx.is_grpc || !cache::may_be_looked_up(session.req_header()) {
+            return Ok(());
+        }
+        let key = self.cache_key_callback(session, ctx)?;
+        if self.cache.is_too_large(&key) {
+            return Ok(());
+        }
+        self.cache.enable(&mut session.cache);
+        // A slow first reader must not hold up the fill that others wait for.
+        session.set_proxy_tasks_enabled(true);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut RequestCtx) -> Result<CacheKey> {
+        let encrypted = connection(session)?.listener != Listener::Http;
+        Ok(cache::key(session.req_header(), encrypted, &ctx.admitted()?.host))
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<RespCacheable> {
+        let Some(rule) = ctx.cache_rule() else {
+            return Ok(RespCacheable::Uncacheable(NoCacheReason::NeverEnabled));
+        };
+        let exchange = cache::Exchange {
+            rule,
+            confirmed_by: ctx.upstream.confirmed_by.as_ref(),
+            now: Now::read().wall,
+        };
+        Ok(self.cache.decide(session.req_header(), response, &exchange))
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        _ctx: &mut RequestCtx,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        cache::variance(meta, request)
+    }
+
+    /// Called again on each try.
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        let now = Now::read().monotonic;
+        let left = ctx.time_left(now);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Error::e_explain(ErrorType::HTTPStatus(504), "no time left for another try");
+        }
+        let admitted = ctx.admitted()?;
+        let translate = admitted.route.translate && !ctx.is_grpc;
+        let cluster = ctx.snapshot.cluster(admitted.route.cluster);
+        let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
+        let pick = cluster.and_then(|cluster| cluster.pick(last, now));
+        let peer = pick.as_ref().and_then(|pick| pick.cluster.peer(pick.index, translate));
+        let (Some(pick), Some(mut peer)) = (pick, peer) else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "cluster without endpoint");
+        };
+        if let Some(left) = left {
+            peer.options.read_timeout = peer.options.read_timeout.map(|limit| limit.min(left));
+        }
+        ctx.upstream.attempts += 1;
+        if ctx.upstream.attempts > 1 {
+            self.metrics.upstream_retries.with_label_values(&[&*pick.cluster.name]).inc();
+        }
+        ctx.upstream.picked = Some(pick);
+        Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        _digest: Option<&pingora_core::protocols::Digest>,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        ctx.upstream.reused = reused;
+        Ok(())
+    }
+
+    /// Does not run on a cache hit: no access control here.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        ctx.upstream.sent_at = Some(Now::read().monotonic);
+        let downstream = self.downstream(session)?;
+        let forwarding = rewrite::Forwarding {
+            client: downstream.client,
+            encrypted: downstream.encrypted,
+            request_id: &ctx.request_id,
+            trace: &ctx.trace,
+        };
+        rewrite::request(upstream, ctx.admitted()?, &forwarding)
+    }
+
+    /// An error must be marked as the client's: with an h2 upstream Pingora would otherwise
+    /// leave the request open and the client waiting.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
+            return Err(Error::explain(ErrorType::HTTPStatus(413), "request body over the route's bound").into_down());
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestCtx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(pick) = &ctx.upstream.picked else { return error };
+        self.note_failure(pick);
+        // Nothing was sent yet, so any method may try again.
+        error.set_retry(ctx.upstream.attempts <= pick.cluster.connect_retries);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut RequestCtx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        if let (ErrorSource::Upstream, Some(pick), false) = (error.esource(), &ctx.upstream.picked, client_reused) {
+            self.note_failure(pick);
+        }
+        // Only a kept connection that the endpoint was closing, and only what may be repeated.
+        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if repeatable {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        // Also called for 1xx.
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if let (Some(sent), Some(pick)) = (ctx.upstream.sent_at, &ctx.upstream.picked) {
+            let first_byte = Now::read().monotonic.saturating_duration_since(sent);
+            ctx.upstream.first_byte = Some(first_byte);
+            self.metrics.upstream_answered(&pick.cluster.name, response.status, first_byte);
+            match response.status.as_u16() {
+                502..=504 => self.note_failure(pick),
+                _ => pick.cluster.succeeded(pick.index),
+            }
+        }
+        let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
+        ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
+        ctx.upstream.grpc_status = grpc_status(&response.headers);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if ctx.cache_rule().is_some() {
+            response.insert_header("cache-status", cache::status(&session.cache, Now::read().wall))?;
+        }
+        self.own_headers(response, session, ctx)?;
+        rewrite::response(response, &ctx.admitted()?.route.response_headers)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        if ctx.admitted()?.route.request_timeout.is_some()
+            && ctx.time_left(Now::read().monotonic).is_some_and(|left| left.is_zero())
+        {
+            return Error::e_explain(ErrorType::ReadTimedout, "request took longer than its route allows").map_err(|error: Box<Error>| error.into_up());
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Bytes>> {
+        ctx.upstream.grpc_status = grpc_status(trailers).or(ctx.upstream.grpc_status);
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        ctx.error = Some(error.to_string());
+        let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let Some(rejection) = Self::rejection_for(error) else {
+            ctx.rejection = Some(Rejection::ClientGone);
+            return silent;
+        };
+        if session.response_written().is_some() {
+            // Too late for an answer; breaking off is the only honest one.
+            ctx.rejection = Some(rejection);
+            return silent;
+        }
+        let error_code = rejection.status().as_u16();
+        session.set_keepalive(None);
+        match self.reject(session, ctx, rejection).await {
+            Ok(()) => FailToProxy { error_code, can_reuse_downstream: session.is_http2() || session.is_custom() },
+            Err(_) => silent,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut RequestCtx) {
+        crate::observe::request::finished(self, session, ctx);
+    }
+
+    /// The access log has the error with its request; Pingora's own line would double it.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestCtx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &RequestCtx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Gateway {
+    fn note_failure(&self, pick: &crate::cluster::Pick) {
+        if pick.cluster.failed(pick.index, Now::read().monotonic) {
+            self.metrics.upstream_ejections.with_label_values(&[&*pick.cluster.name]).inc();
+        }
+    }
+}
+
+fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > max)
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

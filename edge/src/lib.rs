@@ -1,0 +1,17 @@
+//! The Palisade edge: life of a request in `README.md`, decisions in `DECISIONS.md`.
+//!
+//! Modules in reading order.
+
+pub mod config;
+pub mod crypto;
+pub mod dev_certs;
+pub mod server;
+pub mod listen;
+pub mod gateway;
+pub mod request_ctx;
+pub mod snapshot;
+pub mod stages;
+pub mod cluster;
+pub mod rejection;
+pub mod respond;
+pub mod observe;

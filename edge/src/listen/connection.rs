@@ -1,0 +1,80 @@
+//! What is known of a downstream connection, carried to every request on it.
+//!
+//! Pingora hands a request the `Digest` of its connection; of that, only the
+//! proxy digest takes data of another type, so that is where these facts travel.
+//! The same type serves TCP, TLS and QUIC: stages never ask which it was.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::StatusCode;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::ResponseHeader;
+
+/// Which of our sockets a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Plain text over TCP.
+    Http,
+    /// TLS over TCP.
+    Https,
+    /// QUIC.
+    Http3,
+}
+
+/// Facts of one downstream connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub listener: Listener,
+    pub client: SocketAddr,
+    pub local: SocketAddr,
+    pub tls: Option<TlsFacts>,
+    pub head_deadline: HeadDeadline,
+}
+
+/// Facts of the handshake.
+#[derive(Debug, Clone)]
+pub struct TlsFacts {
+    /// As the access log prints it: `TLSv1.3`.
+    pub version: &'static str,
+    /// Server Name Indication, lower case.
+    pub server_name: Option<String>,
+}
+
+/// Whether the client still owes us a request head.
+///
+/// Pingora reads the head before any filter runs and has no total deadline for it, so the
+/// stream below enforces one while this is armed; the first filter disarms it.
+#[derive(Debug, Default)]
+pub struct HeadDeadline(AtomicBool);
+
+impl HeadDeadline {
+    pub fn arm(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn disarm(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub fn is_armed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Connection {
+    /// The facts behind a request's digest; present on every session that our listeners make.
+    pub fn of(digest: Option<&Digest>) -> Option<&Self> {
+        let user_data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
+        user_data.downcast_ref::<Arc<Self>>().map(Arc::as_ref)
+    }
+
+    /// Wrap the facts in what Pingora carries.
+    pub(super) fn into_digest(self: Arc<Self>) -> Arc<ProxyDigest> {
+        let header = ResponseHeader::build(StatusCode::OK, Some(0))
+            .expect("a response header without fields can always be built");
+        Arc::new(ProxyDigest::new(Box::new(header), Some(Box::new(self))))
+    }
+}

@@ -1,0 +1,313 @@
+//! A downstream TCP or TLS stream, as Pingora's `IO`.
+//!
+//! Adds what Pingora's own stream lacks: a total deadline and a byte bound for the request
+//! head (a client that drips one byte at a time holds a connection for ever otherwise), and
+//! the facts of the connection. It never looks at the bytes.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::connection::Connection;
+
+/// Bytes a client may send before its request head is complete: Pingora would take a megabyte.
+const HEAD_BYTES_MAX: usize = 96 * 1024;
+/// The HTTP/2 connection preface (RFC 9113, 3.4); after it, frames are the h2 layer's to bound.
+const H2_PREFACE_BYTES: usize = 24;
+
+/// The socket itself.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// One downstream connection.
+pub(super) struct DownstreamStream {
+    transport: Transport,
+    fd: RawFd,
+    connection: Arc<Connection>,
+    proxy_digest: Arc<ProxyDigest>,
+    ssl_digest: Option<Arc<SslDigest>>,
+    socket_digest: Arc<SocketDigest>,
+    head: Head,
+    batch: WriteBatch,
+}
+
+/// Lets frames of several h2 streams share a write.
+///
+/// The h2 layer writes as soon as one stream has a frame, and with several in flight each pays
+/// for a TLS record and a system call. Letting the other ready tasks run once before the first
+/// write of a batch brings a third of the writes (DECISIONS.md, 11).
+#[derive(Default)]
+struct WriteBatch {
+    waited: bool,
+}
+
+impl WriteBatch {
+    /// True when the write should be left for the task's next turn, which is soon.
+    fn defer(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.waited {
+            return false;
+        }
+        self.waited = true;
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    /// All was handed to the socket: the next write begins another batch.
+    fn flushed(&mut self) {
+        self.waited = false;
+    }
+}
+
+/// Progress of the request head that is being waited for.
+struct Head {
+    timeout: Duration,
+    sleep: Pin<Box<Sleep>>,
+    /// On a reused connection the clock starts with the first byte: silence is keep-alive, not an attack.
+    running: bool,
+    bytes: usize,
+    is_h2: bool,
+}
+
+impl DownstreamStream {
+    pub(super) fn new(
+        transport: Transport,
+        connection: Arc<Connection>,
+        head_timeout: Duration,
+    ) -> Self {
+        let tcp = match &transport {
+            Transport::Plain(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+        };
+        let fd = tcp.as_raw_fd();
+        let socket_digest = socket_digest(fd, &connection);
+        let ssl_digest = match &transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(tls) => Some(Arc::new(ssl_digest(tls))),
+        };
+        let is_h2 = match &transport {
+            Transport::Plain(_) => false,
+            Transport::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        };
+        connection.head_deadline.arm();
+        Self {
+            fd,
+            proxy_digest: connection.clone().into_digest(),
+            connection,
+            ssl_digest,
+            socket_digest,
+            head: Head {
+                timeout: head_timeout,
+                sleep: Box::pin(tokio::time::sleep(head_timeout)),
+                running: true,
+                bytes: 0,
+                is_h2,
+            },
+            transport,
+            batch: WriteBatch::default(),
+        }
+    }
+
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
+    /// Called before each read while the head is awaited.
+    fn check_head_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let head = &mut self.head;
+        if !self.connection.head_deadline.is_armed() {
+            head.running = false;
+            head.bytes = 0;
+            return Ok(());
+        }
+        if head.running && head.sleep.as_mut().poll(cx).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "request head took too long"));
+        }
+        Ok(())
+    }
+
+    /// Called after each read while the head is awaited.
+    fn count_head_bytes(&mut self, read: usize, cx: &mut Context<'_>) -> io::Result<()> {
+        let deadline = &self.connection.head_deadline;
+        if read == 0 || !deadline.is_armed() {
+            return Ok(());
+        }
+        let head = &mut self.head;
+        head.bytes += read;
+        if head.is_h2 && head.bytes >= H2_PREFACE_BYTES {
+            deadline.disarm();
+        } else if head.bytes > HEAD_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "request head too large"));
+        } else if !head.running {
+            head.running = true;
+            head.sleep.as_mut().reset(Instant::now() + head.timeout);
+            let _ = head.sleep.as_mut().poll(cx);
+        }
+        Ok(())
+    }
+}
+
+fn socket_digest(fd: RawFd, connection: &Connection) -> Arc<SocketDigest> {
+    let digest = SocketDigest::from_raw_fd(fd);
+    // Both cells are new: setting them saves two system calls per connection.
+    let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(connection.client)));
+    let _ = digest.local_addr.set(Some(PingoraAddr::Inet(connection.local)));
+    Arc::new(digest)
+}
+
+fn ssl_digest(tls: &TlsStream<TcpStream>) -> SslDigest {
+    let session = tls.get_ref().1;
+    let cipher = session
+        .negotiated_cipher_suite()
+        .and_then(|suite| suite.suite().as_str())
+        .unwrap_or("unknown");
+    let version = super::tls::version_name(session.protocol_version());
+    SslDigest::new(cipher, version, None, None, Vec::new())
+}
+
+impl AsyncRead for DownstreamStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check_head_deadline(cx)?;
+        let before = buf.filled().len();
+        let result = match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        if let Poll::Ready(Ok(())) = result {
+            let read = buf.filled().len() - before;
+            self.count_head_bytes(read, cx)?;
+        }
+        result
+    }
+}
+
+impl AsyncWrite for DownstreamStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.head.is_h2 && self.batch.defer(cx) {
+            return Poll::Pending;
+        }
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.head.is_h2 && self.batch.defer(cx) {
+            return Poll::Pending;
+        }
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        };
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.batch.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for DownstreamStream {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for DownstreamStream {
+    fn id(&self) -> UniqueIDType {
+        self.fd
+    }
+}
+
+impl Ssl for DownstreamStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.ssl_digest.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(_) if self.head.is_h2 => Some(ALPN::H2),
+            Transport::Tls(_) => Some(ALPN::H1),
+        }
+    }
+}
+
+impl GetTimingDigest for DownstreamStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for DownstreamStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.proxy_digest.clone())
+    }
+}
+
+impl GetSocketDigest for DownstreamStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket_digest.clone())
+    }
+}
+
+impl Peek for DownstreamStream {}
+
+impl fmt::Debug for DownstreamStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DownstreamStream")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! `palisade`: the edge and its operator's commands.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use palisade_edge::config::{Cli, Command, RunArgs};
+use palisade_edge::server::Edge;
+use palisade_edge::{crypto, dev_certs};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong flags, files or addresses; as clap uses it for flags.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    crypto::install();
+    match Cli::parse().command {
+        Command::Run(args) => run(args),
+        Command::Check { dir } => check(&dir),
+        Command::Certs { dir } => certs(&dir),
+    }
+}
+
+fn complain(error: &anyhow::Error) {
+    // Nothing can be done when standard error is gone as well.
+    let _ = writeln!(std::io::stderr(), "palisade: {error:#}");
+}
+
+fn run(args: RunArgs) -> ExitCode {
+    let filter = match EnvFilter::try_new(&args.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            complain(&anyhow::anyhow!("--log `{}`: {error}", args.log));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(args.worker_threads())
+        .thread_name("edge")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&anyhow::anyhow!("cannot start worker threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let served = runtime.block_on(async {
+        let edge = match Edge::prepare(args).await {
+            Ok(edge) => edge,
+            Err(error) => {
+                complain(&error);
+                return ExitCode::from(EXIT_USAGE);
+            }
+        };
+        match tokio::spawn(edge.run(stop_signal())).await {
+            Ok(Ok(_)) => ExitCode::SUCCESS,
+            Ok(Err(error)) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                complain(&anyhow::anyhow!("edge ended: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    });
+    // What is left are connections past the drain deadline.
+    runtime.shutdown_background();
+    served
+}
+
+/// SIGTERM or SIGINT; a second one ends the process at once.
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+fn check(dir: &Path) -> ExitCode {
+    match palisade_policy::load(dir) {
+        Ok(loaded) => {
+            let policy = &loaded.policy;
+            let _ = writeln!(
+                std::io::stdout(),
+                "{} files: {} routes, {} clusters, {} issuers, {} limits, hash {}",
+                loaded.files.len(),
+                policy.routes.routes().count(),
+                policy.clusters.len(),
+                policy.issuers.len(),
+                policy.limits.len(),
+                loaded.hash,
+            );
+            ExitCode::SUCCESS
+        }
+        Err(diagnostics) => {
+            let _ = writeln!(std::io::stderr(), "{diagnostics}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn certs(dir: &Path) -> ExitCode {
+    match dev_certs::ensure(dir) {
+        Ok(written) if written.is_empty() => {
+            let _ = writeln!(std::io::stdout(), "certificates in `{}` are still good", dir.display());
+            ExitCode::SUCCESS
+        }
+        Ok(written) => {
+            let _ = writeln!(std::io::stdout(), "made in `{}`: {}", dir.display(), written.join(", "));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The admin listener: metrics, health and the policy in force. Read only, never through the edge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::listen::tls::CertificateStore;
+use crate::observe::metrics::Metrics;
+use crate::request_ctx::Now;
+use crate::snapshot::Snapshot;
+use crate::stages::cache::ResponseCache;
+use palisade_policy::PolicyStore;
+use palisade_token::Issuers;
+
+/// What the pages read.
+pub struct Admin {
+    pub policies: Arc<PolicyStore<Snapshot>>,
+    pub metrics: Arc<Metrics>,
+    pub issuers: Arc<Issuers>,
+    pub certificates: Arc<CertificateStore>,
+    pub cache: ResponseCache,
+    pub draining: Arc<AtomicBool>,
+}
+
+/// The routes of the listener.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/policy", get(policy))
+        .with_state(admin)
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    admin.collect();
+    match admin.metrics.text() {
+        Ok(text) => {
+            let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            (content_type, text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Red while draining, so that load balancers look elsewhere before the listeners close.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    (StatusCode::OK, "ready\n").into_response()
+}
+
+async fn policy(State(admin): State<Arc<Admin>>) -> Response {
+    let snapshot = admin.policies.current();
+    let routes: Vec<_> = snapshot.policy.routes.routes().map(|route| route.name.to_string()).collect();
+    Json(json!({ "status": admin.policies.status(), "routes": routes })).into_response()
+}
+
+impl Admin {
+    /// Values that are read when asked for instead of being kept up to date.
+    fn collect(&self) {
+        let now = Now::read().monotonic;
+        let metrics = &self.metrics;
+        let snapshot = self.policies.current();
+        metrics.endpoint_up.reset();
+        for cluster in snapshot.clusters() {
+            for (address, up) in cluster.health(now) {
+                let labels = [&*cluster.name, &*address.to_string()];
+                metrics.endpoint_up.with_label_values(&labels).set(i64::from(up));
+            }
+        }
+        metrics.limit_keys.reset();
+        for limit in snapshot.limits() {
+            metrics.limit_keys.with_label_values(&[&*limit.name]).set(whole(limit.keys()));
+        }
+        metrics.jwks_keys.reset();
+        metrics.jwks_age.reset();
+        for issuer in self.issuers.status() {
+            metrics.jwks_keys.with_label_values(&[&*issuer.name]).set(whole(issuer.keys as u64));
+            if let Some(age) = issuer.age {
+                metrics.jwks_age.with_label_values(&[&*issuer.name]).set(whole(age.as_secs()));
+            }
+        }
+        metrics.certificate_not_after.reset();
+        for certificate in self.certificates.facts() {
+            metrics.certificate_not_after.with_label_values(&[&*certificate.file]).set(certificate.not_after);
+        }
+        let (bytes, entries) = self.cache.size();
+        metrics.cache_bytes.set(whole(bytes));
+        metrics.cache_entries.set(whole(entries));
+        let status = self.policies.status();
+        metrics.policy_info.reset();
+        metrics.policy_info.with_label_values(&[&*status.hash]).set(whole(status.generation));
+    }
+}
+
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,7 @@
+//! What operators see: metrics, access log, trace context, the admin listener.
+
+pub mod metrics;
+pub mod access_log;
+pub mod trace;
+pub mod request;
+pub mod admin;

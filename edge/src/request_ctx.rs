@@ -1,0 +1,116 @@
+//! State of one request: the snapshot it is judged by, its identity, what was decided, what happened.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use palisade_cache::Arrival;
+use palisade_policy::model::{CacheRule, Route};
+use pingora_error::{Error, ErrorType, Result};
+
+use crate::cluster::Pick;
+use crate::observe::trace::TraceContext;
+use crate::rejection::Rejection;
+use crate::snapshot::Snapshot;
+use crate::stages::Admitted;
+use crate::stages::rate_limit::Quotas;
+
+/// Both clocks, read once for each request and passed to whoever decides by time.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub wall: SystemTime,
+    pub monotonic: Instant,
+}
+
+impl Now {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    pub fn read() -> Self {
+        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+
+    /// Seconds since the epoch, as tokens count them.
+    pub fn unix_seconds(&self) -> u64 {
+        self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+}
+
+/// Made by `new_ctx`, dropped after `logging`.
+pub struct RequestCtx {
+    pub snapshot: Arc<Snapshot>,
+    pub started: Now,
+    pub request_id: String,
+    pub trace: TraceContext,
+    pub admitted: Option<Admitted>,
+    /// The route of a request that was refused on it, and what its limits said.
+    pub refused_route: Option<Arc<Route>>,
+    pub refused_quotas: Quotas,
+    pub rejection: Option<Rejection>,
+    /// The cause behind `rejection`, for the log only.
+    pub error: Option<String>,
+    pub upstream: UpstreamFacts,
+    /// Request body bytes that passed the bound so far.
+    pub body_bytes: u64,
+    pub is_grpc: bool,
+}
+
+/// What happened behind the edge.
+#[derive(Default)]
+pub struct UpstreamFacts {
+    pub picked: Option<Pick>,
+    pub attempts: u32,
+    pub reused: bool,
+    pub sent_at: Option<Instant>,
+    /// From the request upstream to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// A 304's own age, where it confirmed a stored answer.
+    pub confirmed_by: Option<Arrival>,
+    /// The `grpc-status` of the answer, from its header or its trailers.
+    pub grpc_status: Option<u8>,
+}
+
+impl RequestCtx {
+    pub fn new(snapshot: Arc<Snapshot>, started: Now) -> Self {
+        Self {
+            snapshot,
+            started,
+            request_id: String::new(),
+            trace: TraceContext::default(),
+            admitted: None,
+            refused_route: None,
+            refused_quotas: Quotas::default(),
+            rejection: None,
+            error: None,
+            upstream: UpstreamFacts::default(),
+            body_bytes: 0,
+            is_grpc: false,
+        }
+    }
+
+    /// Present in every phase after `request_filter` let the request pass.
+    pub fn admitted(&self) -> Result<&Admitted> {
+        self.admitted
+            .as_ref()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "phase reached without admission"))
+    }
+
+    /// The route as far as it was found.
+    pub fn route_name(&self) -> Option<&str> {
+        let admitted = self.admitted.as_ref().map(|admitted| &admitted.route);
+        admitted.or(self.refused_route.as_ref()).map(|route| &*route.name)
+    }
+
+    pub fn cache_rule(&self) -> Option<&CacheRule> {
+        self.admitted.as_ref()?.route.cache.as_ref()
+    }
+
+    /// Of the answer to a gRPC call, whoever made it.
+    pub fn grpc_status(&self) -> Option<u8> {
+        let own = self.rejection.as_ref().filter(|_| self.is_grpc).map(Rejection::grpc_status);
+        own.or(self.upstream.grpc_status)
+    }
+
+    /// What is left of the route's time for the whole request; none where it has no bound.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        let bound = self.admitted.as_ref()?.route.request_timeout?;
+        Some(bound.saturating_sub(now.saturating_duration_since(self.started.monotonic)))
+    }
+}

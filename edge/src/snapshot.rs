@@ -1,0 +1,104 @@
+//! A policy with the run-time state it needs: what one request reads from start to end.
+//!
+//! The policy is new with each reload; clusters' health, limits' counters, keys and remembered
+//! tokens are taken over from the snapshot before, wherever their fingerprint is the same.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue};
+use palisade_policy::model::{ClusterId, IssuerId, LimitId, Policy, Route};
+use palisade_token::{Issuer, Issuers, Verifier};
+
+use crate::cluster::ClusterState;
+use crate::stages::rate_limit::LimitState;
+use crate::stages::sanitize;
+
+/// Immutable; the states inside are shared with earlier and later snapshots.
+pub struct Snapshot {
+    pub policy: Policy,
+    pub verifier: Arc<Verifier>,
+    /// Fields that a client may never set.
+    pub reserved_headers: HashSet<HeaderName>,
+    clusters: Vec<Arc<ClusterState>>,
+    limits: Vec<Arc<LimitState>>,
+    limit_policies: HashMap<Arc<str>, HeaderValue>,
+    issuers: Vec<Arc<Issuer>>,
+}
+
+/// What a snapshot is built with besides its policy.
+pub struct Parts<'a> {
+    pub issuers: &'a Issuers,
+    pub verifier: &'a Arc<Verifier>,
+    pub previous: Option<&'a Snapshot>,
+    pub now: Instant,
+}
+
+impl Snapshot {
+    /// Join a policy with the state it inherits. When it fails, nothing that lives has changed.
+    pub async fn build(policy: Policy, parts: Parts<'_>) -> anyhow::Result<Self> {
+        let inherited = |fingerprint: u64| {
+            let previous = parts.previous?;
+            previous.clusters.iter().find(|state| state.fingerprint == fingerprint).cloned()
+        };
+        let mut clusters = Vec::with_capacity(policy.clusters.len());
+        for cluster in &policy.clusters {
+            let state = match inherited(cluster.fingerprint) {
+                Some(state) => state,
+                None => Arc::new(ClusterState::new(cluster)?),
+            };
+            clusters.push(state);
+        }
+        let limits = policy.limits.iter().map(|limit| {
+            let same = |state: &&Arc<LimitState>| state.fingerprint == limit.fingerprint && state.name == limit.name;
+            let kept = parts.previous.and_then(|previous| previous.limits.iter().find(same));
+            kept.cloned().unwrap_or_else(|| Arc::new(LimitState::new(limit, parts.now)))
+        });
+        let limits: Vec<_> = limits.collect();
+        let limit_policies = limit_policies(&policy, &limits);
+        parts.issuers.reconcile(&policy.issuers).await?;
+        let issuers = policy.issuers.iter().filter_map(|spec| parts.issuers.get(&spec.name)).collect();
+        let claims = policy.routes.routes().filter_map(|route| route.auth.as_ref());
+        let claims = claims.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
+        let reserved_headers = sanitize::reserved_headers(claims);
+        Ok(Self { verifier: parts.verifier.clone(), reserved_headers, clusters, limits, limit_policies, issuers, policy })
+    }
+
+    pub fn cluster(&self, id: ClusterId) -> Option<&Arc<ClusterState>> {
+        self.clusters.get(id.0)
+    }
+
+    pub fn limit(&self, id: LimitId) -> Option<&Arc<LimitState>> {
+        self.limits.get(id.0)
+    }
+
+    pub fn issuer(&self, id: IssuerId) -> Option<&Arc<Issuer>> {
+        self.issuers.get(id.0)
+    }
+
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        self.clusters.iter()
+    }
+
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<LimitState>> {
+        self.limits.iter()
+    }
+
+    /// The `RateLimit-Policy` field of a route with limits.
+    pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
+        self.limit_policies.get(&route.name)
+    }
+}
+
+fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<str>, HeaderValue> {
+    let with_limits = policy.routes.routes().filter(|route| !route.limits.is_empty());
+    with_limits
+        .filter_map(|route| {
+            let states = route.limits.iter().filter_map(|id| limits.get(id.0));
+            let members: Vec<&str> = states.map(|state| state.policy.as_str()).collect();
+            let value = HeaderValue::from_str(&members.join(", ")).ok()?;
+            Some((route.name.clone(), value))
+        })
+        .collect()
+}

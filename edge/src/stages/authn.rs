@@ -1,0 +1,67 @@
+//! Who is calling: the bearer token, verified against the issuer's keys at `now`.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use palisade_policy::model::{Auth, Route};
+use palisade_token::{Claims, Refusal, UnixTime};
+use pingora_http::RequestHeader;
+
+use crate::rejection::Rejection;
+use crate::request_ctx::Now;
+use crate::snapshot::Snapshot;
+
+/// The verified caller; anonymous where the route asks for nobody, or for nobody in particular.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    pub claims: Option<Arc<Claims>>,
+}
+
+/// Verify what the route asks for.
+pub fn verify(
+    snapshot: &Snapshot,
+    route: &Route,
+    head: &RequestHeader,
+    now: Now,
+) -> Result<Caller, Rejection> {
+    let Some(auth) = &route.auth else {
+        return Ok(Caller::default());
+    };
+    match bearer(head) {
+        Ok(token) => verify_token(snapshot, auth, token, now),
+        Err(refusal) if auth.optional && refusal == Refusal::Missing => Ok(Caller::default()),
+        Err(refusal) => Err(Rejection::Unauthorized(refusal)),
+    }
+}
+
+fn verify_token(
+    snapshot: &Snapshot,
+    auth: &Auth,
+    token: &str,
+    now: Now,
+) -> Result<Caller, Rejection> {
+    let issuer = snapshot.issuer(auth.issuer).ok_or(Rejection::Internal)?;
+    let claims = snapshot
+        .verifier
+        .verify(issuer, token, UnixTime::from_secs(now.unix_seconds()))
+        .map_err(rejection)?;
+    Ok(Caller { claims: Some(claims) })
+}
+
+/// Without keys the fault is ours, and a client must not throw its token away.
+fn rejection(refusal: Refusal) -> Rejection {
+    match refusal {
+        Refusal::NoKeys => Rejection::NoKeys,
+        refusal => Rejection::Unauthorized(refusal),
+    }
+}
+
+/// RFC 6750, 2.1: in the header field only; a token in a query would be logged on its way.
+fn bearer(head: &RequestHeader) -> Result<&str, Refusal> {
+    let value = head.headers.get(AUTHORIZATION).ok_or(Refusal::Missing)?;
+    let text = value.to_str().map_err(|_| Refusal::Malformed("the authorization field is not text"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        _ => Err(Refusal::Malformed("the authorization scheme is not bearer")),
+    }
+}

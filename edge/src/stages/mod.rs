@@ -1,0 +1,80 @@
+//! Decisions about a request, in one order, as pure functions.
+//!
+//! Invariant: nothing under `stages/` opens a socket or reads a clock; each stage takes the
+//! facts of earlier ones as arguments, so that a wrong order does not compile.
+
+pub mod sanitize;
+pub mod route;
+pub mod authn;
+pub mod authz;
+pub mod rate_limit;
+pub mod cache;
+pub mod rewrite;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use palisade_policy::model::Route;
+use pingora_http::RequestHeader;
+
+use crate::rejection::Rejection;
+use crate::request_ctx::Now;
+use crate::snapshot::Snapshot;
+use authz::Permit;
+use rate_limit::Quotas;
+
+/// What the request came in by, as far as decisions need it.
+#[derive(Debug, Clone, Copy)]
+pub struct Downstream {
+    pub client: IpAddr,
+    /// TLS or QUIC.
+    pub encrypted: bool,
+    /// Port of the https listener: where redirects to https point.
+    pub https_port: u16,
+}
+
+/// A request that may go on to the cache and upstream.
+#[derive(Debug)]
+pub struct Admitted {
+    pub route: Arc<Route>,
+    pub permit: Permit,
+    pub quotas: Quotas,
+    /// Lower case, without port.
+    pub host: String,
+}
+
+/// The route as far as it was found, and why the request ended there.
+#[derive(Debug)]
+pub struct Refused {
+    pub rejection: Rejection,
+    /// For the log and the metrics.
+    pub route: Option<Arc<Route>>,
+    /// What the limits said, where the request came that far.
+    pub quotas: Quotas,
+}
+
+/// The order is the security argument: nothing is believed before `authn`, nothing is counted
+/// per caller before it. Runs ahead of the cache, so hits are guarded too.
+pub fn admit(
+    snapshot: &Snapshot,
+    head: &mut RequestHeader,
+    downstream: Downstream,
+    now: Now,
+) -> Result<Admitted, Refused> {
+    let unrouted = |rejection| Refused { rejection, route: None, quotas: Quotas::default() };
+    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(unrouted)?;
+    let route = route::select(snapshot, &host, head, downstream).map_err(unrouted)?;
+    let refused = |rejection| Refused {
+        rejection,
+        route: Some(route.clone()),
+        quotas: Quotas::default(),
+    };
+    let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
+    let permit = authz::permit(&route, caller).map_err(refused)?;
+    let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
+    if let Some(retry_after_s) = quotas.retry_after_s {
+        let rejection = Rejection::RateLimited { retry_after_s };
+        return Err(Refused { rejection, route: Some(route), quotas });
+    }
+    Ok(Admitted { route, permit, quotas, host })
+}

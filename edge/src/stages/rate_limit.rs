@@ -1,0 +1,298 @@
+//! Named limits: the key of a request, its bucket, and the fields that tell the client.
+//!
+//! GCRA by governor, one bucket for each key in a bounded table. `now` comes in from outside,
+//! so tests own the time. The fields are those of draft-ietf-httpapi-ratelimit-headers.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use governor::clock::{Clock, Reference};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use http::HeaderMap;
+use moka::sync::Cache;
+use palisade_policy::model::{Limit, LimitKey, Route};
+use pingora_http::RequestHeader;
+
+use super::authz::Permit;
+use crate::request_ctx::Now;
+use crate::snapshot::Snapshot;
+
+/// What the route's limits said.
+#[derive(Debug, Default, Clone)]
+pub struct Quotas {
+    pub states: Vec<QuotaState>,
+    /// Set when one of them refused: whole seconds until a request can pass.
+    pub retry_after_s: Option<u64>,
+    /// The limit that refused.
+    pub refused_by: Option<Arc<str>>,
+}
+
+/// One member of the `RateLimit` field.
+#[derive(Debug, Clone)]
+pub struct QuotaState {
+    pub name: Arc<str>,
+    /// Requests that would pass now.
+    pub remaining: u32,
+    /// Whole seconds until the bucket is full again.
+    pub reset_s: u64,
+}
+
+/// Take one from every limit of the route, in order, until one refuses.
+pub fn take(
+    snapshot: &Snapshot,
+    route: &Route,
+    head: &RequestHeader,
+    client: IpAddr,
+    permit: &Permit,
+    now: Now,
+) -> Quotas {
+    let mut quotas = Quotas::default();
+    for id in &route.limits {
+        let Some(state) = snapshot.limit(*id) else { continue };
+        let key = key(&state.key, &head.headers, client, permit);
+        match state.take(key, now.monotonic) {
+            Ok(quota) => quotas.states.push(quota),
+            Err((quota, wait)) => {
+                quotas.retry_after_s = Some(whole_seconds(wait).max(1));
+                quotas.refused_by = Some(quota.name.clone());
+                quotas.states.push(quota);
+                break;
+            }
+        }
+    }
+    quotas
+}
+
+/// Hash of what the limit counts by; distinct keys share a bucket with probability 2^-64 only.
+fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u64 {
+    // Seeded per process: a client cannot look for keys that collide with another's.
+    static SEED: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
+    let mut hasher = SEED.build_hasher();
+    match by {
+        LimitKey::ClientAddress => address_key(client).hash(&mut hasher),
+        LimitKey::Caller => match permit.caller().claims.as_deref() {
+            Some(claims) => (&claims.issuer, &claims.subject).hash(&mut hasher),
+            None => address_key(client).hash(&mut hasher),
+        },
+        LimitKey::Header(name) => {
+            for value in headers.get_all(name) {
+                value.as_bytes().hash(&mut hasher);
+            }
+        }
+        LimitKey::Claim(path) => {
+            let claims = permit.caller().claims.as_deref();
+            claims.and_then(|claims| claims.get_str(path)).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// An IPv6 subscriber holds at least a /64, so that is what counts as one client.
+fn address_key(client: IpAddr) -> u128 {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6) >> 64 << 64 | 1,
+    }
+}
+
+type Bucket = RateLimiter<NotKeyed, InMemoryState, GivenClock, StateInformationMiddleware>;
+
+/// Live state of one limit. Outlives reloads for as long as quota and key stay the same.
+pub struct LimitState {
+    pub name: Arc<str>,
+    pub key: LimitKey,
+    pub fingerprint: u64,
+    quota: Quota,
+    /// Member of the `RateLimit-Policy` field.
+    pub policy: String,
+    /// Time in which an empty bucket fills: an idle one is as good as none afterwards.
+    fill: Duration,
+    clock: GivenClock,
+    buckets: Cache<u64, Arc<Bucket>, RandomState>,
+}
+
+impl LimitState {
+    pub fn new(limit: &Limit, start: Instant) -> Self {
+        let requests = limit.requests.max(1);
+        let burst = NonZeroU32::new(limit.burst).unwrap_or(NonZeroU32::MIN);
+        let interval = (limit.period / requests).max(Duration::from_nanos(1));
+        let quota = Quota::with_period(interval)
+            .unwrap_or_else(|| Quota::per_second(burst))
+            .allow_burst(burst);
+        let fill = interval.saturating_mul(burst.get());
+        let buckets = Cache::builder()
+            .max_capacity(limit.keys_max)
+            // Twice the fill, because moka counts idle time in coarse steps.
+            .time_to_idle(fill.saturating_mul(2).max(Duration::from_secs(1)))
+            .build_with_hasher(RandomState::new());
+        Self {
+            name: limit.name.clone(),
+            key: limit.key.clone(),
+            fingerprint: limit.fingerprint,
+            quota,
+            policy: format!("\"{}\";q={};w={}", limit.name, burst, whole_seconds(fill).max(1)),
+            fill,
+            clock: GivenClock::new(start),
+            buckets,
+        }
+    }
+
+    /// Keys tracked now.
+    pub fn keys(&self) -> u64 {
+        self.buckets.entry_count()
+    }
+
+    fn take(&self, key: u64, now: Instant) -> Result<QuotaState, (QuotaState, Duration)> {
+        self.clock.advance(now);
+        let bucket = match self.buckets.get(&key) {
+            Some(bucket) => bucket,
+            None => self.buckets.get_with(key, || Arc::new(self.bucket())),
+        };
+        match bucket.check() {
+            Ok(state) => Ok(self.state(state.remaining_burst_capacity())),
+            Err(refused) => Err((self.state(0), refused.wait_time_from(self.clock.now()))),
+        }
+    }
+
+    fn bucket(&self) -> Bucket {
+        RateLimiter::direct_with_clock(self.quota, self.clock.clone())
+            .with_middleware::<StateInformationMiddleware>()
+    }
+
+    fn state(&self, remaining: u32) -> QuotaState {
+        let burst = self.quota.burst_size().get();
+        let used = burst.saturating_sub(remaining);
+        let reset = self.fill.mul_f64(f64::from(used) / f64::from(burst));
+        QuotaState { name: self.name.clone(), remaining, reset_s: whole_seconds(reset) }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// A clock that is told the time: the latest `now` of any request.
+#[derive(Debug, Clone)]
+struct GivenClock {
+    start: Instant,
+    elapsed_ns: Arc<AtomicU64>,
+}
+
+/// Time since the limit was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SinceStart(u64);
+
+impl GivenClock {
+    fn new(start: Instant) -> Self {
+        Self { start, elapsed_ns: Arc::new(AtomicU64::new(0)) }
+    }
+
+    fn advance(&self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.start).as_nanos();
+        // 584 years fit.
+        self.elapsed_ns.fetch_max(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Clock for GivenClock {
+    type Instant = SinceStart;
+
+    fn now(&self) -> SinceStart {
+        SinceStart(self.elapsed_ns.load(Ordering::Relaxed))
+    }
+}
+
+impl Reference for SinceStart {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        Nanos::from(self.0.saturating_sub(earlier.0))
+    }
+
+    fn saturating_sub(&self, duration: Nanos) -> Self {
+        Self(self.0.saturating_sub(duration.as_u64()))
+    }
+}
+
+impl std::ops::Add<Nanos> for SinceStart {
+    type Output = Self;
+
+    fn add(self, duration: Nanos) -> Self {
+        Self(self.0.saturating_add(duration.as_u64()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "one instant to count from; the tests move it themselves")]
+mod tests {
+    use super::*;
+    use palisade_policy::model::Origin;
+
+    fn limit(requests: u32, period: Duration, burst: u32) -> (LimitState, Instant) {
+        let limit = Limit {
+            name: "test".into(),
+            origin: Origin { file: "limits.yaml".into(), line: 1 },
+            key: LimitKey::ClientAddress,
+            requests,
+            period,
+            burst,
+            keys_max: 1000,
+            fingerprint: 1,
+        };
+        let start = Instant::now();
+        (LimitState::new(&limit, start), start)
+    }
+
+    #[test]
+    fn a_burst_passes_then_the_rate() {
+        let (state, start) = limit(10, Duration::from_secs(1), 5);
+        let at = |ms| start + Duration::from_millis(ms);
+        for left in (0..5).rev() {
+            assert_eq!(state.take(1, at(0)).unwrap().remaining, left);
+        }
+        let (_, wait) = state.take(1, at(0)).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(100));
+        assert!(state.take(1, at(99)).is_err());
+        assert!(state.take(1, at(100)).is_ok());
+        assert!(state.take(1, at(100)).is_err());
+        assert_eq!(state.take(1, at(10_000)).unwrap().remaining, 4);
+    }
+
+    #[test]
+    fn keys_do_not_share() {
+        let (state, start) = limit(1, Duration::from_secs(60), 1);
+        assert!(state.take(1, start).is_ok());
+        assert!(state.take(1, start).is_err());
+        assert!(state.take(2, start).is_ok());
+    }
+
+    #[test]
+    fn the_fields_say_how_much_and_how_long() {
+        let (state, start) = limit(10, Duration::from_secs(60), 20);
+        assert_eq!(state.policy, "\"test\";q=20;w=120");
+        let quota = state.take(1, start).unwrap();
+        assert_eq!((quota.remaining, quota.reset_s), (19, 6));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing_away() {
+        let (state, start) = limit(1, Duration::from_secs(1), 1);
+        assert!(state.take(1, start + Duration::from_secs(10)).is_ok());
+        assert!(state.take(1, start).is_err());
+    }
+
+    #[test]
+    fn one_ipv6_subscriber_is_one_client() {
+        let key = |text: &str| address_key(text.parse().unwrap());
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+    }
+}

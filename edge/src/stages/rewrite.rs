@@ -1,0 +1,104 @@
+//! Headers toward upstream and toward downstream.
+//!
+//! What says who the caller is, and where the request came from, is set here and nowhere else;
+//! what a client sent under those names was removed by `sanitize`.
+
+use std::net::IpAddr;
+
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, HOST};
+use palisade_policy::model::HeaderEdits;
+use pingora_error::{ErrorType, OrErr, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::{Admitted, rate_limit::Quotas};
+use crate::observe::trace::TraceContext;
+
+/// Facts that upstreams are told.
+pub struct Forwarding<'a> {
+    pub client: IpAddr,
+    pub encrypted: bool,
+    pub request_id: &'a str,
+    pub trace: &'a TraceContext,
+}
+
+/// The request as the endpoint gets it.
+pub fn request(head: &mut RequestHeader, admitted: &Admitted, facts: &Forwarding<'_>) -> Result<()> {
+    head.insert_header("x-forwarded-for", facts.client.to_string())?;
+    head.insert_header("x-forwarded-proto", if facts.encrypted { "https" } else { "http" })?;
+    if let Some(host) = head.headers.get(HOST).cloned() {
+        head.insert_header("x-forwarded-host", host)?;
+    }
+    head.insert_header("x-request-id", facts.request_id)?;
+    head.insert_header("traceparent", facts.trace.header())?;
+    if let Some(state) = facts.trace.state() {
+        head.insert_header("tracestate", state.clone())?;
+    } else {
+        head.remove_header("tracestate");
+    }
+    identity(head, admitted)?;
+    edit_request(head, &admitted.route.request_headers)
+}
+
+fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
+    let Some(auth) = &admitted.route.auth else {
+        return Ok(());
+    };
+    if !auth.forward_token {
+        head.remove_header(&AUTHORIZATION);
+    }
+    let Some(claims) = admitted.permit.caller().claims.as_deref() else {
+        return Ok(());
+    };
+    for (path, name) in &auth.claim_headers {
+        let Some(text) = claims.get_str(path) else { continue };
+        // A claim with a line break in it must not become two headers.
+        let value = HeaderValue::from_str(&text).or_err(ErrorType::InvalidHTTPHeader, "claim is not a header value")?;
+        head.insert_header(name.clone(), value)?;
+    }
+    Ok(())
+}
+
+fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
+    for name in &edits.remove {
+        head.remove_header(name);
+    }
+    for (name, value) in &edits.set {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in &edits.add {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// The route's edits of an answer.
+pub fn response(head: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
+    for name in &edits.remove {
+        head.remove_header(name);
+    }
+    for (name, value) in &edits.set {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in &edits.add {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): a quoted name, requests left, seconds until full.
+pub fn rate_limit(head: &mut ResponseHeader, quotas: &Quotas, policy: Option<&HeaderValue>) -> Result<()> {
+    if quotas.states.is_empty() {
+        return Ok(());
+    }
+    let members: Vec<String> = quotas
+        .states
+        .iter()
+        .map(|state| format!("\"{}\";r={};t={}", state.name, state.remaining, state.reset_s))
+        .collect();
+    head.insert_header("ratelimit", members.join(", "))?;
+    if let Some(policy) = policy {
+        head.insert_header("ratelimit-policy", policy.clone())?;
+    }
+    Ok(())
+}

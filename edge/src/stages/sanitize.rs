@@ -1,0 +1,371 @@
+//! One reading of the request: what is judged here is what is sent on.
+//!
+//! The path becomes canonical in place, spellings that upstreams read differently are refused
+//! (CVE-2021-29492 and its kind), and headers by which a client could claim to be somebody, or
+//! to come from somewhere, are removed.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use pingora_http::RequestHeader;
+
+use crate::rejection::Rejection;
+
+/// Longest request target in bytes (RFC 9110, 4.1 asks for at least 8,000).
+const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Fields of one request: many small ones cost more memory than their bytes show.
+const FIELDS_MAX: usize = 100;
+/// Names and values of one request together.
+const FIELD_BYTES_MAX: usize = 64 * 1024;
+/// A DNS name has at most 253 characters (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+
+/// Fields that only the edge may set, beyond `x-forwarded-*` and those named by policies.
+const RESERVED: [&str; 8] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "x-request-id",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-user-id",
+];
+
+/// Fields that policies fill from claims, with those that are always ours.
+pub fn reserved_headers(claims: impl Iterator<Item = HeaderName>) -> HashSet<HeaderName> {
+    RESERVED.iter().map(|name| HeaderName::from_static(name)).chain(claims).collect()
+}
+
+/// Check the head and make it canonical. Returns the host: lower case, no port, no final dot.
+pub fn in_place(
+    head: &mut RequestHeader,
+    reserved: &HashSet<HeaderName>,
+) -> Result<String, Rejection> {
+    check_sizes(head)?;
+    let host = host(head)?;
+    canonical_target(head)?;
+    if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Rejection::Malformed("more than one authorization field"));
+    }
+    remove_claimed(head, reserved);
+    join_cookies(head)?;
+    Ok(host)
+}
+
+fn check_sizes(head: &RequestHeader) -> Result<(), Rejection> {
+    if head.raw_path().len() > TARGET_BYTES_MAX {
+        return Err(Rejection::UriTooLong);
+    }
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    if head.headers.len() > FIELDS_MAX || head.headers.iter().map(bytes).sum::<usize>() > FIELD_BYTES_MAX {
+        return Err(Rejection::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// The authority that the client asked for; a request that names two is refused (RFC 9112, 3.2).
+fn host(head: &RequestHeader) -> Result<String, Rejection> {
+    let mut fields = head.headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Rejection::Malformed("more than one host field"));
+    }
+    let field = match field {
+        Some(value) => Some(value.to_str().map_err(|_| Rejection::Malformed("bad host"))?),
+        None => None,
+    };
+    let target = head.uri.authority().map(|authority| authority.as_str());
+    let authority = match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => {
+            return Err(Rejection::Malformed("the host field differs from the request target"));
+        }
+        (Some(target), _) => target,
+        (None, Some(field)) => field,
+        // HTTP/1.0 may come without one; only routes for any host serve it.
+        (None, None) if head.version == Version::HTTP_10 => "",
+        (None, None) => return Err(Rejection::Malformed("no host")),
+    };
+    let name = without_port(authority).trim_end_matches('.');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    if name.len() > HOST_BYTES_MAX || !name.bytes().all(allowed) {
+        return Err(Rejection::Malformed("bad host"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        // A colon inside brackets belongs to an IPv6 address.
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
+    let Some(target) = head.uri.path_and_query() else {
+        return Err(Rejection::Malformed("no path"));
+    };
+    // `OPTIONS *` asks about the server (RFC 9110, 9.3.7); no route is about the server.
+    if target.path() == "*" {
+        return Ok(());
+    }
+    // What Pingora kept as raw bytes differs from what it parsed only where the target is not ASCII.
+    if head.raw_path() != target.as_str().as_bytes() {
+        return Err(Rejection::Malformed("the request target has bytes outside of ASCII"));
+    }
+    let Cow::Owned(path) = canonical_path(target.path())? else {
+        return Ok(());
+    };
+    let canonical = match target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let target = PathAndQuery::try_from(canonical).map_err(|_| Rejection::Malformed("bad path"))?;
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = Some(target);
+    let uri = Uri::from_parts(parts).map_err(|_| Rejection::Malformed("bad request target"))?;
+    head.set_uri(uri);
+    Ok(())
+}
+
+/// The one spelling of a path (RFC 3986, 6.2.2): unreserved characters decoded, the rest of the
+/// escapes in upper case, runs of `/` merged. Refused: dot segments, `\`, `;`, and escapes of
+/// `/`, `\`, `;`, NUL and other controls, because servers disagree about what they mean.
+pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, Rejection> {
+    if !path.starts_with('/') {
+        return Err(Rejection::Malformed("the path does not begin with a slash"));
+    }
+    let suspicious = |b: u8| matches!(b, b'%' | b'\\' | b';') || !(0x21..0x7f).contains(&b);
+    let plain = !path.bytes().any(suspicious) && !path.contains("//");
+    let canonical = if plain { Cow::Borrowed(path) } else { Cow::Owned(decode(path)?) };
+    let is_dots = |segment: &str| segment == "." || segment == "..";
+    if canonical.split('/').any(is_dots) {
+        return Err(Rejection::Malformed("the path has a dot segment"));
+    }
+    Ok(canonical)
+}
+
+fn decode(path: &str) -> Result<String, Rejection> {
+    let mut out = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'/' if out.ends_with('/') => {}
+            b'%' => {
+                let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
+                let (Some(high), Some(low)) = digits else {
+                    return Err(Rejection::Malformed("the path has a broken percent escape"));
+                };
+                push_decoded(&mut out, high * 16 + low)?;
+            }
+            b'\\' | b';' => return Err(Rejection::Malformed("the path has a character that servers read differently")),
+            0x21..0x7f => out.push(char::from(byte)),
+            _ => return Err(Rejection::Malformed("the path has a control character")),
+        }
+    }
+    Ok(out)
+}
+
+fn push_decoded(out: &mut String, byte: u8) -> Result<(), Rejection> {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            out.push(char::from(byte));
+        }
+        b'/' | b'\\' | b';' | 0..0x20 | 0x7f => {
+            return Err(Rejection::Malformed("the path has an escape that servers read differently"));
+        }
+        other => {
+            const HEX: [u8; 16] = *b"0123456789ABCDEF";
+            out.push('%');
+            for digit in [other >> 4, other & 15] {
+                out.push(char::from(HEX.get(usize::from(digit)).copied().unwrap_or(b'0')));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Names with `_` go as well: CGI-like upstreams read `x_user_id` as `x-user-id`.
+fn remove_claimed(head: &mut RequestHeader, reserved: &HashSet<HeaderName>) {
+    let is_claimed = |name: &HeaderName| {
+        let text = name.as_str();
+        text.starts_with("x-forwarded-") || text.contains('_') || reserved.contains(name)
+    };
+    if !head.headers.keys().any(is_claimed) {
+        return;
+    }
+    let claimed: Vec<HeaderName> = head.headers.keys().filter(|name| is_claimed(name)).cloned().collect();
+    for name in claimed {
+        head.remove_header(&name);
+    }
+}
+
+/// h2 and h3 split cookies for compression; HTTP/1.1 has one field (RFC 9113, 8.2.3).
+fn join_cookies(head: &mut RequestHeader) -> Result<(), Rejection> {
+    if head.headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let joined = join(&head.headers);
+    let value = HeaderValue::from_bytes(&joined).map_err(|_| Rejection::Malformed("bad cookie"))?;
+    head.insert_header(COOKIE, value).map_err(|_| Rejection::Malformed("bad cookie"))
+}
+
+fn join(headers: &HeaderMap) -> Vec<u8> {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    crumbs.join(&b"; "[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            head.append_header((*name).to_owned(), *value).unwrap();
+        }
+        head
+    }
+
+    fn check_path(path: &str, expected: Option<&str>) {
+        let found = canonical_path(path).ok();
+        assert_eq!(found.as_deref(), expected, "{path}");
+    }
+
+    #[test]
+    fn one_spelling_of_a_path() {
+        let cases = [
+            ("/", Some("/")),
+            ("/a/b", Some("/a/b")),
+            ("/a//b", Some("/a/b")),
+            ("//admin", Some("/admin")),
+            ("/%61dmin", Some("/admin")),
+            ("/%7Euser", Some("/~user")),
+            ("/caf%c3%a9", Some("/caf%C3%A9")),
+            ("/a%20b", Some("/a%20b")),
+            ("/a/", Some("/a/")),
+            ("/.well-known/x", Some("/.well-known/x")),
+            ("/a..b", Some("/a..b")),
+            ("/a/../b", None),
+            ("/a/./b", None),
+            ("/a/..", None),
+            ("/a/%2e%2e/b", None),
+            ("/a/.%2E/b", None),
+            ("/a%2fb", None),
+            ("/a%2Fb", None),
+            ("/a%5cb", None),
+            ("/a\\b", None),
+            ("/a;b", None),
+            ("/a%3bb", None),
+            ("/a%00", None),
+            ("/a%0d%0ab", None),
+            ("/a%7f", None),
+            ("/a%2", None),
+            ("/a%zz", None),
+            ("/a%+1", None),
+            ("a", None),
+            ("", None),
+        ];
+        for (path, expected) in cases {
+            check_path(path, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_is_a_fixed_point(path in "/[ -~]{0,40}") {
+            if let Ok(once) = canonical_path(&path) {
+                let twice = canonical_path(&once).map(Cow::into_owned);
+                prop_assert_eq!(twice.ok(), Some(once.to_string()));
+                prop_assert!(!once.contains("//") && !once.contains("/../"));
+            }
+        }
+
+        #[test]
+        fn any_head_is_judged_without_panic(path in "/[ -~]{0,60}", host in "[ -~]{0,30}") {
+            if let (Ok(mut head), Ok(host)) = (
+                RequestHeader::build("GET", path.as_bytes(), None),
+                HeaderValue::from_str(&host),
+            ) {
+                head.insert_header(HOST, host).unwrap();
+                let _ = in_place(&mut head, &reserved_headers(std::iter::empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn claimed_identity_is_removed() {
+        let claims = [HeaderName::from_static("x-tenant")];
+        let mut head = head("GET", "/", &[
+            ("host", "Example.com:8443"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("x-user-id", "root"),
+            ("x_user_id", "root"),
+            ("x-tenant", "other"),
+            ("x-tenant", "other2"),
+            ("x-request-id", "mine"),
+            ("accept", "*/*"),
+        ]);
+        let host = in_place(&mut head, &reserved_headers(claims.into_iter())).unwrap();
+        assert_eq!(host, "example.com");
+        let mut left: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "host"]);
+    }
+
+    #[test]
+    fn what_names_two_things_is_refused() {
+        let reserved = reserved_headers(std::iter::empty());
+        let cases: [&[(&str, &str)]; 5] = [
+            &[("host", "a"), ("host", "b")],
+            &[("host", "a"), ("host", "a")],
+            &[("host", "a b")],
+            &[],
+            &[("host", "a"), ("authorization", "Bearer 1"), ("authorization", "Bearer 2")],
+        ];
+        for fields in cases {
+            assert!(in_place(&mut head("GET", "/", fields), &reserved).is_err(), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_become_one_field() {
+        let mut head = head("GET", "/", &[("host", "a"), ("cookie", "a=1"), ("cookie", "b=2")]);
+        in_place(&mut head, &reserved_headers(std::iter::empty())).unwrap();
+        let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let reserved = reserved_headers(std::iter::empty());
+        let long = format!("/{}", "a".repeat(TARGET_BYTES_MAX));
+        let refused = in_place(&mut head("GET", &long, &[("host", "a")]), &reserved);
+        assert!(matches!(refused, Err(Rejection::UriTooLong)));
+        let mut many = head("GET", "/", &[("host", "a")]);
+        for index in 0..FIELDS_MAX {
+            many.append_header(format!("x-{index}"), "1").unwrap();
+        }
+        assert!(matches!(in_place(&mut many, &reserved), Err(Rejection::HeadersTooLarge)));
+    }
+
+    #[test]
+    fn a_changed_path_keeps_its_query() {
+        let mut head = head("GET", "/a//%62?q=%2f&x=;", &[("host", "a")]);
+        in_place(&mut head, &reserved_headers(std::iter::empty())).unwrap();
+        assert_eq!(head.uri.path_and_query().unwrap().as_str(), "/a/b?q=%2f&x=;");
+        assert_eq!(head.raw_path(), b"/a/b?q=%2f&x=;");
+    }
+}

@@ -1,0 +1,49 @@
+//! The fields a response of the edge may carry. A new one belongs here on purpose, or nowhere.
+
+use super::{Head, Protocol};
+
+const ALLOWED: [&str; 19] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "alt-svc",
+    "cache-control",
+    "cache-status",
+    "content-length",
+    "content-type",
+    "date",
+    "grpc-message",
+    "grpc-retry-pushback-ms",
+    "grpc-status",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "www-authenticate",
+    "x-request-id",
+    // Set by the policies of tests.
+    "x-test-edit",
+];
+
+/// Fields of a connection, not of a response (RFC 9113, 8.2.2; RFC 9114, 4.2).
+const H1_ONLY: [&str; 2] = ["connection", "transfer-encoding"];
+
+pub(super) fn check(protocol: Protocol, head: &Head) {
+    for name in head.headers.keys() {
+        let name = name.as_str();
+        let allowed =
+            ALLOWED.contains(&name) || (protocol == Protocol::H1 && H1_ONLY.contains(&name));
+        assert!(
+            allowed,
+            "{protocol:?} response has the field `{name}`: {head:?}"
+        );
+    }
+    let doubled = head
+        .headers
+        .keys()
+        .find(|name| head.headers.get_all(*name).iter().count() > 1);
+    assert_eq!(
+        doubled, None,
+        "{protocol:?} response has a field twice: {head:?}"
+    );
+}

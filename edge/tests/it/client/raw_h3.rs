@@ -1,0 +1,208 @@
+//! HTTP/3 by hand over QUIC streams: requests that no HTTP library would send.
+//!
+//! Writes QPACK with literals only (RFC 9204, 4.5.6), and reads no more of an answer than its
+//! status.
+
+use std::net::SocketAddr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{Endpoint, ReadToEndError, RecvStream, SendStream, VarInt};
+
+use super::Broken;
+use super::h3::quic;
+use crate::harness::waiting::within;
+
+const DATA: u64 = 0x0;
+const HEADERS: u64 = 0x1;
+const SETTINGS: u64 = 0x4;
+/// Type of the control stream (RFC 9114, 6.2.1).
+const CONTROL: u64 = 0x0;
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) struct RawH3 {
+    connection: quinn::Connection,
+    authority: String,
+    _control: SendStream,
+    _endpoint: Endpoint,
+}
+
+/// How a request ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Headers came; the status where it is one of the static table.
+    Answered(Option<u16>),
+    /// RESET_STREAM with this code.
+    Reset(u64),
+    /// The connection was closed.
+    Closed,
+}
+
+impl Outcome {
+    /// Neither a success nor a broken connection.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Answered(Some(status)) => (400..500).contains(status),
+            Self::Answered(None) | Self::Closed => false,
+            Self::Reset(_) => true,
+        }
+    }
+}
+
+impl RawH3 {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Broken> {
+        let (endpoint, connection) = within("a connection", quic(address, None)).await?;
+        let mut control = connection.open_uni().await.map_err(Broken::from)?;
+        let mut settings = BytesMut::new();
+        put_varint(&mut settings, CONTROL);
+        put_frame(&mut settings, SETTINGS, b"");
+        control.write_all(&settings).await.map_err(Broken::from)?;
+        Ok(Self {
+            connection,
+            authority: format!("localhost:{}", address.port()),
+            _control: control,
+            _endpoint: endpoint,
+        })
+    }
+
+    /// `:method` GET or POST, `:scheme`, `:path` and this connection's `:authority`.
+    pub(crate) fn head(&self, method: &str, path: &str) -> Vec<(String, String)> {
+        let pairs = [
+            (":method", method),
+            (":scheme", "https"),
+            (":authority", &self.authority),
+            (":path", path),
+        ];
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+    }
+
+    /// A new request stream with these frames written; not finished.
+    pub(crate) async fn begin(&self, frames: Bytes) -> Result<RawRequest, Broken> {
+        let (mut send, recv) = self.connection.open_bi().await.map_err(Broken::from)?;
+        // Refusing may come before the last byte: then the answer is what counts.
+        let _ = send.write_all(&frames).await;
+        Ok(RawRequest { send, recv })
+    }
+
+    /// A whole request with its end, to the end of its answer.
+    pub(crate) async fn request(&self, frames: Bytes) -> Result<Outcome, Broken> {
+        let mut request = self.begin(frames).await?;
+        let _ = request.send.finish();
+        Ok(request.outcome().await)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+}
+
+pub(crate) struct RawRequest {
+    pub(crate) send: SendStream,
+    recv: RecvStream,
+}
+
+impl RawRequest {
+    pub(crate) fn reset(&mut self) {
+        let _ = self.send.reset(VarInt::from_u32(0x10c));
+    }
+
+    pub(crate) async fn outcome(&mut self) -> Outcome {
+        let read = within(
+            "the end of a raw request",
+            self.recv.read_to_end(ANSWER_BYTES_MAX),
+        )
+        .await;
+        match read {
+            Ok(answer) => Outcome::Answered(status(&answer)),
+            Err(ReadToEndError::Read(quinn::ReadError::Reset(code))) => {
+                Outcome::Reset(code.into_inner())
+            }
+            Err(_) => Outcome::Closed,
+        }
+    }
+}
+
+/// A HEADERS frame with these fields.
+pub(crate) fn headers(fields: &[(String, String)]) -> Bytes {
+    let mut block = BytesMut::new();
+    // No dynamic table: required insert count 0, base 0.
+    block.put_slice(&[0, 0]);
+    for (name, value) in fields {
+        put_prefixed(&mut block, 0x20, 3, name.len() as u64);
+        block.put_slice(name.as_bytes());
+        put_prefixed(&mut block, 0x00, 7, value.len() as u64);
+        block.put_slice(value.as_bytes());
+    }
+    let mut frame = BytesMut::new();
+    put_frame(&mut frame, HEADERS, &block);
+    frame.freeze()
+}
+
+/// A DATA frame.
+pub(crate) fn data(payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::new();
+    put_frame(&mut frame, DATA, payload);
+    frame.freeze()
+}
+
+fn put_frame(out: &mut BytesMut, kind: u64, payload: &[u8]) {
+    put_varint(out, kind);
+    put_varint(out, payload.len() as u64);
+    out.put_slice(payload);
+}
+
+/// RFC 9000, 16: here always four bytes where one does not do.
+fn put_varint(out: &mut BytesMut, value: u64) {
+    if value < 64 {
+        out.put_u8(value as u8);
+    } else {
+        out.put_u32(0x8000_0000 | u32::try_from(value).expect("a small frame"));
+    }
+}
+
+/// RFC 7541, 5.1: an integer behind `bits` free bits.
+fn put_prefixed(out: &mut BytesMut, pattern: u8, bits: u32, value: u64) {
+    let most = (1_u64 << bits) - 1;
+    if value < most {
+        return out.put_u8(pattern | value as u8);
+    }
+    out.put_u8(pattern | most as u8);
+    let mut rest = value - most;
+    while rest >= 128 {
+        out.put_u8((rest % 128) as u8 | 0x80);
+        rest /= 128;
+    }
+    out.put_u8(rest as u8);
+}
+
+/// The first field of the first frame, if it is a `:status` of the static table (RFC 9204, appendix A).
+fn status(answer: &[u8]) -> Option<u16> {
+    let length_bytes = 1_usize << (answer.get(1)? >> 6);
+    let block = answer.get(1 + length_bytes + 2..)?;
+    let index = match block.first()? {
+        byte @ 0xc0..0xff => u16::from(byte & 0x3f),
+        0xff => 63 + u16::from(*block.get(1)?),
+        _ => return None,
+    };
+    let known = [
+        (24, 103),
+        (25, 200),
+        (26, 304),
+        (27, 404),
+        (28, 503),
+        (63, 100),
+        (64, 204),
+        (65, 206),
+        (66, 302),
+        (67, 400),
+        (68, 403),
+        (69, 421),
+        (70, 425),
+        (71, 500),
+    ];
+    known
+        .iter()
+        .find(|(at, _)| *at == index)
+        .map(|(_, status)| *status)
+}

@@ -1,0 +1,20 @@
+//! The edge as its users meet it: the real binary, real sockets, real files.
+//!
+//! One binary of many modules, so that it is linked once. Every test starts an edge of its own
+//! on ports of its own; upstreams are mocks, one for each way of behaving badly.
+
+mod harness;
+mod upstream;
+mod client;
+
+mod startup;
+mod matrix;
+mod h3_traps;
+mod aioquic;
+mod plain_http;
+mod limits;
+mod clusters;
+mod jwks;
+mod certs;
+mod reload;
+mod shutdown;

@@ -1,0 +1,330 @@
+//! The shape of the source, held by a test: who may know whom, how long a file may be, which
+//! words may not appear, and that every shipped policy loads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 450;
+
+/// A module at the top of `src`, and the modules of the crate that it may name.
+/// A new arrow is a decision: it belongs here and into `DECISIONS.md`.
+const ARROWS: [(&str, &[&str]); 15] = [
+    ("main", &[]),
+    ("lib", &[]),
+    ("config", &[]),
+    ("crypto", &[]),
+    ("dev_certs", &[]),
+    ("rejection", &[]),
+    ("respond", &["rejection"]),
+    // Generic over the application: never sees routes or policies.
+    ("listen", &[]),
+    ("cluster", &["request_ctx"]),
+    (
+        "stages",
+        &["observe", "rejection", "request_ctx", "snapshot"],
+    ),
+    ("snapshot", &["cluster", "stages"]),
+    (
+        "request_ctx",
+        &["cluster", "observe", "rejection", "snapshot", "stages"],
+    ),
+    (
+        "observe",
+        &["gateway", "listen", "request_ctx", "snapshot", "stages"],
+    ),
+    (
+        "gateway",
+        &[
+            "cluster",
+            "listen",
+            "observe",
+            "rejection",
+            "request_ctx",
+            "respond",
+            "snapshot",
+            "stages",
+        ],
+    ),
+    (
+        "server",
+        &[
+            "config",
+            "gateway",
+            "listen",
+            "observe",
+            "request_ctx",
+            "snapshot",
+            "stages",
+        ],
+    ),
+];
+
+/// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
+const STAGES: [(&str, &[&str]); 8] = [
+    (
+        "mod",
+        &[
+            "authn",
+            "authz",
+            "cache",
+            "rate_limit",
+            "rewrite",
+            "route",
+            "sanitize",
+        ],
+    ),
+    ("sanitize", &[]),
+    ("route", &[]),
+    ("authn", &[]),
+    ("authz", &["authn"]),
+    ("rate_limit", &["authz"]),
+    ("cache", &[]),
+    ("rewrite", &["rate_limit"]),
+];
+
+/// Where a text may not appear: below this prefix of the path, but for one exception.
+const FORBIDDEN: [(&str, &str, &[&str]); 5] = [
+    // Decisions open no socket, read no clock and start nothing.
+    (
+        "stages/",
+        "",
+        &[
+            "tokio::",
+            "TcpStream",
+            "UdpSocket",
+            "Instant::now",
+            "SystemTime::now",
+            "Now::read",
+            "std::fs",
+            "spawn(",
+        ],
+    ),
+    (
+        "listen/",
+        "",
+        &[
+            "palisade_policy",
+            "palisade_token",
+            "palisade_cache",
+            "palisade_translate",
+        ],
+    ),
+    // Pingora's hidden custom-session trait is not a stable API: one file knows it.
+    ("", "listen/h3.rs", &["protocols::http::custom"]),
+    ("", "listen/quinn_adapter.rs", &["impl quic::"]),
+    ("", "", &["todo!", "unimplemented!", "dbg!", "crypto::ring"]),
+];
+
+const BANNED_NAMES: [&str; 5] = ["util", "utils", "common", "helpers", "misc"];
+
+struct Source {
+    /// Relative to the root it was found under, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Without the unit tests at its end: those may use what they like.
+    fn code(&self) -> &str {
+        let is_module = |at: &usize| {
+            let rest = self.text.get(*at..).unwrap_or("");
+            let item = rest
+                .lines()
+                .find(|line| !line.is_empty() && !line.starts_with('#'));
+            item.is_some_and(|item| item.starts_with("mod "))
+        };
+        let attributes = self
+            .text
+            .match_indices("\n#[cfg(test)]\n")
+            .map(|(at, _)| at);
+        let end = attributes.into_iter().find(is_module);
+        self.text
+            .get(..end.unwrap_or(self.text.len()))
+            .unwrap_or("")
+    }
+
+    /// Top module: `stages/authn.rs` is `stages`.
+    fn module(&self) -> &str {
+        self.path.split(['/', '.']).next().unwrap_or("")
+    }
+
+    fn stem(&self) -> &str {
+        self.path
+            .rsplit('/')
+            .next()
+            .unwrap_or("")
+            .trim_end_matches(".rs")
+    }
+}
+
+fn sources(root: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let relative = path.strip_prefix(&root).expect("below the root");
+                found.push(Source {
+                    path: relative.display().to_string(),
+                    text,
+                });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no source below {}", root.display());
+    found
+}
+
+/// Every `NAME` that follows `before` in the text.
+fn names_after<'t>(text: &'t str, before: &'t str) -> impl Iterator<Item = &'t str> {
+    text.match_indices(before).map(move |(at, _)| {
+        let rest = text.get(at + before.len()..).unwrap_or("");
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        rest.get(..end).unwrap_or("")
+    })
+}
+
+fn allowed<'a>(table: &[(&str, &'a [&'a str])], name: &str) -> Option<&'a [&'a str]> {
+    table
+        .iter()
+        .find(|(entry, _)| *entry == name)
+        .map(|(_, arrows)| *arrows)
+}
+
+#[test]
+fn modules_know_only_whom_they_may() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let Some(arrows) = allowed(&ARROWS, source.module()) else {
+            wrong.push(format!(
+                "{}: a new module needs an entry in ARROWS",
+                source.path
+            ));
+            continue;
+        };
+        for target in names_after(source.code(), "crate::") {
+            if target != source.module() && !arrows.contains(&target) {
+                wrong.push(format!("{} names crate::{target}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn stages_take_facts_as_arguments() {
+    let mut wrong = Vec::new();
+    let stages: Vec<Source> = sources("src")
+        .into_iter()
+        .filter(|source| source.module() == "stages")
+        .collect();
+    for source in &stages {
+        let arrows = allowed(&STAGES, source.stem());
+        let Some(arrows) = arrows else {
+            wrong.push(format!(
+                "{}: a new stage needs an entry in STAGES",
+                source.path
+            ));
+            continue;
+        };
+        let siblings = names_after(source.code(), "super::")
+            .chain(names_after(source.code(), "crate::stages::"));
+        for sibling in siblings {
+            let is_stage = stages.iter().any(|other| other.stem() == sibling);
+            if is_stage && !arrows.contains(&sibling) {
+                wrong.push(format!("{} names the stage {sibling}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn forbidden_words_do_not_appear() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for (prefix, exception, words) in FORBIDDEN {
+            if !source.path.starts_with(prefix) || source.path == exception {
+                continue;
+            }
+            let found = words.iter().filter(|word| source.code().contains(**word));
+            wrong.extend(found.map(|word| format!("{} has `{word}`", source.path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_short_named_well_and_say_what_they_are() {
+    let mut wrong = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            wrong.push(format!(
+                "{} has {lines} lines, more than {FILE_LINES_MAX}",
+                source.path
+            ));
+        }
+        if source
+            .path
+            .split('/')
+            .any(|part| BANNED_NAMES.contains(&part.trim_end_matches(".rs")))
+        {
+            wrong.push(format!("{}: a name that says nothing", source.path));
+        }
+        let header = source
+            .text
+            .lines()
+            .take_while(|line| line.starts_with("//!"));
+        let words: usize = header.map(|line| line.split_whitespace().count()).sum();
+        if words < 5 {
+            wrong.push(format!("{} does not say what it is for", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn copy_folder(from: &Path, to: &Path) -> usize {
+    fs::create_dir_all(to).expect("a folder");
+    let mut policies = 0;
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target: PathBuf = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            policies += copy_folder(&path, &target);
+        } else {
+            policies += usize::from(path.extension().is_some_and(|ending| ending == "yaml"));
+            fs::copy(&path, &target).expect("a copy");
+        }
+    }
+    policies
+}
+
+#[test]
+fn shipped_policies_load() {
+    palisade_edge::crypto::install();
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    // Where the shipped files look for certificates, seen from the policies folder.
+    palisade_edge::dev_certs::ensure(&scratch.path().join("certs/dev")).expect("certificates");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the edge is in a workspace");
+    let copied = copy_folder(
+        &workspace.join("policies"),
+        &scratch.path().join("policies"),
+    );
+    assert!(copied > 0, "no policy is shipped");
+    let loaded = palisade_policy::load(&scratch.path().join("policies"));
+    let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert!(
+        loaded.policy.routes.routes().next().is_some(),
+        "the shipped policies route nothing"
+    );
+}

@@ -1,0 +1,77 @@
+//! What can be wrong with a descriptor set, and how serving a connection can end.
+//!
+//! Invariant: an error about a rule names the RPC that carries it. What can be wrong with a
+//! request is not here: see `problem::Rejection`.
+
+/// Why a [`crate::Translator`] could not be built, or why a connection ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("descriptor set has `{bytes}` bytes, the limit is `{max}`")]
+    DescriptorSetTooLarge { bytes: usize, max: usize },
+
+    #[error("descriptor set cannot be read: {0}")]
+    DescriptorSet(String),
+
+    #[error(
+        "descriptor set binds no unary rpc to http\nhint: compile it with its imports, so that google/api/annotations.proto is part of it"
+    )]
+    NoBindings,
+
+    #[error("descriptor set has more than `{max}` http bindings")]
+    TooManyBindings { max: usize },
+
+    #[error("rpc `{rpc}`: its `google.api.http` option cannot be read: {reason}")]
+    Rule { rpc: String, reason: String },
+
+    #[error(
+        "rpc `{rpc}`: an http rule names no method and path\nhint: write one of get, put, post, delete, patch, custom"
+    )]
+    NoPattern { rpc: String },
+
+    #[error("rpc `{rpc}`: additional bindings of an additional binding are not allowed")]
+    NestedBindings { rpc: String },
+
+    #[error("rpc `{rpc}`: `{method}` is not an http method")]
+    Method { rpc: String, method: String },
+
+    #[error("rpc `{rpc}`: path template `{template}`: {reason}")]
+    Template {
+        rpc: String,
+        template: String,
+        reason: String,
+    },
+
+    #[error("rpc `{rpc}`: path variable `{field}` of `{template}`: {reason}")]
+    Variable {
+        rpc: String,
+        template: String,
+        field: String,
+        reason: String,
+    },
+
+    #[error("rpc `{rpc}`: body `{field}`: {reason}")]
+    Body {
+        rpc: String,
+        field: String,
+        reason: String,
+    },
+
+    #[error("rpc `{rpc}`: response body `{field}`: {reason}")]
+    ResponseBody {
+        rpc: String,
+        field: String,
+        reason: String,
+    },
+
+    #[error("`{method} {template}` is bound twice: by `{first}` and by `{second}`")]
+    Conflict {
+        method: String,
+        template: String,
+        first: String,
+        second: String,
+    },
+
+    #[error("connection ended early: {0}")]
+    Connection(#[from] hyper::Error),
+}

@@ -1,0 +1,132 @@
+//! HTTP headers to gRPC metadata, and back.
+//!
+//! Invariant: passes on what is the caller's or the service's, never what belongs to one hop or to
+//! one message's framing. Who may send which header is the edge's business, decided before this.
+
+use base64::Engine;
+use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+
+use crate::scalar::BASE64;
+
+/// Set by a service in its initial metadata to choose the HTTP status of a success.
+const HTTP_STATUS: &str = "x-http-status";
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// RFC 9110 section 7.6.1, and names that were hop by hop before it.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// About the HTTP request that ends here, not about the call.
+const REQUEST_ONLY: [&str; 5] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "expect",
+    "host",
+];
+
+/// The metadata of the gRPC call, ready to be sent as its headers.
+pub(crate) fn request(headers: HeaderMap) -> HeaderMap {
+    let nominated = nominated(&headers);
+    let mut metadata = HeaderMap::with_capacity(headers.len() + 2);
+    each(headers, |name, value| {
+        if is_sent(name, &value) && !nominated.contains(name) {
+            metadata.append(name, value);
+        }
+    });
+    metadata.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    metadata.insert(TE, HeaderValue::from_static("trailers"));
+    metadata
+}
+
+/// The headers of the HTTP response, and the status of a success.
+pub(crate) fn response(initial: HeaderMap) -> (StatusCode, HeaderMap) {
+    let mut status = StatusCode::OK;
+    let nominated = nominated(&initial);
+    let mut headers = HeaderMap::with_capacity(initial.len() + 1);
+    each(initial, |name, value| {
+        let text = name.as_str();
+        if text == HTTP_STATUS {
+            // Anything else would let a call that gRPC calls a success look like an error.
+            let chosen = StatusCode::from_bytes(value.as_bytes()).ok();
+            let valid = |s: &StatusCode| s.is_success() || s.is_redirection();
+            status = chosen.filter(valid).unwrap_or(status);
+        } else if !text.starts_with("grpc-")
+            && !text.starts_with("content-")
+            && text != "date" // the server on this hop writes its own
+            && !HOP_BY_HOP.contains(&text)
+            && !nominated.contains(name)
+        {
+            headers.append(name, value);
+        }
+    });
+    (status, headers)
+}
+
+/// Calls `f` for each pair; the map yields a name only with its first value.
+fn each(headers: HeaderMap, mut f: impl FnMut(&HeaderName, HeaderValue)) {
+    let mut current = None;
+    for (name, value) in headers {
+        if name.is_some() {
+            current = name;
+        }
+        if let Some(name) = &current {
+            f(name, value);
+        }
+    }
+}
+
+/// Names that `Connection` says are for this hop.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect()
+}
+
+fn is_sent(name: &HeaderName, value: &HeaderValue) -> bool {
+    let text = name.as_str();
+    if text == GRPC_TIMEOUT {
+        return is_timeout(value.as_bytes());
+    }
+    // gRPC's metadata names are narrower than HTTP's, and its values are printable ASCII.
+    let named = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
+    let valued = if text.ends_with("-bin") {
+        BASE64.decode(value.as_bytes()).is_ok()
+    } else {
+        value.to_str().is_ok()
+    };
+    named
+        && valued
+        && !text.starts_with("grpc-")
+        && !text.starts_with("content-")
+        && !HOP_BY_HOP.contains(&text)
+        && !REQUEST_ONLY.contains(&text)
+}
+
+/// At most eight digits and a unit, as gRPC's `Timeout` in its PROTOCOL-HTTP2 document.
+fn is_timeout(value: &[u8]) -> bool {
+    match value {
+        [digits @ .., unit] => {
+            (1..=8).contains(&digits.len())
+                && digits.iter().all(u8::is_ascii_digit)
+                && b"HMSmun".contains(unit)
+        }
+        [] => false,
+    }
+}

@@ -1,0 +1,237 @@
+//! Every answer that is not the upstream's message: RFC 9457 problem documents.
+//!
+//! Invariant: `code` is stable, for programs; `detail` is for people and never holds what is
+//! internal to a service or to this process. All lists and texts are bounded.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+use tonic::Code;
+
+use crate::status::{self, GrpcStatus};
+
+/// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Most entries of `errors`.
+const VIOLATIONS_MAX: usize = 64;
+
+const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
+
+#[derive(Debug, Serialize)]
+struct Violation {
+    field: String,
+    description: String,
+}
+
+/// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
+/// every `Result` here.
+#[derive(Debug)]
+pub(crate) struct Rejection(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<Violation>,
+    reason: String,
+    domain: String,
+    headers: HeaderMap,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Violation],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
+}
+
+impl Rejection {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self(Box::new(Parts {
+            status,
+            code,
+            detail: bounded(detail.into()),
+            errors: Vec::new(),
+            reason: String::new(),
+            domain: String::new(),
+            headers: HeaderMap::new(),
+        }))
+    }
+
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 400 about one named part of the request.
+    pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
+        let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
+        rejection.violation(name, reason);
+        rejection
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "binding_not_found",
+            "nothing is bound to this path",
+        )
+    }
+
+    pub(crate) fn method_not_allowed(allow: &[Method]) -> Self {
+        let names: Vec<_> = allow.iter().map(Method::as_str).collect();
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this path does not take this method",
+        )
+        .with_header(ALLOW, &names.join(", "))
+    }
+
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the request body is longer than `{bytes_max}` bytes"),
+        )
+    }
+
+    pub(crate) fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the request body must be `application/json`, in utf-8",
+        )
+        .with_header(ACCEPT, "application/json")
+    }
+
+    pub(crate) fn content_coding() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_content_encoding",
+            "the request body must not be compressed",
+        )
+        .with_header(ACCEPT_ENCODING, "identity") // RFC 9110 section 12.5.3
+    }
+
+    /// A status the upstream sent. `headers` are those it wants the client to see.
+    pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
+        let http = status::http_status(status.code);
+        let code = status::name(status.code);
+        if status::is_internal(status.code) {
+            let mut rejection = Self::new(http, code, INTERNAL_DETAIL);
+            rejection.0.headers = headers;
+            return rejection;
+        }
+        let mut rejection = Self::new(http, code, status.message);
+        rejection.0.headers = headers;
+        if let Some(bad) = status.details.bad_request() {
+            for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
+                rejection.violation(&violation.field, &violation.description);
+            }
+        }
+        if let Some(info) = status.details.error_info() {
+            rejection.0.reason = truncated(&info.reason);
+            rejection.0.domain = truncated(&info.domain);
+        }
+        if let Some(delay) = status
+            .details
+            .retry_info()
+            .and_then(|info| info.retry_delay)
+        {
+            // Whole seconds (RFC 9110 section 10.2.3), rounded up: earlier is too early.
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            rejection.0.headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if status.code == Code::Unauthenticated
+            && !rejection.0.headers.contains_key(WWW_AUTHENTICATE)
+        {
+            // RFC 9110 section 15.5.2: a 401 must carry a challenge.
+            let challenge = HeaderValue::from_static("Bearer");
+            rejection.0.headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        rejection
+    }
+
+    fn violation(&mut self, field: &str, description: &str) {
+        self.0.errors.push(Violation {
+            field: truncated(field),
+            description: truncated(description),
+        });
+    }
+
+    fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers.insert(name, value);
+        }
+        self
+    }
+
+    pub(crate) fn into_response(self, request_id: Option<&str>) -> Response<Full<Bytes>> {
+        let parts = *self.0;
+        let title = match parts.status.as_u16() {
+            499 => "Client Closed Request",
+            _ => parts.status.canonical_reason().unwrap_or_default(),
+        };
+        let problem = Problem {
+            r#type: "about:blank",
+            title,
+            status: parts.status.as_u16(),
+            detail: &parts.detail,
+            code: parts.code,
+            request_id,
+            errors: &parts.errors,
+            reason: &parts.reason,
+            domain: &parts.domain,
+        };
+        // Strings and numbers only: there is nothing that could fail to be written.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response
+    }
+}
+
+fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text;
+    }
+    Cow::Owned(truncated(&text))
+}
+
+fn truncated(text: &str) -> String {
+    match text.get(text.floor_char_boundary(TEXT_BYTES_MAX)..) {
+        None | Some("") => text.to_owned(),
+        Some(_) => {
+            let mut head = text.to_owned();
+            head.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            head.push('…');
+            head
+        }
+    }
+}

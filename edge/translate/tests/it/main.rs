@@ -1,0 +1,16 @@
+//! A real HTTP/1.1 client over a socket pair, the translator, and a real tonic server on port 0.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helpers panic like the test itself"
+)]
+
+mod build;
+mod client;
+mod descriptors;
+mod faults;
+mod fuzz;
+mod headers;
+mod mapping;
+mod statuses;
+mod upstream;
