@@ -17,7 +17,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve traffic.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check {
         /// The policies folder.

@@ -17,12 +17,18 @@ mod tests {
         let provider = CryptoProvider::get_default().unwrap();
         let ours = rustls::crypto::aws_lc_rs::default_provider();
         let names = |provider: &CryptoProvider| {
-            let groups = provider.kx_groups.iter().map(|group| format!("{:?}", group.name()));
+            let groups = provider
+                .kx_groups
+                .iter()
+                .map(|group| format!("{:?}", group.name()));
             groups.collect::<Vec<_>>()
         };
         assert_eq!(names(provider), names(&ours));
         // ring has no post-quantum group at all.
-        assert_eq!(names(provider).first().map(String::as_str), Some("X25519MLKEM768"));
+        assert_eq!(
+            names(provider).first().map(String::as_str),
+            Some("X25519MLKEM768")
+        );
         let format = format!("{:?}", provider.signature_verification_algorithms);
         let ring = format!("{:?}", provider.secure_random);
         assert!(!format.contains("ring") && !ring.contains("Ring"), "{ring}");

@@ -38,7 +38,8 @@ pub fn ensure(dir: &Path) -> anyhow::Result<Vec<String>> {
         written.push("ca.pem".to_owned());
     }
     let ca_key = KeyPair::from_pem(&read(&dir.join("ca.key"))?).context("`ca.key`")?;
-    let issuer = Issuer::from_ca_cert_pem(&read(&dir.join("ca.pem"))?, ca_key).context("`ca.pem`")?;
+    let issuer =
+        Issuer::from_ca_cert_pem(&read(&dir.join("ca.pem"))?, ca_key).context("`ca.pem`")?;
     let localhost = vec![
         SanType::DnsName(name("localhost")?),
         SanType::DnsName(name("api.localhost")?),
@@ -78,7 +79,9 @@ fn make_ca(dir: &Path) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     validity(&mut params, CA_DAYS);
-    params.distinguished_name.push(DnType::CommonName, "Palisade development CA");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Palisade development CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;
@@ -95,23 +98,39 @@ fn make_leaf(
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     validity(&mut params, LEAF_DAYS);
-    params.distinguished_name.push(DnType::CommonName, format!("Palisade development {file}"));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("Palisade development {file}"));
     params.subject_alt_names = names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, issuer)?;
-    write(&dir.join(format!("{file}.key")), &key.serialize_pem(), 0o600)?;
+    write(
+        &dir.join(format!("{file}.key")),
+        &key.serialize_pem(),
+        0o600,
+    )?;
     write(&dir.join(format!("{file}.pem")), &certificate.pem(), 0o644)
 }
 
 /// Present, parsable, with its key beside it, and valid for a while.
 fn is_good(path: &Path) -> bool {
-    let Ok(pem) = fs::read(path) else { return false };
-    let Ok(der) = CertificateDer::from_pem_slice(&pem) else { return false };
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
+    let Ok(pem) = fs::read(path) else {
+        return false;
+    };
+    let Ok(der) = CertificateDer::from_pem_slice(&pem) else {
+        return false;
+    };
+    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
+        return false;
+    };
     let left = certificate.validity().time_to_expiration();
-    path.with_extension("key").exists() && left.is_some_and(|left| left.unsigned_abs() > RENEW_BEFORE)
+    path.with_extension("key").exists()
+        && left.is_some_and(|left| left.unsigned_abs() > RENEW_BEFORE)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -119,7 +138,10 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 fn private_dir(path: &Path) -> anyhow::Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.with_context(|| format!("cannot make folder `{}`", path.display()))
 }
 
@@ -129,7 +151,12 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let _ = fs::remove_file(&temporary);
     let context = || format!("cannot write `{}`", path.display());
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(&temporary).with_context(context)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .with_context(context)?;
     file.write_all(text.as_bytes()).with_context(context)?;
     file.sync_all().with_context(context)?;
     fs::rename(&temporary, path).with_context(context)?;

@@ -18,9 +18,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
-use palisade_cache::Arrival;
 use pingora_cache::{CacheKey, CacheMeta, NoCacheReason, RespCacheable};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -82,13 +82,20 @@ impl Gateway {
             Rejection::NoKeys => true,
             _ => false,
         };
-        let auth = refused.route.as_ref().and_then(|route| route.auth.as_ref()).filter(|_| wants_keys);
+        let auth = refused
+            .route
+            .as_ref()
+            .and_then(|route| route.auth.as_ref())
+            .filter(|_| wants_keys);
         let issuer = auth.and_then(|auth| ctx.snapshot.issuer(auth.issuer));
         match issuer {
             // Limits come after authn, so nothing was counted yet.
-            Some(issuer) if issuer.refetch().await => {
-                stages::admit(&ctx.snapshot, session.req_header_mut(), downstream, ctx.started)
-            }
+            Some(issuer) if issuer.refetch().await => stages::admit(
+                &ctx.snapshot,
+                session.req_header_mut(),
+                downstream,
+                ctx.started,
+            ),
             _ => Err(refused),
         }
     }
@@ -100,7 +107,8 @@ impl Gateway {
         ctx: &mut RequestCtx,
         rejection: Rejection,
     ) -> Result<()> {
-        let (mut header, body) = respond::response(&rejection, session.req_header(), &ctx.request_id)?;
+        let (mut header, body) =
+            respond::response(&rejection, session.req_header(), &ctx.request_id)?;
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
         // The client may still be waiting to be asked for its body: it must not send it now.
@@ -109,7 +117,9 @@ impl Gateway {
             session.set_keepalive(None);
         }
         let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
-        session.write_response_header(Box::new(header), bodyless).await?;
+        session
+            .write_response_header(Box::new(header), bodyless)
+            .await?;
         let body = if bodyless { Bytes::new() } else { body };
         session.write_response_body(Some(body), true).await?;
         // An h2 stream dropped with its body unread is reset, and clients then throw the answer
@@ -195,7 +205,11 @@ impl ProxyHttp for Gateway {
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
         connection(session)?.head_deadline.disarm();
         ctx.request_id = format!("{:032x}", fastrand::u128(..));
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
@@ -232,7 +246,10 @@ impl ProxyHttp for Gateway {
 
     /// Errors here are only logged by Pingora: nothing that protects anything belongs in it.
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
-        if ctx.cache_rule().is_none() || ctx.is_grpc || !cache::may_be_looked_up(session.req_header()) {
+        if ctx.cache_rule().is_none()
+            || ctx.is_grpc
+            || !cache::may_be_looked_up(session.req_header())
+        {
             return Ok(());
         }
         let key = self.cache_key_callback(session, ctx)?;
@@ -247,7 +264,11 @@ impl ProxyHttp for Gateway {
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut RequestCtx) -> Result<CacheKey> {
         let encrypted = connection(session)?.listener != Listener::Http;
-        Ok(cache::key(session.req_header(), encrypted, &ctx.admitted()?.host))
+        Ok(cache::key(
+            session.req_header(),
+            encrypted,
+            &ctx.admitted()?.host,
+        ))
     }
 
     fn response_cache_filter(
@@ -277,7 +298,11 @@ impl ProxyHttp for Gateway {
     }
 
     /// Called again on each try.
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<Box<HttpPeer>> {
         let now = Now::read().monotonic;
         let left = ctx.time_left(now);
         if left.is_some_and(|left| left.is_zero()) {
@@ -288,7 +313,9 @@ impl ProxyHttp for Gateway {
         let cluster = ctx.snapshot.cluster(admitted.route.cluster);
         let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
         let pick = cluster.and_then(|cluster| cluster.pick(last, now));
-        let peer = pick.as_ref().and_then(|pick| pick.cluster.peer(pick.index, translate));
+        let peer = pick
+            .as_ref()
+            .and_then(|pick| pick.cluster.peer(pick.index, translate));
         let (Some(pick), Some(mut peer)) = (pick, peer) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "cluster without endpoint");
         };
@@ -297,7 +324,10 @@ impl ProxyHttp for Gateway {
         }
         ctx.upstream.attempts += 1;
         if ctx.upstream.attempts > 1 {
-            self.metrics.upstream_retries.with_label_values(&[&*pick.cluster.name]).inc();
+            self.metrics
+                .upstream_retries
+                .with_label_values(&[&*pick.cluster.name])
+                .inc();
         }
         ctx.upstream.picked = Some(pick);
         Ok(Box::new(peer))
@@ -345,7 +375,11 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
-            return Err(Error::explain(ErrorType::HTTPStatus(413), "request body over the route's bound").into_down());
+            return Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "request body over the route's bound",
+            )
+            .into_down());
         }
         Ok(())
     }
@@ -357,7 +391,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let Some(pick) = &ctx.upstream.picked else { return error };
+        let Some(pick) = &ctx.upstream.picked else {
+            return error;
+        };
         self.note_failure(pick);
         // Nothing was sent yet, so any method may try again.
         error.set_retry(ctx.upstream.attempts <= pick.cluster.connect_retries);
@@ -372,11 +408,14 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
-        if let (ErrorSource::Upstream, Some(pick), false) = (error.esource(), &ctx.upstream.picked, client_reused) {
+        if let (ErrorSource::Upstream, Some(pick), false) =
+            (error.esource(), &ctx.upstream.picked, client_reused)
+        {
             self.note_failure(pick);
         }
         // Only a kept connection that the endpoint was closing, and only what may be repeated.
-        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
         if repeatable {
             error.retry.decide_reuse(client_reused);
         } else {
@@ -398,7 +437,8 @@ impl ProxyHttp for Gateway {
         if let (Some(sent), Some(pick)) = (ctx.upstream.sent_at, &ctx.upstream.picked) {
             let first_byte = Now::read().monotonic.saturating_duration_since(sent);
             ctx.upstream.first_byte = Some(first_byte);
-            self.metrics.upstream_answered(&pick.cluster.name, response.status, first_byte);
+            self.metrics
+                .upstream_answered(&pick.cluster.name, response.status, first_byte);
             match response.status.as_u16() {
                 502..=504 => self.note_failure(pick),
                 _ => pick.cluster.succeeded(pick.index),
@@ -420,7 +460,10 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if ctx.cache_rule().is_some() {
-            response.insert_header("cache-status", cache::status(&session.cache, Now::read().wall))?;
+            response.insert_header(
+                "cache-status",
+                cache::status(&session.cache, Now::read().wall),
+            )?;
         }
         self.own_headers(response, session, ctx)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)
@@ -434,9 +477,15 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
         if ctx.admitted()?.route.request_timeout.is_some()
-            && ctx.time_left(Now::read().monotonic).is_some_and(|left| left.is_zero())
+            && ctx
+                .time_left(Now::read().monotonic)
+                .is_some_and(|left| left.is_zero())
         {
-            return Error::e_explain(ErrorType::ReadTimedout, "request took longer than its route allows").map_err(|error: Box<Error>| error.into_up());
+            return Error::e_explain(
+                ErrorType::ReadTimedout,
+                "request took longer than its route allows",
+            )
+            .map_err(|error: Box<Error>| error.into_up());
         }
         Ok(None)
     }
@@ -451,9 +500,17 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestCtx,
+    ) -> FailToProxy {
         ctx.error = Some(error.to_string());
-        let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let silent = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
         let Some(rejection) = Self::rejection_for(error) else {
             ctx.rejection = Some(Rejection::ClientGone);
             return silent;
@@ -466,7 +523,10 @@ impl ProxyHttp for Gateway {
         let error_code = rejection.status().as_u16();
         session.set_keepalive(None);
         match self.reject(session, ctx, rejection).await {
-            Ok(()) => FailToProxy { error_code, can_reuse_downstream: session.is_http2() || session.is_custom() },
+            Ok(()) => FailToProxy {
+                error_code,
+                can_reuse_downstream: session.is_http2() || session.is_custom(),
+            },
             Err(_) => silent,
         }
     }
@@ -494,14 +554,22 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     fn note_failure(&self, pick: &crate::cluster::Pick) {
         if pick.cluster.failed(pick.index, Now::read().monotonic) {
-            self.metrics.upstream_ejections.with_label_values(&[&*pick.cluster.name]).inc();
+            self.metrics
+                .upstream_ejections
+                .with_label_values(&[&*pick.cluster.name])
+                .inc();
         }
     }
 }
 
 fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > max)
+    let length = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    length
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|length| length > max)
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

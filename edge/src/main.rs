@@ -20,7 +20,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     crypto::install();
     match Cli::parse().command {
-        Command::Run(args) => run(args),
+        Command::Run(args) => run(*args),
         Command::Check { dir } => check(&dir),
         Command::Certs { dir } => certs(&dir),
     }
@@ -39,7 +39,11 @@ fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.worker_threads())
         .thread_name("edge")
@@ -79,9 +83,10 @@ fn run(args: RunArgs) -> ExitCode {
 
 /// SIGTERM or SIGINT; a second one ends the process at once.
 async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -100,17 +105,7 @@ async fn stop_signal() {
 fn check(dir: &Path) -> ExitCode {
     match palisade_policy::load(dir) {
         Ok(loaded) => {
-            let policy = &loaded.policy;
-            let _ = writeln!(
-                std::io::stdout(),
-                "{} files: {} routes, {} clusters, {} issuers, {} limits, hash {}",
-                loaded.files.len(),
-                policy.routes.routes().count(),
-                policy.clusters.len(),
-                policy.issuers.len(),
-                policy.limits.len(),
-                loaded.hash,
-            );
+            let _ = writeln!(std::io::stdout(), "{}", loaded.summary());
             ExitCode::SUCCESS
         }
         Err(diagnostics) => {
@@ -123,11 +118,20 @@ fn check(dir: &Path) -> ExitCode {
 fn certs(dir: &Path) -> ExitCode {
     match dev_certs::ensure(dir) {
         Ok(written) if written.is_empty() => {
-            let _ = writeln!(std::io::stdout(), "certificates in `{}` are still good", dir.display());
+            let _ = writeln!(
+                std::io::stdout(),
+                "certificates in `{}` are still good",
+                dir.display()
+            );
             ExitCode::SUCCESS
         }
         Ok(written) => {
-            let _ = writeln!(std::io::stdout(), "made in `{}`: {}", dir.display(), written.join(", "));
+            let _ = writeln!(
+                std::io::stdout(),
+                "made in `{}`: {}",
+                dir.display(),
+                written.join(", ")
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

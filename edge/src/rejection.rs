@@ -17,14 +17,20 @@ pub enum Rejection {
     /// The path is served with these methods only.
     MethodNotAllowed(Vec<Method>),
     /// Plain http on a route that does not allow it.
-    HttpsRequired { location: String },
+    HttpsRequired {
+        location: String,
+    },
     /// No token, or one that does not hold.
     Unauthorized(Refusal),
     /// The issuer's keys were never loaded: nobody's token can be checked.
     NoKeys,
     /// The token holds and does not suffice.
-    Forbidden { missing: Missing },
-    RateLimited { retry_after_s: u64 },
+    Forbidden {
+        missing: Missing,
+    },
+    RateLimited {
+        retry_after_s: u64,
+    },
     BodyTooLarge,
     /// No endpoint could be reached.
     Unavailable,
@@ -79,8 +85,12 @@ impl Rejection {
             Self::HttpsRequired { .. } => "https_required",
             Self::Unauthorized(refusal) => refusal.code(),
             Self::NoKeys => "issuer_keys_unavailable",
-            Self::Forbidden { missing: Missing::Scope } => "insufficient_scope",
-            Self::Forbidden { missing: Missing::Role } => "insufficient_role",
+            Self::Forbidden {
+                missing: Missing::Scope,
+            } => "insufficient_scope",
+            Self::Forbidden {
+                missing: Missing::Role,
+            } => "insufficient_role",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
             Self::Unavailable => "upstream_unavailable",
@@ -118,8 +128,12 @@ impl Rejection {
             Self::HttpsRequired { .. } => "use https",
             Self::Unauthorized(refusal) => refusal.description(),
             Self::NoKeys => "tokens cannot be checked at the moment",
-            Self::Forbidden { missing: Missing::Scope } => "the token lacks a required scope",
-            Self::Forbidden { missing: Missing::Role } => "the token lacks a required role",
+            Self::Forbidden {
+                missing: Missing::Scope,
+            } => "the token lacks a required scope",
+            Self::Forbidden {
+                missing: Missing::Role,
+            } => "the token lacks a required role",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
             Self::Unavailable => "the service behind this route cannot be reached",

@@ -22,14 +22,23 @@ pub struct Now {
 }
 
 impl Now {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clocks"
+    )]
     pub fn read() -> Self {
-        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+        Self {
+            wall: SystemTime::now(),
+            monotonic: Instant::now(),
+        }
     }
 
     /// Seconds since the epoch, as tokens count them.
     pub fn unix_seconds(&self) -> u64 {
-        self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+        self.wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs()
     }
 }
 
@@ -87,15 +96,17 @@ impl RequestCtx {
 
     /// Present in every phase after `request_filter` let the request pass.
     pub fn admitted(&self) -> Result<&Admitted> {
-        self.admitted
-            .as_ref()
-            .ok_or_else(|| Error::explain(ErrorType::InternalError, "phase reached without admission"))
+        self.admitted.as_ref().ok_or_else(|| {
+            Error::explain(ErrorType::InternalError, "phase reached without admission")
+        })
     }
 
     /// The route as far as it was found.
     pub fn route_name(&self) -> Option<&str> {
         let admitted = self.admitted.as_ref().map(|admitted| &admitted.route);
-        admitted.or(self.refused_route.as_ref()).map(|route| &*route.name)
+        admitted
+            .or(self.refused_route.as_ref())
+            .map(|route| &*route.name)
     }
 
     pub fn cache_rule(&self) -> Option<&CacheRule> {
@@ -104,7 +115,11 @@ impl RequestCtx {
 
     /// Of the answer to a gRPC call, whoever made it.
     pub fn grpc_status(&self) -> Option<u8> {
-        let own = self.rejection.as_ref().filter(|_| self.is_grpc).map(Rejection::grpc_status);
+        let own = self
+            .rejection
+            .as_ref()
+            .filter(|_| self.is_grpc)
+            .map(Rejection::grpc_status);
         own.or(self.upstream.grpc_status)
     }
 

@@ -24,7 +24,10 @@ struct Problem<'a> {
 
 /// Whether the client expects a gRPC answer.
 pub fn is_grpc(request: &RequestHeader) -> bool {
-    let content_type = request.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let content_type = request
+        .headers
+        .get(CONTENT_TYPE)
+        .map(|value| value.as_bytes());
     match content_type.and_then(|value| value.strip_prefix(b"application/grpc")) {
         // Not `application/grpc-web`, which is HTTP with its trailers in the body.
         Some(rest) => rest.is_empty() || matches!(rest.first(), Some(b'+' | b';')),
@@ -61,7 +64,10 @@ pub fn response(
             }
         }
         Rejection::Forbidden { .. } => {
-            let error = format!("Bearer error=\"insufficient_scope\", error_description=\"{}\"", rejection.public_message());
+            let error = format!(
+                "Bearer error=\"insufficient_scope\", error_description=\"{}\"",
+                rejection.public_message()
+            );
             header.insert_header(WWW_AUTHENTICATE, error)?;
         }
         Rejection::RateLimited { retry_after_s } => {

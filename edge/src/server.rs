@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use http::HeaderValue;
 use futures::future::BoxFuture;
+use http::HeaderValue;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::apps::HttpServerApp;
@@ -53,7 +53,12 @@ async fn policies(
         let (issuers, verifier) = (issuers.clone(), verifier.clone());
         async move {
             let now = Now::read().monotonic;
-            let parts = Parts { issuers: &issuers, verifier: &verifier, previous: previous.as_deref(), now };
+            let parts = Parts {
+                issuers: &issuers,
+                verifier: &verifier,
+                previous: previous.as_deref(),
+                now,
+            };
             Snapshot::build(loaded.policy, parts).await
         }
     };
@@ -61,7 +66,10 @@ async fn policies(
     let store = reloader.store();
     metrics.policy(&store.status());
     let observe = move |status: &Status| metrics.policy(status);
-    Ok((store, Box::pin(reloader.run(observe, std::future::pending::<()>()))))
+    Ok((
+        store,
+        Box::pin(reloader.run(observe, std::future::pending::<()>())),
+    ))
 }
 
 /// Bound, loaded, not yet serving.
@@ -96,7 +104,10 @@ impl Edge {
             .await
             .with_context(|| format!("cannot listen on admin `{}`", args.admin))?;
         let parts = EdgeParts {
-            bounds: Bounds { connections_max: args.connections_max, ..Bounds::default() },
+            bounds: Bounds {
+                connections_max: args.connections_max,
+                ..Bounds::default()
+            },
             args,
             tls,
             policies,
@@ -104,12 +115,22 @@ impl Edge {
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
         };
-        Ok(Self { sockets, admin_listener, reloading, parts })
+        Ok(Self {
+            sockets,
+            admin_listener,
+            reloading,
+            parts,
+        })
     }
 
     /// Serve until `stop` resolves, then drain. Returns whether every request ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
-        let Self { sockets, admin_listener, reloading, parts } = self;
+        let Self {
+            sockets,
+            admin_listener,
+            reloading,
+            parts,
+        } = self;
         let (http, https) = sockets.addresses()?;
         let admin_address = admin_listener.local_addr()?;
         let cache = ResponseCache::new(parts.args.cache_mib.saturating_mul(1024 * 1024));
@@ -117,7 +138,13 @@ impl Edge {
         let mut background = parts.background(cache, admin_listener);
         background.spawn(reloading);
         parts.issuers.first_attempts().await;
-        let running = listen::start(sockets, &parts.tls, parts.bounds.clone(), proxy.clone(), parts.metrics.clone())?;
+        let running = listen::start(
+            sockets,
+            &parts.tls,
+            parts.bounds.clone(),
+            proxy.clone(),
+            parts.metrics.clone(),
+        )?;
         info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
         stop.await;
         info!(open = running.open(), "draining");
@@ -136,7 +163,10 @@ impl Edge {
         if clean {
             info!("drained");
         } else {
-            warn!(open = running.open(), "drain deadline reached, the rest is cut");
+            warn!(
+                open = running.open(),
+                "drain deadline reached, the rest is cut"
+            );
         }
         background.abort_all();
         Ok(clean)
@@ -149,7 +179,8 @@ impl EdgeParts {
         Ok(Gateway {
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),
-            access_log: AccessLog::new(log, self.metrics.access_log_dropped.clone()).context("access log thread")?,
+            access_log: AccessLog::new(log, self.metrics.access_log_dropped.clone())
+                .context("access log thread")?,
             cache,
             draining: self.draining.clone(),
             https_port: https.port(),
@@ -183,7 +214,11 @@ impl EdgeParts {
         let mut tasks = JoinSet::new();
         let metrics = self.metrics.clone();
         let certificates = self.tls.certificates.clone();
-        tasks.spawn(async move { certificates.watch(move |_| metrics.certificate_errors.inc()).await });
+        tasks.spawn(async move {
+            certificates
+                .watch(move |_| metrics.certificate_errors.inc())
+                .await
+        });
         let admin = Admin {
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),

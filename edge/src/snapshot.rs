@@ -40,7 +40,11 @@ impl Snapshot {
     pub async fn build(policy: Policy, parts: Parts<'_>) -> anyhow::Result<Self> {
         let inherited = |fingerprint: u64| {
             let previous = parts.previous?;
-            previous.clusters.iter().find(|state| state.fingerprint == fingerprint).cloned()
+            previous
+                .clusters
+                .iter()
+                .find(|state| state.fingerprint == fingerprint)
+                .cloned()
         };
         let mut clusters = Vec::with_capacity(policy.clusters.len());
         for cluster in &policy.clusters {
@@ -51,18 +55,39 @@ impl Snapshot {
             clusters.push(state);
         }
         let limits = policy.limits.iter().map(|limit| {
-            let same = |state: &&Arc<LimitState>| state.fingerprint == limit.fingerprint && state.name == limit.name;
-            let kept = parts.previous.and_then(|previous| previous.limits.iter().find(same));
-            kept.cloned().unwrap_or_else(|| Arc::new(LimitState::new(limit, parts.now)))
+            let same = |state: &&Arc<LimitState>| {
+                state.fingerprint == limit.fingerprint && state.name == limit.name
+            };
+            let kept = parts
+                .previous
+                .and_then(|previous| previous.limits.iter().find(same));
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(LimitState::new(limit, parts.now)))
         });
         let limits: Vec<_> = limits.collect();
         let limit_policies = limit_policies(&policy, &limits);
         parts.issuers.reconcile(&policy.issuers).await?;
-        let issuers = policy.issuers.iter().filter_map(|spec| parts.issuers.get(&spec.name)).collect();
-        let claims = policy.routes.routes().filter_map(|route| route.auth.as_ref());
-        let claims = claims.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
+        let issuers = policy
+            .issuers
+            .iter()
+            .filter_map(|spec| parts.issuers.get(&spec.name))
+            .collect();
+        let claims = policy
+            .routes
+            .routes()
+            .filter_map(|route| route.auth.as_ref());
+        let claims =
+            claims.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
         let reserved_headers = sanitize::reserved_headers(claims);
-        Ok(Self { verifier: parts.verifier.clone(), reserved_headers, clusters, limits, limit_policies, issuers, policy })
+        Ok(Self {
+            verifier: parts.verifier.clone(),
+            reserved_headers,
+            clusters,
+            limits,
+            limit_policies,
+            issuers,
+            policy,
+        })
     }
 
     pub fn cluster(&self, id: ClusterId) -> Option<&Arc<ClusterState>> {
@@ -92,7 +117,10 @@ impl Snapshot {
 }
 
 fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<str>, HeaderValue> {
-    let with_limits = policy.routes.routes().filter(|route| !route.limits.is_empty());
+    let with_limits = policy
+        .routes
+        .routes()
+        .filter(|route| !route.limits.is_empty());
     with_limits
         .filter_map(|route| {
             let states = route.limits.iter().filter_map(|id| limits.get(id.0));

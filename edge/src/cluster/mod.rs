@@ -47,15 +47,19 @@ struct EndpointState {
 impl ClusterState {
     pub fn new(cluster: &Cluster) -> anyhow::Result<Self> {
         let peers = peer::Templates::new(cluster)?;
-        let endpoints = cluster.endpoints.iter().enumerate().map(|(index, address)| {
-            Ok(EndpointState {
-                address: *address,
-                failures: AtomicU32::new(0),
-                ejected_until_ms: AtomicU64::new(0),
-                peer: peers.direct(*address),
-                translating_peer: peers.translating(*address, index)?,
-            })
-        });
+        let endpoints = cluster
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(index, address)| {
+                Ok(EndpointState {
+                    address: *address,
+                    failures: AtomicU32::new(0),
+                    ejected_until_ms: AtomicU64::new(0),
+                    peer: peers.direct(*address),
+                    translating_peer: peers.translating(*address, index)?,
+                })
+            });
         Ok(Self {
             name: cluster.name.clone(),
             fingerprint: cluster.fingerprint,
@@ -80,20 +84,30 @@ impl ClusterState {
             let endpoint = self.endpoints.get(index)?;
             let ejected = endpoint.ejected_until_ms.load(Ordering::Relaxed) > now_ms;
             if !ejected && last != Some(index) {
-                return Some(Pick { cluster: self.clone(), index });
+                return Some(Pick {
+                    cluster: self.clone(),
+                    index,
+                });
             }
             // Better the same endpoint again than an ejected one, better an ejected one than none.
             if fallback.is_none() || !ejected {
                 fallback = Some(index);
             }
         }
-        fallback.map(|index| Pick { cluster: self.clone(), index })
+        fallback.map(|index| Pick {
+            cluster: self.clone(),
+            index,
+        })
     }
 
     /// How to reach an endpoint: as Pingora's peer, directly or through the translation.
     pub fn peer(&self, index: usize, translate: bool) -> Option<HttpPeer> {
         let endpoint = self.endpoints.get(index)?;
-        if translate { endpoint.translating_peer.clone() } else { Some(endpoint.peer.clone()) }
+        if translate {
+            endpoint.translating_peer.clone()
+        } else {
+            Some(endpoint.peer.clone())
+        }
     }
 
     pub fn address(&self, index: usize) -> Option<SocketAddr> {
@@ -130,7 +144,10 @@ impl ClusterState {
     pub fn health(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, bool)> {
         let now_ms = self.since_epoch_ms(now);
         self.endpoints.iter().map(move |endpoint| {
-            (endpoint.address, endpoint.ejected_until_ms.load(Ordering::Relaxed) <= now_ms)
+            (
+                endpoint.address,
+                endpoint.ejected_until_ms.load(Ordering::Relaxed) <= now_ms,
+            )
         })
     }
 
@@ -155,8 +172,13 @@ mod tests {
     fn cluster(endpoints: u16, failures: u32) -> Arc<ClusterState> {
         let cluster = Cluster {
             name: "test".into(),
-            origin: Origin { file: "clusters.yaml".into(), line: 1 },
-            endpoints: (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], 1000 + port))).collect(),
+            origin: Origin {
+                file: "clusters.yaml".into(),
+                line: 1,
+            },
+            endpoints: (0..endpoints)
+                .map(|port| SocketAddr::from(([127, 0, 0, 1], 1000 + port)))
+                .collect(),
             protocol: UpstreamProtocol::Http1,
             tls: None,
             timeouts: UpstreamTimeouts {
@@ -166,7 +188,10 @@ mod tests {
                 idle: Duration::from_secs(1),
             },
             connect_retries: 1,
-            ejection: Some(Ejection { consecutive_failures: failures, duration: Duration::from_secs(10) }),
+            ejection: Some(Ejection {
+                consecutive_failures: failures,
+                duration: Duration::from_secs(10),
+            }),
             translator: None,
             fingerprint: 7,
         };
@@ -174,7 +199,9 @@ mod tests {
     }
 
     fn picks(cluster: &Arc<ClusterState>, count: usize, now: Instant) -> Vec<usize> {
-        (0..count).map(|_| cluster.pick(None, now).unwrap().index).collect()
+        (0..count)
+            .map(|_| cluster.pick(None, now).unwrap().index)
+            .collect()
     }
 
     #[test]

@@ -48,7 +48,9 @@ impl<'a> Templates<'a> {
             client_cert_key: None,
         };
         if let Some(tls) = &cluster.tls {
-            templates.use_tls(tls).with_context(|| format!("cluster `{}`", cluster.name))?;
+            templates
+                .use_tls(tls)
+                .with_context(|| format!("cluster `{}`", cluster.name))?;
         }
         Ok(templates)
     }
@@ -71,7 +73,11 @@ impl<'a> Templates<'a> {
 
     /// Straight to the endpoint.
     pub(super) fn direct(&self, address: SocketAddr) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.cluster.tls.is_some(), self.server_name.clone());
+        let mut peer = HttpPeer::new(
+            address,
+            self.cluster.tls.is_some(),
+            self.server_name.clone(),
+        );
         peer.options = self.options.clone();
         peer.client_cert_key = self.client_cert_key.clone();
         // Pingora's pool does not look at the CA or the ALPN of a peer: without this, two
@@ -81,7 +87,11 @@ impl<'a> Templates<'a> {
     }
 
     /// Through the translation, which looks like an HTTP/1.1 origin.
-    pub(super) fn translating(&self, address: SocketAddr, index: usize) -> anyhow::Result<Option<HttpPeer>> {
+    pub(super) fn translating(
+        &self,
+        address: SocketAddr,
+        index: usize,
+    ) -> anyhow::Result<Option<HttpPeer>> {
         let Some(translator) = &self.cluster.translator else {
             return Ok(None);
         };
@@ -92,7 +102,11 @@ impl<'a> Templates<'a> {
         peer.options = timeouts(self.cluster);
         peer.options.custom_l4 = Some(Arc::new(translation));
         // Distinct from the direct peers, and for each endpoint.
-        peer.group_key = self.cluster.fingerprint.rotate_left(1).wrapping_add(index as u64);
+        peer.group_key = self
+            .cluster
+            .fingerprint
+            .rotate_left(1)
+            .wrapping_add(index as u64);
         Ok(Some(peer))
     }
 }

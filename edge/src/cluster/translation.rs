@@ -33,7 +33,11 @@ impl Translation {
         address: SocketAddr,
         translator: Arc<Translator>,
     ) -> anyhow::Result<Self> {
-        let scheme = if cluster.tls.is_some() { "https" } else { "http" };
+        let scheme = if cluster.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let timeouts = &cluster.timeouts;
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .context("endpoint address")?
@@ -47,19 +51,32 @@ impl Translation {
                 .domain_name(&tls.server_name)
                 .ca_certificate(Certificate::from_pem(&tls.ca_pem));
             if let Some(identity) = &tls.identity {
-                config = config.identity(Identity::from_pem(&identity.certificates_pem, &identity.key_pem));
+                config = config.identity(Identity::from_pem(
+                    &identity.certificates_pem,
+                    &identity.key_pem,
+                ));
             }
-            endpoint = endpoint.tls_config(config).context("tls toward the endpoint")?;
+            endpoint = endpoint
+                .tls_config(config)
+                .context("tls toward the endpoint")?;
         }
-        Ok(Self { translator, channel: endpoint.connect_lazy() })
+        Ok(Self {
+            translator,
+            channel: endpoint.connect_lazy(),
+        })
     }
 }
 
 #[async_trait]
 impl Connect for Translation {
     async fn connect(&self, _address: &PingoraAddr) -> Result<Stream> {
-        let (near, far) = UnixStream::pair().or_err(ErrorType::SocketError, "socket pair for translation")?;
-        let serving = palisade_translate::serve_connection(far, self.translator.clone(), self.channel.clone());
+        let (near, far) =
+            UnixStream::pair().or_err(ErrorType::SocketError, "socket pair for translation")?;
+        let serving = palisade_translate::serve_connection(
+            far,
+            self.translator.clone(),
+            self.channel.clone(),
+        );
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 debug!(%error, "translation connection ended");

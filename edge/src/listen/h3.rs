@@ -108,7 +108,10 @@ impl H3Session {
             },
             request: request_header(request)?,
             stream,
-            client_gone: ClientGone { stopped, cause: None },
+            client_gone: ClientGone {
+                stopped,
+                cause: None,
+            },
             response: Response::default(),
             digest: digest(&connection),
             timeouts: Timeouts::default(),
@@ -120,7 +123,13 @@ impl H3Session {
 
     async fn look_ahead(&mut self) -> Result<()> {
         let method = &self.request.method;
-        let usually_bodyless = [Method::GET, Method::HEAD, Method::OPTIONS, Method::DELETE, Method::TRACE];
+        let usually_bodyless = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::DELETE,
+            Method::TRACE,
+        ];
         let bodyless = match self.body.expected {
             Some(length) => length == 0,
             // Never for a POST: a gRPC client streams its requests after it has read our answer.
@@ -188,7 +197,9 @@ impl H3Session {
             };
         }
         match gone.cause {
-            Some(cause) => Poll::Ready(Error::explain(ErrorType::ConnectionClosed, cause).into_down()),
+            Some(cause) => {
+                Poll::Ready(Error::explain(ErrorType::ConnectionClosed, cause).into_down())
+            }
             None => Poll::Pending,
         }
     }
@@ -205,7 +216,13 @@ impl H3Session {
         }
         let informational = header.status.is_informational();
         // Connection-specific fields have no place in HTTP/3 (RFC 9114, 4.2).
-        for name in ["transfer-encoding", "connection", "upgrade", "keep-alive", "proxy-connection"] {
+        for name in [
+            "transfer-encoding",
+            "connection",
+            "upgrade",
+            "keep-alive",
+            "proxy-connection",
+        ] {
             header.remove_header(name);
         }
         if !informational {
@@ -273,7 +290,10 @@ impl H3Session {
             }
             HttpTask::Trailer(None) | HttpTask::Done => true,
             HttpTask::UpgradedBody(..) => {
-                return Error::e_explain(ErrorType::InternalError, "upgraded body on an h3 session");
+                return Error::e_explain(
+                    ErrorType::InternalError,
+                    "upgraded body on an h3 session",
+                );
             }
             HttpTask::Failed(error) => return Err(error),
         };
@@ -308,10 +328,17 @@ where
         None => write.await,
         Some(limit) => match tokio::time::timeout(limit, write).await {
             Ok(written) => written,
-            Err(_) => return Err(Error::explain(ErrorType::WriteTimedout, "h3 client reads too slowly").into_down()),
+            Err(_) => {
+                return Err(
+                    Error::explain(ErrorType::WriteTimedout, "h3 client reads too slowly")
+                        .into_down(),
+                );
+            }
         },
     };
-    written.or_err(ErrorType::WriteError, "while writing h3 response").map_err(|e| e.into_down())
+    written
+        .or_err(ErrorType::WriteError, "while writing h3 response")
+        .map_err(|e| e.into_down())
 }
 
 fn read_error<T, E>(what: &'static str, error: E) -> Result<T>
@@ -326,7 +353,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     for value in headers.get_all(CONTENT_LENGTH) {
         // Digits only: `parse` alone would take a sign (RFC 9110, 8.6).
         let text = value.to_str().unwrap_or("");
-        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+        let number = text
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| text.parse::<u64>().ok())
+            .flatten();
         match (number, length) {
             (Some(number), None) => length = Some(number),
             (Some(number), Some(other)) if number == other => {}
@@ -340,7 +371,10 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
 fn request_header(request: Request<()>) -> Result<RequestHeader> {
     let (mut parts, ()) = request.into_parts();
     parts.version = Version::HTTP_2;
-    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
     if parts.headers.get_all(HOST).iter().count() > 1 {
         return Error::e_explain(ErrorType::InvalidHTTPHeader, "more than one host field");
     }
@@ -349,7 +383,8 @@ fn request_header(request: Request<()>) -> Result<RequestHeader> {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "host differs from :authority");
         }
         (Some(authority), None) => {
-            let host = HeaderValue::from_str(&authority).or_err(ErrorType::InvalidHTTPHeader, "bad :authority")?;
+            let host = HeaderValue::from_str(&authority)
+                .or_err(ErrorType::InvalidHTTPHeader, "bad :authority")?;
             parts.headers.insert(HOST, host);
         }
         (None, None) => return Error::e_explain(ErrorType::InvalidHTTPHeader, "no :authority"),
@@ -361,10 +396,20 @@ fn request_header(request: Request<()>) -> Result<RequestHeader> {
 fn digest(connection: &Arc<Connection>) -> Digest {
     // There is no socket of this connection alone: the addresses are set, the descriptor is none.
     let socket = SocketDigest::from_raw_fd(-1);
-    let _ = socket.peer_addr.set(Some(SocketAddr::Inet(connection.client)));
-    let _ = socket.local_addr.set(Some(SocketAddr::Inet(connection.local)));
+    let _ = socket
+        .peer_addr
+        .set(Some(SocketAddr::Inet(connection.client)));
+    let _ = socket
+        .local_addr
+        .set(Some(SocketAddr::Inet(connection.local)));
     Digest {
-        ssl_digest: Some(Arc::new(SslDigest::new("quic", "TLSv1.3", None, None, Vec::new()))),
+        ssl_digest: Some(Arc::new(SslDigest::new(
+            "quic",
+            "TLSv1.3",
+            None,
+            None,
+            Vec::new(),
+        ))),
         timing_digest: Vec::new(),
         proxy_digest: Some(connection.clone().into_digest()),
         socket_digest: Some(Arc::new(socket)),
@@ -390,7 +435,11 @@ impl Session for H3Session {
             None => self.receive().await,
             Some(limit) => match tokio::time::timeout(limit, self.receive()).await {
                 Ok(read) => read,
-                Err(_) => Err(Error::explain(ErrorType::ReadTimedout, "h3 client sends too slowly").into_down()),
+                Err(_) => Err(Error::explain(
+                    ErrorType::ReadTimedout,
+                    "h3 client sends too slowly",
+                )
+                .into_down()),
             },
         }
     }
@@ -424,7 +473,10 @@ impl Session for H3Session {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut ended = false;
         for task in tasks {
-            ended |= self.send_task(task).await.map_err(|error| error.into_down())?;
+            ended |= self
+                .send_task(task)
+                .await
+                .map_err(|error| error.into_down())?;
         }
         if ended {
             self.end().await?;
@@ -461,7 +513,10 @@ impl Session for H3Session {
         let mut ended = false;
         while let Some(task) = self.tasks.queue.pop_front() {
             self.tasks.unflushed = true;
-            ended |= self.send_task(task).await.map_err(|error| error.into_down())?;
+            ended |= self
+                .send_task(task)
+                .await
+                .map_err(|error| error.into_down())?;
             self.tasks.unflushed = false;
         }
         if ended {
@@ -495,8 +550,17 @@ impl Session for H3Session {
     }
 
     fn request_summary(&self) -> String {
-        let host = self.request.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
-        format!("{} {}, Host: {}", self.request.method, self.request.uri.path(), host.unwrap_or_default())
+        let host = self
+            .request
+            .headers
+            .get(HOST)
+            .map(|host| String::from_utf8_lossy(host.as_bytes()));
+        format!(
+            "{} {}, Host: {}",
+            self.request.method,
+            self.request.uri.path(),
+            host.unwrap_or_default()
+        )
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
@@ -538,7 +602,11 @@ impl Session for H3Session {
             if let Poll::Ready(error) = self.poll_client_gone(cx) {
                 return Poll::Ready(Err(error));
             }
-            if idle { Poll::Pending } else { self.poll_receive(cx) }
+            if idle {
+                Poll::Pending
+            } else {
+                self.poll_receive(cx)
+            }
         })
         .await
     }
@@ -560,16 +628,26 @@ impl Session for H3Session {
     }
 
     fn client_addr(&self) -> Option<&SocketAddr> {
-        self.digest.socket_digest.as_ref().and_then(|digest| digest.peer_addr())
+        self.digest
+            .socket_digest
+            .as_ref()
+            .and_then(|digest| digest.peer_addr())
     }
 
     fn server_addr(&self) -> Option<&SocketAddr> {
-        self.digest.socket_digest.as_ref().and_then(|digest| digest.local_addr())
+        self.digest
+            .socket_digest
+            .as_ref()
+            .and_then(|digest| digest.local_addr())
     }
 
     fn pseudo_raw_h1_request_header(&self) -> Bytes {
         // Pingora parses this again for its own background requests, as HTTP/1.1 only.
-        let target = self.request.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = self
+            .request
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
         let mut raw = BytesMut::with_capacity(512);
         raw.put_slice(self.request.method.as_str().as_bytes());
         raw.put_u8(b' ');
@@ -586,18 +664,28 @@ impl Session for H3Session {
     }
 
     fn enable_retry_buffering(&mut self) {
-        let buffer = self.body.retry_buffer.get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_BYTES));
+        let buffer = self
+            .body
+            .retry_buffer
+            .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_BYTES));
         if let Some(ahead) = &self.body.ahead {
             buffer.write_to_buffer(ahead);
         }
     }
 
     fn retry_buffer_truncated(&self) -> bool {
-        self.body.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.body
+            .retry_buffer
+            .as_ref()
+            .is_some_and(FixedBuffer::is_truncated)
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        let buffer = self.body.retry_buffer.as_ref().filter(|buffer| !buffer.is_truncated())?;
+        let buffer = self
+            .body
+            .retry_buffer
+            .as_ref()
+            .filter(|buffer| !buffer.is_truncated())?;
         buffer.get_buffer()
     }
 
@@ -622,7 +710,10 @@ impl Session for H3Session {
         None
     }
 
-    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+    fn restore_custom_message_writer(
+        &mut self,
+        _writer: Box<dyn CustomMessageWrite>,
+    ) -> Result<()> {
         Ok(())
     }
 }

@@ -82,12 +82,24 @@ pub struct Sockets {
 impl Sockets {
     /// Bind all three. With port 0 for https, UDP takes the port that TCP was given.
     pub async fn bind(http: SocketAddr, https: SocketAddr) -> Result<Self, BindError> {
-        let bind = |what: &'static str, address| move |source| BindError { what, address, source };
+        let bind = |what: &'static str, address| {
+            move |source| BindError {
+                what,
+                address,
+                source,
+            }
+        };
         let http_listener = TcpListener::bind(http).await.map_err(bind("http", http))?;
-        let https_listener = TcpListener::bind(https).await.map_err(bind("https", https))?;
+        let https_listener = TcpListener::bind(https)
+            .await
+            .map_err(bind("https", https))?;
         let local = https_listener.local_addr().map_err(bind("https", https))?;
         let quic = quic::bind(local).map_err(bind("https (udp)", local))?;
-        Ok(Self { http: http_listener, https: https_listener, quic })
+        Ok(Self {
+            http: http_listener,
+            https: https_listener,
+            quic,
+        })
     }
 
     /// Where the sockets ended up: (http, https).
@@ -168,7 +180,11 @@ where
     let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
     let tracker = &running.tracker;
     tracker.spawn(tcp::serve(sockets.http, None, accepting.clone()));
-    tracker.spawn(tcp::serve(sockets.https, Some(tls.tcp.clone()), accepting.clone()));
+    tracker.spawn(tcp::serve(
+        sockets.https,
+        Some(tls.tcp.clone()),
+        accepting.clone(),
+    ));
     tracker.spawn(quic::serve(endpoint, accepting));
     Ok(running)
 }

@@ -43,7 +43,11 @@ const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bind the UDP socket with buffers that hold a burst.
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     // The kernel grants what `net.core.rmem_max` allows; less is slower, not wrong.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
@@ -130,14 +134,15 @@ where
     let _open = accepting.observer.connection_opened(Listener::Http3);
     let client = incoming.remote_address();
     let handshake = async { incoming.accept()?.await };
-    let established = match tokio::time::timeout(accepting.bounds.handshake_timeout, handshake).await {
-        Ok(Ok(established)) => established,
-        Ok(Err(error)) => {
-            debug!(%client, %error, "quic handshake failed");
-            return accepting.observer.connection_refused("handshake_failed");
-        }
-        Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
-    };
+    let established =
+        match tokio::time::timeout(accepting.bounds.handshake_timeout, handshake).await {
+            Ok(Ok(established)) => established,
+            Ok(Err(error)) => {
+                debug!(%client, %error, "quic handshake failed");
+                return accepting.observer.connection_refused("handshake_failed");
+            }
+            Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
+        };
     if let Err(error) = requests(established, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
@@ -236,7 +241,11 @@ async fn request<A>(
         Err(_) => return accepting.observer.connection_refused("head_timeout"),
     };
     signals.head_complete();
-    let StreamSignals { stopped, acknowledged, .. } = signals;
+    let StreamSignals {
+        stopped,
+        acknowledged,
+        ..
+    } = signals;
     let session = match H3Session::new(request, stream, stopped, facts).await {
         Ok(session) => session,
         Err(error) => {
@@ -245,6 +254,9 @@ async fn request<A>(
         }
     };
     let session = ServerSession::new_custom(Box::new(session));
-    accepting.app.process_new_http(session, &accepting.shutdown).await;
+    accepting
+        .app
+        .process_new_http(session, &accepting.shutdown)
+        .await;
     let _ = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
 }

@@ -51,11 +51,17 @@ pub(super) struct Streams(Arc<Mutex<HashMap<StreamId, StreamSignals>>>);
 
 impl Streams {
     pub(super) fn take(&self, id: StreamId) -> Option<StreamSignals> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
     }
 
     fn put(&self, id: StreamId, signals: StreamSignals) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, signals);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, signals);
     }
 }
 
@@ -79,7 +85,10 @@ impl QuicConnection {
             incoming_uni: Box::pin(stream::unfold(uni, |connection| async {
                 Some((connection.accept_uni().await, connection))
             })),
-            opener: Opener { connection, opening: None },
+            opener: Opener {
+                connection,
+                opening: None,
+            },
             streams: streams.clone(),
         };
         (this, streams)
@@ -96,7 +105,9 @@ impl quic::Connection<Bytes> for QuicConnection {
     ) -> Poll<Result<Self::RecvStream, ConnectionErrorIncoming>> {
         let accepted = ready!(self.incoming_uni.as_mut().poll_next(cx));
         Poll::Ready(match accepted {
-            Some(result) => result.map(|stream| RecvStream::new(stream, usize::MAX)).map_err(connection_error),
+            Some(result) => result
+                .map(|stream| RecvStream::new(stream, usize::MAX))
+                .map_err(connection_error),
             None => Err(ended()),
         })
     }
@@ -115,8 +126,13 @@ impl quic::Connection<Bytes> for QuicConnection {
         let send = SendStream::new(send);
         let recv = RecvStream::new(recv, 0);
         let head_bytes = recv.head_bytes.clone();
-        let signals = StreamSignals { stopped, acknowledged, head_bytes };
-        self.streams.put(quic::SendStream::<Bytes>::send_id(&send), signals);
+        let signals = StreamSignals {
+            stopped,
+            acknowledged,
+            head_bytes,
+        };
+        self.streams
+            .put(quic::SendStream::<Bytes>::send_id(&send), signals);
         Poll::Ready(Ok(BidiStream { send, recv }))
     }
 
@@ -156,7 +172,10 @@ pub(super) struct Opener {
 
 impl Clone for Opener {
     fn clone(&self) -> Self {
-        Self { connection: self.connection.clone(), opening: None }
+        Self {
+            connection: self.connection.clone(),
+            opening: None,
+        }
     }
 }
 
@@ -263,7 +282,10 @@ pub(super) struct RecvStream {
 
 impl RecvStream {
     fn new(stream: quinn::RecvStream, head_bytes: usize) -> Self {
-        Self { stream, head_bytes: Arc::new(AtomicUsize::new(head_bytes)) }
+        Self {
+            stream,
+            head_bytes: Arc::new(AtomicUsize::new(head_bytes)),
+        }
     }
 
     fn count_head(&self, read: usize) -> Result<(), StreamErrorIncoming> {
@@ -320,7 +342,11 @@ pub(super) struct SendStream {
 
 impl SendStream {
     fn new(stream: quinn::SendStream) -> Self {
-        Self { stream, queue: VecDeque::new(), ended: false }
+        Self {
+            stream,
+            queue: VecDeque::new(),
+            ended: false,
+        }
     }
 }
 
@@ -386,7 +412,9 @@ fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {
 fn connection_error(error: quinn::ConnectionError) -> ConnectionErrorIncoming {
     match error {
         quinn::ConnectionError::ApplicationClosed(close) => {
-            ConnectionErrorIncoming::ApplicationClose { error_code: close.error_code.into() }
+            ConnectionErrorIncoming::ApplicationClose {
+                error_code: close.error_code.into(),
+            }
         }
         quinn::ConnectionError::TimedOut => ConnectionErrorIncoming::Timeout,
         other => ConnectionErrorIncoming::Undefined(Arc::new(other)),
@@ -395,9 +423,9 @@ fn connection_error(error: quinn::ConnectionError) -> ConnectionErrorIncoming {
 
 fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
     match error {
-        quinn::ReadError::Reset(code) => {
-            StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() }
-        }
+        quinn::ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
         quinn::ReadError::ConnectionLost(error) => lost(connection_error(error)),
         other => StreamErrorIncoming::Unknown(Box::new(other)),
     }
@@ -405,9 +433,9 @@ fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
 
 fn write_error(error: quinn::WriteError) -> StreamErrorIncoming {
     match error {
-        quinn::WriteError::Stopped(code) => {
-            StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() }
-        }
+        quinn::WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
         quinn::WriteError::ConnectionLost(error) => lost(connection_error(error)),
         other => StreamErrorIncoming::Unknown(Box::new(other)),
     }

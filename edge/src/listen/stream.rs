@@ -140,7 +140,10 @@ impl DownstreamStream {
             return Ok(());
         }
         if head.running && head.sleep.as_mut().poll(cx).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "request head took too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "request head took too long",
+            ));
         }
         Ok(())
     }
@@ -156,7 +159,10 @@ impl DownstreamStream {
         if head.is_h2 && head.bytes >= H2_PREFACE_BYTES {
             deadline.disarm();
         } else if head.bytes > HEAD_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "request head too large"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "request head too large",
+            ));
         } else if !head.running {
             head.running = true;
             head.sleep.as_mut().reset(Instant::now() + head.timeout);
@@ -169,8 +175,12 @@ impl DownstreamStream {
 fn socket_digest(fd: RawFd, connection: &Connection) -> Arc<SocketDigest> {
     let digest = SocketDigest::from_raw_fd(fd);
     // Both cells are new: setting them saves two system calls per connection.
-    let _ = digest.peer_addr.set(Some(PingoraAddr::Inet(connection.client)));
-    let _ = digest.local_addr.set(Some(PingoraAddr::Inet(connection.local)));
+    let _ = digest
+        .peer_addr
+        .set(Some(PingoraAddr::Inet(connection.client)));
+    let _ = digest
+        .local_addr
+        .set(Some(PingoraAddr::Inet(connection.local)));
     Arc::new(digest)
 }
 

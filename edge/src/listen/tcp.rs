@@ -65,7 +65,11 @@ async fn connection<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let listener = if tls.is_some() { Listener::Https } else { Listener::Http };
+    let listener = if tls.is_some() {
+        Listener::Https
+    } else {
+        Listener::Http
+    };
     let _open = accepting.observer.connection_opened(listener);
     match establish(socket, client, tls, &accepting.bounds).await {
         Ok(stream) => serve_http(stream, &accepting).await,
@@ -118,13 +122,21 @@ async fn establish(
         }
     };
     let connection = Arc::new(Connection {
-        listener: if facts.is_some() { Listener::Https } else { Listener::Http },
+        listener: if facts.is_some() {
+            Listener::Https
+        } else {
+            Listener::Http
+        },
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
         local,
         tls: facts,
         head_deadline: HeadDeadline::default(),
     });
-    Ok(DownstreamStream::new(transport, connection, bounds.head_timeout))
+    Ok(DownstreamStream::new(
+        transport,
+        connection,
+        bounds.head_timeout,
+    ))
 }
 
 fn tls_facts(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> TlsFacts {
@@ -140,7 +152,10 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-        accepting.app.process_new(Box::new(stream), &accepting.shutdown).await;
+        accepting
+            .app
+            .process_new(Box::new(stream), &accepting.shutdown)
+            .await;
     } else {
         serve_http1(stream, accepting).await;
     }
@@ -158,7 +173,10 @@ where
     session.set_keepalive_reuses_remaining(Some(accepting.bounds.keepalive_requests_max));
     loop {
         connection.head_deadline.arm();
-        let next = accepting.app.process_new_http(session, &accepting.shutdown).await;
+        let next = accepting
+            .app
+            .process_new_http(session, &accepting.shutdown)
+            .await;
         let Some((stream, settings)) = next.map(|reused| reused.consume()) else {
             return;
         };

@@ -57,7 +57,11 @@ impl ServerTls {
         let certificates = Arc::new(CertificateStore::load(folder)?);
         let tcp = server_config(certificates.clone(), &[b"h2", b"http/1.1"])?;
         let quic = server_config(certificates.clone(), &[b"h3"])?;
-        Ok(Self { tcp: TlsAcceptor::from(Arc::new(tcp)), quic: Arc::new(quic), certificates })
+        Ok(Self {
+            tcp: TlsAcceptor::from(Arc::new(tcp)),
+            quic: Arc::new(quic),
+            certificates,
+        })
     }
 }
 
@@ -112,19 +116,29 @@ impl CertificateStore {
     fn load(folder: &Path) -> Result<Self, Error> {
         let (certificates, errors) = read_folder(folder, &Certificates::default())?;
         if certificates.by_name.is_empty() && certificates.default.is_none() {
-            return Err(errors.into_iter().next().unwrap_or_else(|| Error::Empty(folder.into())));
+            return Err(errors
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Error::Empty(folder.into())));
         }
         for error in errors {
             warn!(%error, "certificate left out");
         }
-        Ok(Self { folder: folder.into(), current: ArcSwap::from_pointee(certificates) })
+        Ok(Self {
+            folder: folder.into(),
+            current: ArcSwap::from_pointee(certificates),
+        })
     }
 
     /// What is in force, for metrics.
     pub fn facts(&self) -> Vec<CertificateFacts> {
         let current = self.current.load();
         let facts = current.pairs.iter().map(|(path, pair)| CertificateFacts {
-            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file: path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             not_after: pair.not_after,
         });
         facts.collect()
@@ -147,7 +161,10 @@ impl CertificateStore {
                         warn!(%error, "certificate not replaced, the one in force stays");
                         on_error(error);
                     }
-                    info!(certificates = certificates.pairs.len(), "certificates reloaded");
+                    info!(
+                        certificates = certificates.pairs.len(),
+                        "certificates reloaded"
+                    );
                     self.current.store(Arc::new(certificates));
                 }
                 Err(error) => {
@@ -167,7 +184,13 @@ fn fingerprint(folder: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
         .take(CERTIFICATES_MAX * 2)
         .filter_map(|entry| {
             let facts = fs::metadata(entry.path()).ok()?;
-            Some((entry.path(), facts.size(), facts.mtime(), facts.mtime_nsec(), facts.ino()))
+            Some((
+                entry.path(),
+                facts.size(),
+                facts.mtime(),
+                facts.mtime_nsec(),
+                facts.ino(),
+            ))
         })
         .collect();
     found.sort();
@@ -175,8 +198,14 @@ fn fingerprint(folder: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
 }
 
 /// All pairs of a folder. A pair that fails keeps its previous version where there is one.
-fn read_folder(folder: &Path, previous: &Certificates) -> Result<(Certificates, Vec<Error>), Error> {
-    let failed = |source| Error::Folder { path: folder.into(), source };
+fn read_folder(
+    folder: &Path,
+    previous: &Certificates,
+) -> Result<(Certificates, Vec<Error>), Error> {
+    let failed = |source| Error::Folder {
+        path: folder.into(),
+        source,
+    };
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .map_err(failed)?
         .take(CERTIFICATES_MAX * 2)
@@ -204,7 +233,10 @@ fn read_folder(folder: &Path, previous: &Certificates) -> Result<(Certificates, 
             }
             Ok(None) => {}
             Err(reason) => {
-                errors.push(Error::Pair { path: chain_path, reason });
+                errors.push(Error::Pair {
+                    path: chain_path,
+                    reason,
+                });
                 if let Some((path, pair)) = previous_pair(previous, &key_path) {
                     certificates.pairs.insert(path, pair);
                 }
@@ -216,7 +248,10 @@ fn read_folder(folder: &Path, previous: &Certificates) -> Result<(Certificates, 
 }
 
 fn previous_pair(previous: &Certificates, key_path: &Path) -> Option<(PathBuf, Pair)> {
-    previous.pairs.get(key_path).map(|pair| (key_path.to_owned(), pair.clone()))
+    previous
+        .pairs
+        .get(key_path)
+        .map(|pair| (key_path.to_owned(), pair.clone()))
 }
 
 /// `None` for a certificate authority's own certificate.
@@ -226,26 +261,38 @@ fn read_pair(chain_path: &Path, key_path: &Path) -> Result<Option<Pair>, String>
         .collect::<Result<_, _>>()
         .map_err(|error| format!("not a certificate in PEM: {error}"))?;
     let leaf = chain.first().ok_or("no certificate in it")?;
-    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| format!("not X.509: {error}"))?;
+    let (_, parsed) =
+        X509Certificate::from_der(leaf).map_err(|error| format!("not X.509: {error}"))?;
     if parsed.is_ca() {
         return Ok(None);
     }
     let names = dns_names(&parsed);
     let not_after = parsed.validity().not_after.timestamp();
     let key = read_bounded(key_path)?;
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|error| format!("`{}` is not a private key in PEM: {error}", key_path.display()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
+        format!(
+            "`{}` is not a private key in PEM: {error}",
+            key_path.display()
+        )
+    })?;
     let provider = CryptoProvider::get_default().ok_or("no crypto provider installed")?;
     let key = CertifiedKey::from_der(chain, key, provider)
         .map_err(|error| format!("does not go with `{}`: {error}", key_path.display()))?;
-    Ok(Some(Pair { key: Arc::new(key), names, not_after }))
+    Ok(Some(Pair {
+        key: Arc::new(key),
+        names,
+        not_after,
+    }))
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let show = |error: io::Error| format!("cannot read `{}`: {error}", path.display());
     let size = fs::metadata(path).map_err(show)?.len();
     if size > PEM_BYTES_MAX {
-        return Err(format!("`{}` has {size} bytes, more than {PEM_BYTES_MAX}", path.display()));
+        return Err(format!(
+            "`{}` has {size} bytes, more than {PEM_BYTES_MAX}",
+            path.display()
+        ));
     }
     fs::read(path).map_err(show)
 }

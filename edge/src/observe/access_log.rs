@@ -58,13 +58,19 @@ impl AccessLog {
     /// Write to standard output, or nowhere.
     pub fn new(enabled: bool, dropped: IntCounter) -> io::Result<Self> {
         if !enabled {
-            return Ok(Self { lines: None, dropped });
+            return Ok(Self {
+                lines: None,
+                dropped,
+            });
         }
         let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write_lines(&receiver))?;
-        Ok(Self { lines: Some(sender), dropped })
+        Ok(Self {
+            lines: Some(sender),
+            dropped,
+        })
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -98,6 +104,8 @@ fn write_lines(lines: &Receiver<Vec<u8>>) {
 
 /// Seconds with milliseconds.
 pub fn unix_time(at: SystemTime) -> f64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     (since.as_secs_f64() * 1000.0).round() / 1000.0
 }

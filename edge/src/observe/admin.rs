@@ -43,7 +43,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.collect();
     match admin.metrics.text() {
         Ok(text) => {
-            let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            let content_type = [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )];
             (content_type, text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
@@ -60,7 +63,12 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn policy(State(admin): State<Arc<Admin>>) -> Response {
     let snapshot = admin.policies.current();
-    let routes: Vec<_> = snapshot.policy.routes.routes().map(|route| route.name.to_string()).collect();
+    let routes: Vec<_> = snapshot
+        .policy
+        .routes
+        .routes()
+        .map(|route| route.name.to_string())
+        .collect();
     Json(json!({ "status": admin.policies.status(), "routes": routes })).into_response()
 }
 
@@ -74,31 +82,49 @@ impl Admin {
         for cluster in snapshot.clusters() {
             for (address, up) in cluster.health(now) {
                 let labels = [&*cluster.name, &*address.to_string()];
-                metrics.endpoint_up.with_label_values(&labels).set(i64::from(up));
+                metrics
+                    .endpoint_up
+                    .with_label_values(&labels)
+                    .set(i64::from(up));
             }
         }
         metrics.limit_keys.reset();
         for limit in snapshot.limits() {
-            metrics.limit_keys.with_label_values(&[&*limit.name]).set(whole(limit.keys()));
+            metrics
+                .limit_keys
+                .with_label_values(&[&*limit.name])
+                .set(whole(limit.keys()));
         }
         metrics.jwks_keys.reset();
         metrics.jwks_age.reset();
         for issuer in self.issuers.status() {
-            metrics.jwks_keys.with_label_values(&[&*issuer.name]).set(whole(issuer.keys as u64));
+            metrics
+                .jwks_keys
+                .with_label_values(&[&*issuer.name])
+                .set(whole(issuer.keys as u64));
             if let Some(age) = issuer.age {
-                metrics.jwks_age.with_label_values(&[&*issuer.name]).set(whole(age.as_secs()));
+                metrics
+                    .jwks_age
+                    .with_label_values(&[&*issuer.name])
+                    .set(whole(age.as_secs()));
             }
         }
         metrics.certificate_not_after.reset();
         for certificate in self.certificates.facts() {
-            metrics.certificate_not_after.with_label_values(&[&*certificate.file]).set(certificate.not_after);
+            metrics
+                .certificate_not_after
+                .with_label_values(&[&*certificate.file])
+                .set(certificate.not_after);
         }
         let (bytes, entries) = self.cache.size();
         metrics.cache_bytes.set(whole(bytes));
         metrics.cache_entries.set(whole(entries));
         let status = self.policies.status();
         metrics.policy_info.reset();
-        metrics.policy_info.with_label_values(&[&*status.hash]).set(whole(status.generation));
+        metrics
+            .policy_info
+            .with_label_values(&[&*status.hash])
+            .set(whole(status.generation));
     }
 }
 

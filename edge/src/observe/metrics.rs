@@ -16,8 +16,9 @@ use crate::listen::{Listener, Observer};
 use crate::stages::rate_limit::Quotas;
 
 /// Seconds; the buckets of the OpenTelemetry HTTP conventions.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 
 /// All instruments of the edge, in a registry of their own.
 pub struct Metrics {
@@ -48,39 +49,116 @@ pub struct Metrics {
 
 impl Metrics {
     /// Fails only on a name used twice.
+    #[allow(clippy::too_many_lines, reason = "a table, one metric after the other")]
     pub fn new() -> prometheus::Result<Self> {
         let table = Table(Registry::new());
         Ok(Self {
             request_duration: table.histogram(
                 "http_server_request_duration_seconds",
                 "From the end of the request head to the end of the response",
-                &["http_request_method", "http_route", "http_response_status_code", "url_scheme", "network_protocol_version", "error_type"],
+                &[
+                    "http_request_method",
+                    "http_route",
+                    "http_response_status_code",
+                    "url_scheme",
+                    "network_protocol_version",
+                    "error_type",
+                ],
             )?,
             upstream_duration: table.histogram(
                 "http_client_request_duration_seconds",
                 "From sending the request to an endpoint to the first byte of its answer",
                 &["cluster", "http_response_status_code"],
             )?,
-            requests_in_flight: table.gauge("palisade_requests_in_flight", "Requests being worked on")?,
-            rejections: table.counters("palisade_rejections_total", "Answers made by the edge itself, by reason", &["http_route", "reason"])?,
-            limit_decisions: table.counters("palisade_limit_decisions_total", "Outcome of each rate limit", &["limit", "outcome"])?,
-            cache_lookups: table.counters("palisade_cache_lookups_total", "Outcome of cache look-ups", &["http_route", "outcome"])?,
-            upstream_retries: table.counters("palisade_upstream_retries_total", "Tries after the first", &["cluster"])?,
-            upstream_ejections: table.counters("palisade_upstream_ejections_total", "Endpoints left out for a while after failures in a row", &["cluster"])?,
-            connections_open: table.gauges("palisade_connections_open", "Downstream connections", &["listener"])?,
-            connections_refused: table.counters("palisade_connections_refused_total", "Connections and streams closed before a request was judged", &["reason"])?,
-            policy_reloads: table.counters("palisade_policy_reloads_total", "Changes of the policy files, by result", &["result"])?,
-            policy_last_success: table.gauge("palisade_policy_last_reload_success_timestamp_seconds", "When the policy in force was loaded")?,
-            policy_info: table.gauges("palisade_policy_info", "The policy in force; the value is its generation", &["hash"])?,
-            certificate_not_after: table.gauges("palisade_certificate_not_after_timestamp_seconds", "Expiry of each server certificate", &["file"])?,
-            certificate_errors: table.counter("palisade_certificate_errors_total", "Certificate files that could not replace those in force")?,
-            jwks_age: table.gauges("palisade_jwks_age_seconds", "Time since an issuer's keys were last fetched", &["issuer"])?,
-            jwks_keys: table.gauges("palisade_jwks_keys", "Usable keys of an issuer", &["issuer"])?,
-            endpoint_up: table.gauges("palisade_endpoint_up", "1 while an endpoint is in use, 0 while it is ejected", &["cluster", "endpoint"])?,
-            limit_keys: table.gauges("palisade_limit_keys", "Keys a rate limit tracks now", &["limit"])?,
+            requests_in_flight: table
+                .gauge("palisade_requests_in_flight", "Requests being worked on")?,
+            rejections: table.counters(
+                "palisade_rejections_total",
+                "Answers made by the edge itself, by reason",
+                &["http_route", "reason"],
+            )?,
+            limit_decisions: table.counters(
+                "palisade_limit_decisions_total",
+                "Outcome of each rate limit",
+                &["limit", "outcome"],
+            )?,
+            cache_lookups: table.counters(
+                "palisade_cache_lookups_total",
+                "Outcome of cache look-ups",
+                &["http_route", "outcome"],
+            )?,
+            upstream_retries: table.counters(
+                "palisade_upstream_retries_total",
+                "Tries after the first",
+                &["cluster"],
+            )?,
+            upstream_ejections: table.counters(
+                "palisade_upstream_ejections_total",
+                "Endpoints left out for a while after failures in a row",
+                &["cluster"],
+            )?,
+            connections_open: table.gauges(
+                "palisade_connections_open",
+                "Downstream connections",
+                &["listener"],
+            )?,
+            connections_refused: table.counters(
+                "palisade_connections_refused_total",
+                "Connections and streams closed before a request was judged",
+                &["reason"],
+            )?,
+            policy_reloads: table.counters(
+                "palisade_policy_reloads_total",
+                "Changes of the policy files, by result",
+                &["result"],
+            )?,
+            policy_last_success: table.gauge(
+                "palisade_policy_last_reload_success_timestamp_seconds",
+                "When the policy in force was loaded",
+            )?,
+            policy_info: table.gauges(
+                "palisade_policy_info",
+                "The policy in force; the value is its generation",
+                &["hash"],
+            )?,
+            certificate_not_after: table.gauges(
+                "palisade_certificate_not_after_timestamp_seconds",
+                "Expiry of each server certificate",
+                &["file"],
+            )?,
+            certificate_errors: table.counter(
+                "palisade_certificate_errors_total",
+                "Certificate files that could not replace those in force",
+            )?,
+            jwks_age: table.gauges(
+                "palisade_jwks_age_seconds",
+                "Time since an issuer's keys were last fetched",
+                &["issuer"],
+            )?,
+            jwks_keys: table.gauges(
+                "palisade_jwks_keys",
+                "Usable keys of an issuer",
+                &["issuer"],
+            )?,
+            endpoint_up: table.gauges(
+                "palisade_endpoint_up",
+                "1 while an endpoint is in use, 0 while it is ejected",
+                &["cluster", "endpoint"],
+            )?,
+            limit_keys: table.gauges(
+                "palisade_limit_keys",
+                "Keys a rate limit tracks now",
+                &["limit"],
+            )?,
             cache_bytes: table.gauge("palisade_cache_bytes", "Bytes held by the response cache")?,
-            cache_entries: table.gauge("palisade_cache_entries", "Responses held by the response cache")?,
-            access_log_dropped: table.counter("palisade_access_log_dropped_total", "Access log lines that found the queue full")?,
+            cache_entries: table.gauge(
+                "palisade_cache_entries",
+                "Responses held by the response cache",
+            )?,
+            access_log_dropped: table.counter(
+                "palisade_access_log_dropped_total",
+                "Access log lines that found the queue full",
+            )?,
             registry: table.0,
         })
     }
@@ -95,9 +173,14 @@ impl Metrics {
     /// What the limits of an admitted request said.
     pub fn limits(&self, quotas: &Quotas) {
         for state in &quotas.states {
-            let refused = quotas.refused_by.as_ref().is_some_and(|name| *name == state.name);
+            let refused = quotas
+                .refused_by
+                .as_ref()
+                .is_some_and(|name| *name == state.name);
             let outcome = if refused { "deny" } else { "allow" };
-            self.limit_decisions.with_label_values(&[&*state.name, outcome]).inc();
+            self.limit_decisions
+                .with_label_values(&[&*state.name, outcome])
+                .inc();
         }
     }
 
@@ -110,32 +193,51 @@ impl Metrics {
 
     /// The record of reloads, after it changed.
     pub fn policy(&self, status: &Status) {
-        let results = [("success", status.reloads_ok), ("failure", status.reloads_failed)];
+        let results = [
+            ("success", status.reloads_ok),
+            ("failure", status.reloads_failed),
+        ];
         for (result, total) in results {
             let counter = self.policy_reloads.with_label_values(&[result]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
-        let since = status.loaded_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.policy_last_success.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let since = status
+            .loaded_at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.policy_last_success
+            .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// A finished request.
     pub fn request(&self, labels: &[&str; 6], duration: Duration) {
-        self.request_duration.with_label_values(labels).observe(duration.as_secs_f64());
+        self.request_duration
+            .with_label_values(labels)
+            .observe(duration.as_secs_f64());
     }
 }
 
 struct Table(Registry);
 
 impl Table {
-    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
         let vec = HistogramVec::new(options, labels)?;
         self.0.register(Box::new(vec.clone()))?;
         Ok(vec)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
         let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(vec.clone()))?;
         Ok(vec)

@@ -16,7 +16,9 @@ use crate::stages::cache;
 pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
     let metrics = &gateway.metrics;
     metrics.requests_in_flight.dec();
-    let duration = Now::read().monotonic.saturating_duration_since(ctx.started.monotonic);
+    let duration = Now::read()
+        .monotonic
+        .saturating_duration_since(ctx.started.monotonic);
     let connection = Connection::of(session.digest());
     let status = status(session, ctx);
     let status_text = status.as_str();
@@ -26,15 +28,23 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         status_text,
         scheme(connection),
         protocol(session),
-        ctx.rejection.as_ref().map_or("", |rejection| rejection.code()),
+        ctx.rejection
+            .as_ref()
+            .map_or("", |rejection| rejection.code()),
     ];
     metrics.request(&labels, duration);
     if let Some(rejection) = &ctx.rejection {
-        metrics.rejections.with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()]).inc();
+        metrics
+            .rejections
+            .with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()])
+            .inc();
     }
     if ctx.cache_rule().is_some() {
         let outcome = cache::outcome(&session.cache);
-        metrics.cache_lookups.with_label_values(&[ctx.route_name().unwrap_or(""), outcome]).inc();
+        metrics
+            .cache_lookups
+            .with_label_values(&[ctx.route_name().unwrap_or(""), outcome])
+            .inc();
     }
     if gateway.access_log.is_enabled() {
         write_line(gateway, session, ctx, connection, duration, status.as_u16());
@@ -52,14 +62,18 @@ fn write_line(
     let head = session.req_header();
     let tls = connection.and_then(|connection| connection.tls.as_ref());
     let pick = ctx.upstream.picked.as_ref();
-    let claims = ctx.admitted.as_ref().and_then(|admitted| admitted.permit.caller().claims.as_deref());
+    let claims = ctx
+        .admitted
+        .as_ref()
+        .and_then(|admitted| admitted.permit.caller().claims.as_deref());
     let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
     gateway.access_log.write(&Line {
         ts: unix_time(ctx.started.wall),
         message: "request",
         request_id: &ctx.request_id,
         trace_id: ctx.trace.trace_id(),
-        client: connection.map_or_else(String::new, |connection| connection.client.ip().to_string()),
+        client: connection
+            .map_or_else(String::new, |connection| connection.client.ip().to_string()),
         protocol: protocol(session),
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
@@ -73,12 +87,18 @@ fn write_line(
         bytes_out: session.body_bytes_sent(),
         duration_ms: millis(duration),
         cluster: pick.map(|pick| &*pick.cluster.name),
-        upstream: pick.and_then(|pick| pick.cluster.address(pick.index)).map(|address| address.to_string()),
+        upstream: pick
+            .and_then(|pick| pick.cluster.address(pick.index))
+            .map(|address| address.to_string()),
         upstream_ms: ctx.upstream.first_byte.map(millis),
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
         subject: claims.and_then(|claims| claims.subject.as_deref()),
-        answered_by: if ctx.rejection.is_some() { "edge" } else { "upstream" },
+        answered_by: if ctx.rejection.is_some() {
+            "edge"
+        } else {
+            "upstream"
+        },
         reason: ctx.rejection.as_ref().map(|rejection| rejection.code()),
         detail: ctx.error.as_deref(),
     });
@@ -88,13 +108,17 @@ fn write_line(
 fn status(session: &Session, ctx: &RequestCtx) -> http::StatusCode {
     let written = session.response_written().map(|header| header.status);
     let rejected = ctx.rejection.as_ref().map(|rejection| rejection.status());
-    written.or(rejected).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
+    written
+        .or(rejected)
+        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A method that nobody knows would be a label that anybody can choose.
 fn method(session: &Session) -> &str {
     match session.req_header().method.as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE") => known,
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE") => {
+            known
+        }
         _ => "_OTHER",
     }
 }
@@ -119,6 +143,13 @@ fn protocol(session: &Session) -> &'static str {
 
 /// As the client wrote it; h2 sends it as `:authority`.
 fn host(head: &RequestHeader) -> &str {
-    let field = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    head.uri.authority().map(|authority| authority.as_str()).or(field).unwrap_or("")
+    let field = head
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    head.uri
+        .authority()
+        .map(|authority| authority.as_str())
+        .or(field)
+        .unwrap_or("")
 }

@@ -20,19 +20,39 @@ impl TraceContext {
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let span_id = fastrand::u64(1..);
         let mut fields = headers.get_all("traceparent").iter();
-        let parent = fields.next().and_then(|value| value.to_str().ok()).and_then(parse);
+        let parent = fields
+            .next()
+            .and_then(|value| value.to_str().ok())
+            .and_then(parse);
         match (parent, fields.next()) {
             (Some((trace_id, sampled)), None) => {
-                let state = headers.get("tracestate").filter(|state| state.len() <= STATE_BYTES_MAX);
-                Self { trace_id, span_id, sampled, state: state.cloned() }
+                let state = headers
+                    .get("tracestate")
+                    .filter(|state| state.len() <= STATE_BYTES_MAX);
+                Self {
+                    trace_id,
+                    span_id,
+                    sampled,
+                    state: state.cloned(),
+                }
             }
-            _ => Self { trace_id: fastrand::u128(1..), span_id, sampled: false, state: None },
+            _ => Self {
+                trace_id: fastrand::u128(1..),
+                span_id,
+                sampled: false,
+                state: None,
+            },
         }
     }
 
     /// `traceparent` for the upstream.
     pub fn header(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        format!(
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id,
+            self.span_id,
+            u8::from(self.sampled)
+        )
     }
 
     pub fn state(&self) -> Option<&HeaderValue> {
@@ -47,11 +67,16 @@ impl TraceContext {
 /// `00-<32 hex>-<16 hex>-<2 hex>`, lower case, no zero ids (W3C, 3.2.2).
 fn parse(text: &str) -> Option<(u128, bool)> {
     let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        text.len() == length
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
-    let well_formed = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
+    let well_formed =
+        is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
     // A later version may have more parts; version 00 has none, and ff is forbidden.
     if !well_formed || version == "ff" || (version == "00" && parts.next().is_some()) {
         return None;

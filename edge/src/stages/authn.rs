@@ -45,7 +45,9 @@ fn verify_token(
         .verifier
         .verify(issuer, token, UnixTime::from_secs(now.unix_seconds()))
         .map_err(rejection)?;
-    Ok(Caller { claims: Some(claims) })
+    Ok(Caller {
+        claims: Some(claims),
+    })
 }
 
 /// Without keys the fault is ours, and a client must not throw its token away.
@@ -59,9 +61,13 @@ fn rejection(refusal: Refusal) -> Rejection {
 /// RFC 6750, 2.1: in the header field only; a token in a query would be logged on its way.
 fn bearer(head: &RequestHeader) -> Result<&str, Refusal> {
     let value = head.headers.get(AUTHORIZATION).ok_or(Refusal::Missing)?;
-    let text = value.to_str().map_err(|_| Refusal::Malformed("the authorization field is not text"))?;
+    let text = value
+        .to_str()
+        .map_err(|_| Refusal::Malformed("the authorization field is not text"))?;
     match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(token.trim_matches(' '))
+        }
         _ => Err(Refusal::Malformed("the authorization scheme is not bearer")),
     }
 }

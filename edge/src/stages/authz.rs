@@ -25,11 +25,15 @@ pub fn permit(route: &Route, caller: Caller) -> Result<Permit, Rejection> {
     let claims = caller.claims.as_deref();
     let has_scope = |scope: &String| claims.is_some_and(|claims| claims.has_scope(scope));
     if !auth.scopes.iter().all(has_scope) {
-        return Err(Rejection::Forbidden { missing: Missing::Scope });
+        return Err(Rejection::Forbidden {
+            missing: Missing::Scope,
+        });
     }
     let has_role = |role: &String| claims.is_some_and(|claims| claims.has_role(role));
     if !auth.roles.is_empty() && !auth.roles.iter().any(has_role) {
-        return Err(Rejection::Forbidden { missing: Missing::Role });
+        return Err(Rejection::Forbidden {
+            missing: Missing::Role,
+        });
     }
     Ok(Permit { caller })
 }

@@ -29,7 +29,10 @@ pub struct ResponseCache {
 impl ResponseCache {
     pub fn new(max_bytes: u64) -> Self {
         let lock: Box<CacheKeyLockImpl> = CacheLock::new_boxed(COLLAPSE_TIMEOUT);
-        Self { storage: MemoryStorage::leak(max_bytes, OBJECT_BYTES_MAX), lock: Box::leak(lock) }
+        Self {
+            storage: MemoryStorage::leak(max_bytes, OBJECT_BYTES_MAX),
+            lock: Box::leak(lock),
+        }
     }
 
     /// Let a request use it. Pingora's own bound for objects is left unset: it breaks off a transfer
@@ -62,7 +65,13 @@ impl ResponseCache {
             ..Defaults::default()
         };
         match exchange.confirmed_by {
-            Some(arrival) => palisade_cache::decide_revalidated(request, response, arrival, exchange.now, &defaults),
+            Some(arrival) => palisade_cache::decide_revalidated(
+                request,
+                response,
+                arrival,
+                exchange.now,
+                &defaults,
+            ),
             None => palisade_cache::decide(request, response, exchange.now, &defaults),
         }
     }
@@ -86,20 +95,29 @@ pub fn may_be_looked_up(head: &RequestHeader) -> bool {
 fn asks_for_origin(headers: &HeaderMap) -> bool {
     let has = |value: &HeaderValue, directive: &str| {
         let text = value.to_str().unwrap_or("").to_ascii_lowercase();
-        text.split(',').any(|part| part.trim().starts_with(directive))
+        text.split(',')
+            .any(|part| part.trim().starts_with(directive))
     };
     let values: Vec<&HeaderValue> = headers.get_all(CACHE_CONTROL).iter().collect();
     if values.is_empty() {
-        return headers.get_all(PRAGMA).iter().any(|value| has(value, "no-cache"));
+        return headers
+            .get_all(PRAGMA)
+            .iter()
+            .any(|value| has(value, "no-cache"));
     }
     let refusing = ["no-cache", "no-store", "max-age=0"];
-    values.iter().any(|value| refusing.iter().any(|directive| has(value, directive)))
+    values
+        .iter()
+        .any(|value| refusing.iter().any(|directive| has(value, directive)))
 }
 
 /// What an answer is stored under, before `Vary`.
 pub fn key(head: &RequestHeader, encrypted: bool, host: &str) -> CacheKey {
     let scheme = if encrypted { "https" } else { "http" };
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     palisade_cache::key(scheme, host, target)
 }
 
@@ -124,6 +142,9 @@ pub fn outcome(cache: &HttpCache) -> &'static str {
         CachePhase::Stale | CachePhase::StaleUpdating => "stale",
         CachePhase::Expired => "expired",
         CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => "revalidated",
-        CachePhase::Disabled(_) | CachePhase::Bypass | CachePhase::Uninit | CachePhase::CacheKey => "bypass",
+        CachePhase::Disabled(_)
+        | CachePhase::Bypass
+        | CachePhase::Uninit
+        | CachePhase::CacheKey => "bypass",
     }
 }

@@ -61,7 +61,11 @@ pub fn admit(
     downstream: Downstream,
     now: Now,
 ) -> Result<Admitted, Refused> {
-    let unrouted = |rejection| Refused { rejection, route: None, quotas: Quotas::default() };
+    let unrouted = |rejection| Refused {
+        rejection,
+        route: None,
+        quotas: Quotas::default(),
+    };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(unrouted)?;
     let route = route::select(snapshot, &host, head, downstream).map_err(unrouted)?;
     let refused = |rejection| Refused {
@@ -74,7 +78,16 @@ pub fn admit(
     let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
-        return Err(Refused { rejection, route: Some(route), quotas });
+        return Err(Refused {
+            rejection,
+            route: Some(route),
+            quotas,
+        });
     }
-    Ok(Admitted { route, permit, quotas, host })
+    Ok(Admitted {
+        route,
+        permit,
+        quotas,
+        host,
+    })
 }

@@ -56,7 +56,9 @@ pub fn take(
 ) -> Quotas {
     let mut quotas = Quotas::default();
     for id in &route.limits {
-        let Some(state) = snapshot.limit(*id) else { continue };
+        let Some(state) = snapshot.limit(*id) else {
+            continue;
+        };
         let key = key(&state.key, &head.headers, client, permit);
         match state.take(key, now.monotonic) {
             Ok(quota) => quotas.states.push(quota),
@@ -89,7 +91,9 @@ fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u
         }
         LimitKey::Claim(path) => {
             let claims = permit.caller().claims.as_deref();
-            claims.and_then(|claims| claims.get_str(path)).hash(&mut hasher);
+            claims
+                .and_then(|claims| claims.get_str(path))
+                .hash(&mut hasher);
         }
     }
     hasher.finish()
@@ -138,7 +142,12 @@ impl LimitState {
             key: limit.key.clone(),
             fingerprint: limit.fingerprint,
             quota,
-            policy: format!("\"{}\";q={};w={}", limit.name, burst, whole_seconds(fill).max(1)),
+            policy: format!(
+                "\"{}\";q={};w={}",
+                limit.name,
+                burst,
+                whole_seconds(fill).max(1)
+            ),
             fill,
             clock: GivenClock::new(start),
             buckets,
@@ -171,7 +180,11 @@ impl LimitState {
         let burst = self.quota.burst_size().get();
         let used = burst.saturating_sub(remaining);
         let reset = self.fill.mul_f64(f64::from(used) / f64::from(burst));
-        QuotaState { name: self.name.clone(), remaining, reset_s: whole_seconds(reset) }
+        QuotaState {
+            name: self.name.clone(),
+            remaining,
+            reset_s: whole_seconds(reset),
+        }
     }
 }
 
@@ -192,13 +205,19 @@ struct SinceStart(u64);
 
 impl GivenClock {
     fn new(start: Instant) -> Self {
-        Self { start, elapsed_ns: Arc::new(AtomicU64::new(0)) }
+        Self {
+            start,
+            elapsed_ns: Arc::new(AtomicU64::new(0)),
+        }
     }
 
     fn advance(&self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
         // 584 years fit.
-        self.elapsed_ns.fetch_max(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.elapsed_ns.fetch_max(
+            u64::try_from(elapsed).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -229,7 +248,10 @@ impl std::ops::Add<Nanos> for SinceStart {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "one instant to count from; the tests move it themselves")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "one instant to count from; the tests move it themselves"
+)]
 mod tests {
     use super::*;
     use palisade_policy::model::Origin;
@@ -237,7 +259,10 @@ mod tests {
     fn limit(requests: u32, period: Duration, burst: u32) -> (LimitState, Instant) {
         let limit = Limit {
             name: "test".into(),
-            origin: Origin { file: "limits.yaml".into(), line: 1 },
+            origin: Origin {
+                file: "limits.yaml".into(),
+                line: 1,
+            },
             key: LimitKey::ClientAddress,
             requests,
             period,

@@ -23,9 +23,16 @@ pub struct Forwarding<'a> {
 }
 
 /// The request as the endpoint gets it.
-pub fn request(head: &mut RequestHeader, admitted: &Admitted, facts: &Forwarding<'_>) -> Result<()> {
+pub fn request(
+    head: &mut RequestHeader,
+    admitted: &Admitted,
+    facts: &Forwarding<'_>,
+) -> Result<()> {
     head.insert_header("x-forwarded-for", facts.client.to_string())?;
-    head.insert_header("x-forwarded-proto", if facts.encrypted { "https" } else { "http" })?;
+    head.insert_header(
+        "x-forwarded-proto",
+        if facts.encrypted { "https" } else { "http" },
+    )?;
     if let Some(host) = head.headers.get(HOST).cloned() {
         head.insert_header("x-forwarded-host", host)?;
     }
@@ -51,9 +58,12 @@ fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
         return Ok(());
     };
     for (path, name) in &auth.claim_headers {
-        let Some(text) = claims.get_str(path) else { continue };
+        let Some(text) = claims.get_str(path) else {
+            continue;
+        };
         // A claim with a line break in it must not become two headers.
-        let value = HeaderValue::from_str(&text).or_err(ErrorType::InvalidHTTPHeader, "claim is not a header value")?;
+        let value = HeaderValue::from_str(&text)
+            .or_err(ErrorType::InvalidHTTPHeader, "claim is not a header value")?;
         head.insert_header(name.clone(), value)?;
     }
     Ok(())
@@ -87,14 +97,23 @@ pub fn response(head: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
 }
 
 /// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): a quoted name, requests left, seconds until full.
-pub fn rate_limit(head: &mut ResponseHeader, quotas: &Quotas, policy: Option<&HeaderValue>) -> Result<()> {
+pub fn rate_limit(
+    head: &mut ResponseHeader,
+    quotas: &Quotas,
+    policy: Option<&HeaderValue>,
+) -> Result<()> {
     if quotas.states.is_empty() {
         return Ok(());
     }
     let members: Vec<String> = quotas
         .states
         .iter()
-        .map(|state| format!("\"{}\";r={};t={}", state.name, state.remaining, state.reset_s))
+        .map(|state| {
+            format!(
+                "\"{}\";r={};t={}",
+                state.name, state.remaining, state.reset_s
+            )
+        })
         .collect();
     head.insert_header("ratelimit", members.join(", "))?;
     if let Some(policy) = policy {

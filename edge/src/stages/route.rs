@@ -42,7 +42,10 @@ fn https_location(host: &str, head: &RequestHeader, port: u16) -> Result<String,
     if host.is_empty() {
         return Err(Rejection::Malformed("no host"));
     }
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let target = if target == "*" { "/" } else { target };
     Ok(match port {
         443 => format!("https://{host}{target}"),

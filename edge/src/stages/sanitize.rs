@@ -37,7 +37,11 @@ const RESERVED: [&str; 8] = [
 
 /// Fields that policies fill from claims, with those that are always ours.
 pub fn reserved_headers(claims: impl Iterator<Item = HeaderName>) -> HashSet<HeaderName> {
-    RESERVED.iter().map(|name| HeaderName::from_static(name)).chain(claims).collect()
+    RESERVED
+        .iter()
+        .map(|name| HeaderName::from_static(name))
+        .chain(claims)
+        .collect()
 }
 
 /// Check the head and make it canonical. Returns the host: lower case, no port, no final dot.
@@ -61,7 +65,9 @@ fn check_sizes(head: &RequestHeader) -> Result<(), Rejection> {
         return Err(Rejection::UriTooLong);
     }
     let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    if head.headers.len() > FIELDS_MAX || head.headers.iter().map(bytes).sum::<usize>() > FIELD_BYTES_MAX {
+    if head.headers.len() > FIELDS_MAX
+        || head.headers.iter().map(bytes).sum::<usize>() > FIELD_BYTES_MAX
+    {
         return Err(Rejection::HeadersTooLarge);
     }
     Ok(())
@@ -75,13 +81,19 @@ fn host(head: &RequestHeader) -> Result<String, Rejection> {
         return Err(Rejection::Malformed("more than one host field"));
     }
     let field = match field {
-        Some(value) => Some(value.to_str().map_err(|_| Rejection::Malformed("bad host"))?),
+        Some(value) => Some(
+            value
+                .to_str()
+                .map_err(|_| Rejection::Malformed("bad host"))?,
+        ),
         None => None,
     };
     let target = head.uri.authority().map(|authority| authority.as_str());
     let authority = match (target, field) {
         (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => {
-            return Err(Rejection::Malformed("the host field differs from the request target"));
+            return Err(Rejection::Malformed(
+                "the host field differs from the request target",
+            ));
         }
         (Some(target), _) => target,
         (None, Some(field)) => field,
@@ -90,7 +102,8 @@ fn host(head: &RequestHeader) -> Result<String, Rejection> {
         (None, None) => return Err(Rejection::Malformed("no host")),
     };
     let name = without_port(authority).trim_end_matches('.');
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     if name.len() > HOST_BYTES_MAX || !name.bytes().all(allowed) {
         return Err(Rejection::Malformed("bad host"));
     }
@@ -115,7 +128,9 @@ fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
     }
     // What Pingora kept as raw bytes differs from what it parsed only where the target is not ASCII.
     if head.raw_path() != target.as_str().as_bytes() {
-        return Err(Rejection::Malformed("the request target has bytes outside of ASCII"));
+        return Err(Rejection::Malformed(
+            "the request target has bytes outside of ASCII",
+        ));
     }
     let Cow::Owned(path) = canonical_path(target.path())? else {
         return Ok(());
@@ -141,7 +156,11 @@ pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, Rejection> {
     }
     let suspicious = |b: u8| matches!(b, b'%' | b'\\' | b';') || !(0x21..0x7f).contains(&b);
     let plain = !path.bytes().any(suspicious) && !path.contains("//");
-    let canonical = if plain { Cow::Borrowed(path) } else { Cow::Owned(decode(path)?) };
+    let canonical = if plain {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(decode(path)?)
+    };
     let is_dots = |segment: &str| segment == "." || segment == "..";
     if canonical.split('/').any(is_dots) {
         return Err(Rejection::Malformed("the path has a dot segment"));
@@ -162,7 +181,11 @@ fn decode(path: &str) -> Result<String, Rejection> {
                 };
                 push_decoded(&mut out, high * 16 + low)?;
             }
-            b'\\' | b';' => return Err(Rejection::Malformed("the path has a character that servers read differently")),
+            b'\\' | b';' => {
+                return Err(Rejection::Malformed(
+                    "the path has a character that servers read differently",
+                ));
+            }
             0x21..0x7f => out.push(char::from(byte)),
             _ => return Err(Rejection::Malformed("the path has a control character")),
         }
@@ -176,13 +199,17 @@ fn push_decoded(out: &mut String, byte: u8) -> Result<(), Rejection> {
             out.push(char::from(byte));
         }
         b'/' | b'\\' | b';' | 0..0x20 | 0x7f => {
-            return Err(Rejection::Malformed("the path has an escape that servers read differently"));
+            return Err(Rejection::Malformed(
+                "the path has an escape that servers read differently",
+            ));
         }
         other => {
             const HEX: [u8; 16] = *b"0123456789ABCDEF";
             out.push('%');
             for digit in [other >> 4, other & 15] {
-                out.push(char::from(HEX.get(usize::from(digit)).copied().unwrap_or(b'0')));
+                out.push(char::from(
+                    HEX.get(usize::from(digit)).copied().unwrap_or(b'0'),
+                ));
             }
         }
     }
@@ -190,7 +217,9 @@ fn push_decoded(out: &mut String, byte: u8) -> Result<(), Rejection> {
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Names with `_` go as well: CGI-like upstreams read `x_user_id` as `x-user-id`.
@@ -202,7 +231,12 @@ fn remove_claimed(head: &mut RequestHeader, reserved: &HashSet<HeaderName>) {
     if !head.headers.keys().any(is_claimed) {
         return;
     }
-    let claimed: Vec<HeaderName> = head.headers.keys().filter(|name| is_claimed(name)).cloned().collect();
+    let claimed: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| is_claimed(name))
+        .cloned()
+        .collect();
     for name in claimed {
         head.remove_header(&name);
     }
@@ -215,11 +249,16 @@ fn join_cookies(head: &mut RequestHeader) -> Result<(), Rejection> {
     }
     let joined = join(&head.headers);
     let value = HeaderValue::from_bytes(&joined).map_err(|_| Rejection::Malformed("bad cookie"))?;
-    head.insert_header(COOKIE, value).map_err(|_| Rejection::Malformed("bad cookie"))
+    head.insert_header(COOKIE, value)
+        .map_err(|_| Rejection::Malformed("bad cookie"))
 }
 
 fn join(headers: &HeaderMap) -> Vec<u8> {
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     crumbs.join(&b"; "[..])
 }
 
@@ -305,19 +344,23 @@ mod tests {
     #[test]
     fn claimed_identity_is_removed() {
         let claims = [HeaderName::from_static("x-tenant")];
-        let mut head = head("GET", "/", &[
-            ("host", "Example.com:8443"),
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x-forwarded-proto", "https"),
-            ("forwarded", "for=1.2.3.4"),
-            ("x_forwarded_for", "1.2.3.4"),
-            ("x-user-id", "root"),
-            ("x_user_id", "root"),
-            ("x-tenant", "other"),
-            ("x-tenant", "other2"),
-            ("x-request-id", "mine"),
-            ("accept", "*/*"),
-        ]);
+        let mut head = head(
+            "GET",
+            "/",
+            &[
+                ("host", "Example.com:8443"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-proto", "https"),
+                ("forwarded", "for=1.2.3.4"),
+                ("x_forwarded_for", "1.2.3.4"),
+                ("x-user-id", "root"),
+                ("x_user_id", "root"),
+                ("x-tenant", "other"),
+                ("x-tenant", "other2"),
+                ("x-request-id", "mine"),
+                ("accept", "*/*"),
+            ],
+        );
         let host = in_place(&mut head, &reserved_headers(claims.into_iter())).unwrap();
         assert_eq!(host, "example.com");
         let mut left: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
@@ -333,16 +376,27 @@ mod tests {
             &[("host", "a"), ("host", "a")],
             &[("host", "a b")],
             &[],
-            &[("host", "a"), ("authorization", "Bearer 1"), ("authorization", "Bearer 2")],
+            &[
+                ("host", "a"),
+                ("authorization", "Bearer 1"),
+                ("authorization", "Bearer 2"),
+            ],
         ];
         for fields in cases {
-            assert!(in_place(&mut head("GET", "/", fields), &reserved).is_err(), "{fields:?}");
+            assert!(
+                in_place(&mut head("GET", "/", fields), &reserved).is_err(),
+                "{fields:?}"
+            );
         }
     }
 
     #[test]
     fn cookies_become_one_field() {
-        let mut head = head("GET", "/", &[("host", "a"), ("cookie", "a=1"), ("cookie", "b=2")]);
+        let mut head = head(
+            "GET",
+            "/",
+            &[("host", "a"), ("cookie", "a=1"), ("cookie", "b=2")],
+        );
         in_place(&mut head, &reserved_headers(std::iter::empty())).unwrap();
         let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
@@ -358,14 +412,20 @@ mod tests {
         for index in 0..FIELDS_MAX {
             many.append_header(format!("x-{index}"), "1").unwrap();
         }
-        assert!(matches!(in_place(&mut many, &reserved), Err(Rejection::HeadersTooLarge)));
+        assert!(matches!(
+            in_place(&mut many, &reserved),
+            Err(Rejection::HeadersTooLarge)
+        ));
     }
 
     #[test]
     fn a_changed_path_keeps_its_query() {
         let mut head = head("GET", "/a//%62?q=%2f&x=;", &[("host", "a")]);
         in_place(&mut head, &reserved_headers(std::iter::empty())).unwrap();
-        assert_eq!(head.uri.path_and_query().unwrap().as_str(), "/a/b?q=%2f&x=;");
+        assert_eq!(
+            head.uri.path_and_query().unwrap().as_str(),
+            "/a/b?q=%2f&x=;"
+        );
         assert_eq!(head.raw_path(), b"/a/b?q=%2f&x=;");
     }
 }

@@ -36,7 +36,7 @@ async fn assert_installed(python: &Path) {
         .await;
     assert!(
         probe.is_ok_and(|status| status.success()),
-        "no aioquic in `{}`: run `make setup` or set PALISADE_TEST_PYTHON",
+        "no aioquic in `{}`: run `make setup-tests` or set PALISADE_TEST_PYTHON",
         python.display()
     );
 }

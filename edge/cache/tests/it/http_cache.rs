@@ -142,16 +142,8 @@ async fn a_revalidated_response_keeps_its_history() {
         (at(FAR), 5, 6)
     );
     assert_eq!(found.extensions().get::<u32>(), Some(&42));
-    let names: Vec<_> = found
-        .response_header()
-        .case_header_iter()
-        .map(|(name, _)| name.as_slice().to_vec())
-        .collect();
-    assert_eq!(
-        names,
-        [b"ETag".to_vec(), b"Vary".to_vec()],
-        "names keep their case"
-    );
+    let names: Vec<_> = found.headers().keys().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["etag", "vary"]);
     third.cache_found(found, hit, HitStatus::Fresh);
     assert_eq!(read(&mut third).await, b"body");
 }
