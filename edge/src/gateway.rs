@@ -10,14 +10,16 @@
 //!
 //! Each phase is a few lines that call what decides. The same code serves h1, h2 and h3.
 
+mod admission;
+mod answers;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -35,7 +37,7 @@ use crate::rejection::Rejection;
 use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
-use crate::stages::{self, Downstream, cache, rewrite};
+use crate::stages::{cache, rewrite};
 
 /// Silence of a client in the middle of its body or of our answer.
 const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
@@ -53,139 +55,6 @@ pub struct Gateway {
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
-}
-
-impl Gateway {
-    fn downstream(&self, session: &Session) -> Result<Downstream> {
-        let connection = connection(session)?;
-        Ok(Downstream {
-            client: connection.client.ip(),
-            encrypted: connection.listener != Listener::Http,
-            https_port: self.https_port,
-        })
-    }
-
-    /// Judge the request; fetch keys once where a token names one we have not seen.
-    async fn admit(
-        &self,
-        session: &mut Session,
-        ctx: &RequestCtx,
-        downstream: Downstream,
-    ) -> Result<stages::Admitted, stages::Refused> {
-        let head = session.req_header_mut();
-        let refused = match stages::admit(&ctx.snapshot, head, downstream, ctx.started) {
-            Ok(admitted) => return Ok(admitted),
-            Err(refused) => refused,
-        };
-        let wants_keys = match &refused.rejection {
-            Rejection::Unauthorized(refusal) => refusal.wants_refetch(),
-            Rejection::NoKeys => true,
-            _ => false,
-        };
-        let auth = refused
-            .route
-            .as_ref()
-            .and_then(|route| route.auth.as_ref())
-            .filter(|_| wants_keys);
-        let issuer = auth.and_then(|auth| ctx.snapshot.issuer(auth.issuer));
-        match issuer {
-            // Limits come after authn, so nothing was counted yet.
-            Some(issuer) if issuer.refetch().await => stages::admit(
-                &ctx.snapshot,
-                session.req_header_mut(),
-                downstream,
-                ctx.started,
-            ),
-            _ => Err(refused),
-        }
-    }
-
-    /// Answer with a rejection. The connection stays usable, unlike with Pingora's own error answers.
-    async fn reject(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestCtx,
-        rejection: Rejection,
-    ) -> Result<()> {
-        let (mut header, body) =
-            respond::response(&rejection, session.req_header(), &ctx.request_id)?;
-        ctx.rejection = Some(rejection);
-        self.own_headers(&mut header, session, ctx)?;
-        // The client may still be waiting to be asked for its body: it must not send it now.
-        let unasked = session.req_header().headers.contains_key(EXPECT);
-        if unasked {
-            session.set_keepalive(None);
-        }
-        let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
-        session
-            .write_response_header(Box::new(header), bodyless)
-            .await?;
-        let body = if bodyless { Bytes::new() } else { body };
-        session.write_response_body(Some(body), true).await?;
-        // An h2 stream dropped with its body unread is reset, and clients then throw the answer
-        // away; an HTTP/1.1 connection would have the body taken for the next request.
-        if !unasked && session.drain_request_body().await.is_err() {
-            session.set_keepalive(None);
-        }
-        Ok(())
-    }
-
-    /// Fields that every answer carries, whoever made it.
-    fn own_headers(
-        &self,
-        header: &mut ResponseHeader,
-        session: &mut Session,
-        ctx: &RequestCtx,
-    ) -> Result<()> {
-        header.insert_header("x-request-id", ctx.request_id.as_str())?;
-        let listener = connection(session)?.listener;
-        if listener == Listener::Https {
-            header.insert_header("alt-svc", self.alt_svc.clone())?;
-        }
-        if self.draining.load(Ordering::Relaxed) {
-            session.set_keepalive(None);
-        }
-        let (route, quotas) = match (&ctx.admitted, &ctx.refused_route) {
-            (Some(admitted), _) => (&admitted.route, &admitted.quotas),
-            (None, Some(route)) => (route, &ctx.refused_quotas),
-            (None, None) => return Ok(()),
-        };
-        rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
-    }
-
-    /// What a failure inside Pingora means to the client; none where nobody is left to tell.
-    fn rejection_for(error: &Error) -> Option<Rejection> {
-        let rejection = match (error.esource(), error.etype()) {
-            (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
-            (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
-            (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
-            (ErrorSource::Upstream, kind) => match kind {
-                ErrorType::ReadTimedout | ErrorType::WriteTimedout => Rejection::UpstreamTimeout,
-                ErrorType::ConnectTimedout
-                | ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::TLSHandshakeTimedout
-                | ErrorType::InvalidCert
-                | ErrorType::SocketError
-                | ErrorType::BindError => Rejection::Unavailable,
-                _ => Rejection::BadUpstream,
-            },
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
-            (
-                ErrorSource::Downstream,
-                ErrorType::WriteError
-                | ErrorType::WriteTimedout
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                | ErrorType::H2Error,
-            ) => return None,
-            (ErrorSource::Downstream, _) => Rejection::Malformed("the request is malformed"),
-            _ => Rejection::Internal,
-        };
-        Some(rejection)
-    }
 }
 
 fn connection(session: &Session) -> Result<&Connection> {
@@ -235,7 +104,8 @@ impl ProxyHttp for Gateway {
             }
         };
         self.metrics.limits(&admitted.quotas);
-        let too_large = body_is_too_large(session.req_header(), admitted.route.request_body_max);
+        let too_large =
+            admission::body_is_too_large(session.req_header(), admitted.route.request_body_max);
         ctx.admitted = Some(admitted);
         if too_large {
             self.reject(session, ctx, Rejection::BodyTooLarge).await?;
@@ -560,16 +430,6 @@ impl Gateway {
                 .inc();
         }
     }
-}
-
-fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    length
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|length| length > max)
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

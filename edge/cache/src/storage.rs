@@ -274,9 +274,6 @@ impl MemoryStorage {
         key: EntryKey,
         id: Option<u64>,
     ) -> Option<(Arc<StoredMeta>, PartialHit)> {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         let role = if id.is_some() {
             Role::Owner
         } else {

@@ -15,6 +15,8 @@ mod tcp;
 pub mod tls;
 mod quic;
 mod quinn_adapter;
+mod quinn_errors;
+mod frame_filter;
 mod h3;
 
 use std::io;

@@ -19,9 +19,18 @@ use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use quinn::VarInt;
 
+use super::frame_filter::FrameFilter;
+use super::quinn_errors::{connection_error, ended, lost, read_error, write_error};
+
 /// Frames the h3 layer reads whole (everything but DATA) before it checks a size: the request
 /// head must fit in this many bytes from the start of the stream (RFC 9114, 7.1 and 10.5.1).
 const HEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// Type 0, length 0 (RFC 9114, 7.2.1).
+const EMPTY_DATA_FRAME: [u8; 2] = [0, 0];
+
+/// Pieces in a row of which nothing is left before other tasks get a turn.
+const EMPTY_READS_MAX: usize = 32;
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send + Sync>>;
 type BidiPair = (quinn::SendStream, quinn::RecvStream);
@@ -124,7 +133,8 @@ impl quic::Connection<Bytes> for QuicConnection {
         let stopped: Stopped = Box::pin(send.stopped());
         let acknowledged: Stopped = Box::pin(send.stopped());
         let send = SendStream::new(send);
-        let recv = RecvStream::new(recv, 0);
+        let mut recv = RecvStream::new(recv, 0);
+        recv.frames = Some(FrameFilter::default());
         let head_bytes = recv.head_bytes.clone();
         let signals = StreamSignals {
             stopped,
@@ -278,6 +288,8 @@ impl quic::SendStream<Bytes> for BidiStream {
 pub(super) struct RecvStream {
     stream: quinn::RecvStream,
     head_bytes: Arc<AtomicUsize>,
+    /// Only for request streams: unidirectional ones begin with their type.
+    frames: Option<FrameFilter>,
 }
 
 impl RecvStream {
@@ -285,6 +297,7 @@ impl RecvStream {
         Self {
             stream,
             head_bytes: Arc::new(AtomicUsize::new(head_bytes)),
+            frames: None,
         }
     }
 
@@ -313,11 +326,34 @@ impl quic::RecvStream for RecvStream {
     ) -> Poll<Result<Option<Self::Buf>, StreamErrorIncoming>> {
         // `read_chunk` keeps no state between polls: a fresh future each time loses nothing,
         // and leaves the stream in our hands for `stop_sending`.
-        let chunk = ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx));
-        let chunk = chunk.map_err(read_error)?;
-        let bytes = chunk.map(|chunk| chunk.bytes);
-        self.count_head(bytes.as_ref().map_or(0, Bytes::len))?;
-        Poll::Ready(Ok(bytes))
+        for _ in 0..EMPTY_READS_MAX {
+            let chunk = ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx));
+            let chunk = chunk.map_err(read_error)?;
+            let bytes = chunk.map(|chunk| chunk.bytes);
+            self.count_head(bytes.as_ref().map_or(0, Bytes::len))?;
+            let Some(frames) = &mut self.frames else {
+                return Poll::Ready(Ok(bytes));
+            };
+            match bytes {
+                None if frames.is_between() => return Poll::Ready(Ok(None)),
+                // RFC 9114, 7.1: the end may only come between two frames.
+                None => {
+                    return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated {
+                        error_code: Code::H3_FRAME_ERROR.value(),
+                    }));
+                }
+                Some(bytes) => {
+                    let kept = frames.pass(bytes);
+                    // Nothing left of it: read on, an empty piece would look like progress.
+                    if !kept.is_empty() {
+                        return Poll::Ready(Ok(Some(kept)));
+                    }
+                }
+            }
+        }
+        // A client that sends nothing but empty frames takes turns with everybody else.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn stop_sending(&mut self, error_code: u64) {
@@ -373,7 +409,11 @@ impl quic::SendStream<Bytes> for SendStream {
     }
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
-        self.queue.push_back(data.into());
+        let data = data.into();
+        // An empty DATA frame says nothing, and readers built on the h3 crate take it for the end.
+        if data.chunk() != EMPTY_DATA_FRAME {
+            self.queue.push_back(data);
+        }
         Ok(())
     }
 
@@ -399,44 +439,4 @@ impl quic::SendStream<Bytes> for SendStream {
 
 fn stream_id(id: quinn::StreamId) -> StreamId {
     StreamId::try_from(u64::from(id)).expect("quinn's stream ids are variable-length integers")
-}
-
-fn ended() -> ConnectionErrorIncoming {
-    ConnectionErrorIncoming::InternalError("the stream of streams ended".into())
-}
-
-fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {
-    StreamErrorIncoming::ConnectionErrorIncoming { connection_error }
-}
-
-fn connection_error(error: quinn::ConnectionError) -> ConnectionErrorIncoming {
-    match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
-            ConnectionErrorIncoming::ApplicationClose {
-                error_code: close.error_code.into(),
-            }
-        }
-        quinn::ConnectionError::TimedOut => ConnectionErrorIncoming::Timeout,
-        other => ConnectionErrorIncoming::Undefined(Arc::new(other)),
-    }
-}
-
-fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
-    match error {
-        quinn::ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated {
-            error_code: code.into_inner(),
-        },
-        quinn::ReadError::ConnectionLost(error) => lost(connection_error(error)),
-        other => StreamErrorIncoming::Unknown(Box::new(other)),
-    }
-}
-
-fn write_error(error: quinn::WriteError) -> StreamErrorIncoming {
-    match error {
-        quinn::WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {
-            error_code: code.into_inner(),
-        },
-        quinn::WriteError::ConnectionLost(error) => lost(connection_error(error)),
-        other => StreamErrorIncoming::Unknown(Box::new(other)),
-    }
 }

@@ -1,0 +1,69 @@
+//! From a session to the stages' verdict.
+
+use http::header::CONTENT_LENGTH;
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::{Gateway, connection};
+use crate::listen::Listener;
+use crate::rejection::Rejection;
+use crate::request_ctx::RequestCtx;
+use crate::stages::{self, Downstream};
+
+impl Gateway {
+    pub(super) fn downstream(&self, session: &Session) -> Result<Downstream> {
+        let connection = connection(session)?;
+        Ok(Downstream {
+            client: connection.client.ip(),
+            encrypted: connection.listener != Listener::Http,
+            https_port: self.https_port,
+        })
+    }
+
+    /// Judge the request; fetch keys once where a token names one we have not seen.
+    pub(super) async fn admit(
+        &self,
+        session: &mut Session,
+        ctx: &RequestCtx,
+        downstream: Downstream,
+    ) -> Result<stages::Admitted, stages::Refused> {
+        let head = session.req_header_mut();
+        let refused = match stages::admit(&ctx.snapshot, head, downstream, ctx.started) {
+            Ok(admitted) => return Ok(admitted),
+            Err(refused) => refused,
+        };
+        let wants_keys = match &refused.rejection {
+            Rejection::Unauthorized(refusal) => refusal.wants_refetch(),
+            Rejection::NoKeys => true,
+            _ => false,
+        };
+        let auth = refused
+            .route
+            .as_ref()
+            .and_then(|route| route.auth.as_ref())
+            .filter(|_| wants_keys);
+        let issuer = auth.and_then(|auth| ctx.snapshot.issuer(auth.issuer));
+        match issuer {
+            // Limits come after authn, so nothing was counted yet.
+            Some(issuer) if issuer.refetch().await => stages::admit(
+                &ctx.snapshot,
+                session.req_header_mut(),
+                downstream,
+                ctx.started,
+            ),
+            _ => Err(refused),
+        }
+    }
+}
+
+/// By what the head announces; a body that announces nothing is counted as it comes.
+pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
+    let length = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    length
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|length| length > max)
+}

@@ -1,0 +1,106 @@
+//! Answers that the edge makes itself, and what every answer carries.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::EXPECT;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::{Gateway, connection};
+use crate::listen::Listener;
+use crate::rejection::Rejection;
+use crate::request_ctx::RequestCtx;
+use crate::respond;
+use crate::stages::rewrite;
+
+impl Gateway {
+    /// Answer with a rejection. The connection stays usable, unlike with Pingora's own error answers.
+    pub(super) async fn reject(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        rejection: Rejection,
+    ) -> Result<()> {
+        let (mut header, body) =
+            respond::response(&rejection, session.req_header(), &ctx.request_id)?;
+        ctx.rejection = Some(rejection);
+        self.own_headers(&mut header, session, ctx)?;
+        // The client may still be waiting to be asked for its body: it must not send it now.
+        let unasked = session.req_header().headers.contains_key(EXPECT);
+        if unasked {
+            session.set_keepalive(None);
+        }
+        let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
+        session
+            .write_response_header(Box::new(header), bodyless)
+            .await?;
+        let body = if bodyless { Bytes::new() } else { body };
+        session.write_response_body(Some(body), true).await?;
+        // An h2 stream dropped with its body unread is reset, and clients then throw the answer
+        // away; an HTTP/1.1 connection would have the body taken for the next request.
+        if !unasked && session.drain_request_body().await.is_err() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    /// Fields that every answer carries, whoever made it.
+    pub(super) fn own_headers(
+        &self,
+        header: &mut ResponseHeader,
+        session: &mut Session,
+        ctx: &RequestCtx,
+    ) -> Result<()> {
+        header.insert_header("x-request-id", ctx.request_id.as_str())?;
+        let listener = connection(session)?.listener;
+        if listener == Listener::Https {
+            header.insert_header("alt-svc", self.alt_svc.clone())?;
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
+        let (route, quotas) = match (&ctx.admitted, &ctx.refused_route) {
+            (Some(admitted), _) => (&admitted.route, &admitted.quotas),
+            (None, Some(route)) => (route, &ctx.refused_quotas),
+            (None, None) => return Ok(()),
+        };
+        rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
+    }
+
+    /// What a failure inside Pingora means to the client; none where nobody is left to tell.
+    pub(super) fn rejection_for(error: &Error) -> Option<Rejection> {
+        let rejection = match (error.esource(), error.etype()) {
+            (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
+            (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
+            (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
+            (ErrorSource::Upstream, kind) => match kind {
+                ErrorType::ReadTimedout | ErrorType::WriteTimedout => Rejection::UpstreamTimeout,
+                ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+                | ErrorType::SocketError
+                | ErrorType::BindError => Rejection::Unavailable,
+                _ => Rejection::BadUpstream,
+            },
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
+            (
+                ErrorSource::Downstream,
+                ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                | ErrorType::H2Error,
+            ) => return None,
+            (ErrorSource::Downstream, _) => Rejection::Malformed("the request is malformed"),
+            _ => Rejection::Internal,
+        };
+        Some(rejection)
+    }
+}

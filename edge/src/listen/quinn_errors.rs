@@ -1,0 +1,45 @@
+//! quinn's errors as the h3 crate wants them: whose end it was, and with which code.
+
+use std::sync::Arc;
+
+use h3::quic::{ConnectionErrorIncoming, StreamErrorIncoming};
+
+pub(super) fn ended() -> ConnectionErrorIncoming {
+    ConnectionErrorIncoming::InternalError("the stream of streams ended".into())
+}
+
+pub(super) fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {
+    StreamErrorIncoming::ConnectionErrorIncoming { connection_error }
+}
+
+pub(super) fn connection_error(error: quinn::ConnectionError) -> ConnectionErrorIncoming {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            ConnectionErrorIncoming::ApplicationClose {
+                error_code: close.error_code.into(),
+            }
+        }
+        quinn::ConnectionError::TimedOut => ConnectionErrorIncoming::Timeout,
+        other => ConnectionErrorIncoming::Undefined(Arc::new(other)),
+    }
+}
+
+pub(super) fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
+    match error {
+        quinn::ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
+        quinn::ReadError::ConnectionLost(error) => lost(connection_error(error)),
+        other => StreamErrorIncoming::Unknown(Box::new(other)),
+    }
+}
+
+pub(super) fn write_error(error: quinn::WriteError) -> StreamErrorIncoming {
+    match error {
+        quinn::WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
+        quinn::WriteError::ConnectionLost(error) => lost(connection_error(error)),
+        other => StreamErrorIncoming::Unknown(Box::new(other)),
+    }
+}
