@@ -80,7 +80,6 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         connection(session)?.head_deadline.disarm();
-        ctx.request_id = format!("{:032x}", fastrand::u128(..));
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
         ctx.is_grpc = respond::is_grpc(session.req_header());
         Ok(())
@@ -173,7 +172,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
-        let now = Now::read().monotonic;
+        let now = Now::monotonic();
         let left = ctx.time_left(now);
         if left.is_some_and(|left| left.is_zero()) {
             return Error::e_explain(ErrorType::HTTPStatus(504), "no time left for another try");
@@ -223,11 +222,11 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        ctx.upstream.sent_at = Some(Now::read().monotonic);
-        let downstream = self.downstream(session)?;
+        ctx.upstream.sent_at = Some(Now::monotonic());
+        let connection = connection(session)?;
         let forwarding = rewrite::Forwarding {
-            client: downstream.client,
-            encrypted: downstream.encrypted,
+            client: &connection.client_text,
+            encrypted: connection.listener != Listener::Http,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
         };
@@ -305,7 +304,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if let (Some(sent), Some(pick)) = (ctx.upstream.sent_at, &ctx.upstream.picked) {
-            let first_byte = Now::read().monotonic.saturating_duration_since(sent);
+            let first_byte = Now::monotonic().saturating_duration_since(sent);
             ctx.upstream.first_byte = Some(first_byte);
             self.metrics
                 .upstream_answered(&pick.cluster.name, response.status, first_byte);
@@ -348,7 +347,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<Option<Duration>> {
         if ctx.admitted()?.route.request_timeout.is_some()
             && ctx
-                .time_left(Now::read().monotonic)
+                .time_left(Now::monotonic())
                 .is_some_and(|left| left.is_zero())
         {
             return Error::e_explain(
@@ -423,7 +422,7 @@ impl ProxyHttp for Gateway {
 
 impl Gateway {
     fn note_failure(&self, pick: &crate::cluster::Pick) {
-        if pick.cluster.failed(pick.index, Now::read().monotonic) {
+        if pick.cluster.failed(pick.index, Now::monotonic()) {
             self.metrics
                 .upstream_ejections
                 .with_label_values(&[&*pick.cluster.name])

@@ -8,6 +8,7 @@ pub mod dev_certs;
 pub mod server;
 pub mod listen;
 pub mod gateway;
+pub mod request_id;
 pub mod request_ctx;
 pub mod snapshot;
 pub mod stages;

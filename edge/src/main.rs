@@ -44,11 +44,7 @@ fn run(args: RunArgs) -> ExitCode {
         .flatten_event(true)
         .with_env_filter(filter)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(args.worker_threads())
-        .thread_name("edge")
-        .enable_all()
-        .build();
+    let runtime = runtime(args.worker_threads());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,6 +75,21 @@ fn run(args: RunArgs) -> ExitCode {
     // What is left are connections past the drain deadline.
     runtime.shutdown_background();
     served
+}
+
+/// With one thread, tasks run in the order in which they were woken. The multi-threaded scheduler
+/// runs the task woken last at once, so each frame of an h2 connection would be written alone
+/// (DECISIONS.md, 12).
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    use tokio::runtime::Builder;
+    if threads == 1 {
+        return Builder::new_current_thread().enable_all().build();
+    }
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("edge")
+        .enable_all()
+        .build()
 }
 
 /// SIGTERM or SIGINT; a second one ends the process at once. Registered before anything is

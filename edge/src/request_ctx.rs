@@ -10,6 +10,7 @@ use pingora_error::{Error, ErrorType, Result};
 use crate::cluster::Pick;
 use crate::observe::trace::TraceContext;
 use crate::rejection::Rejection;
+use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::stages::Admitted;
 use crate::stages::rate_limit::Quotas;
@@ -33,6 +34,15 @@ impl Now {
         }
     }
 
+    /// The monotonic clock alone, for what happens after the request was judged.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clocks"
+    )]
+    pub fn monotonic() -> Instant {
+        Instant::now()
+    }
+
     /// Seconds since the epoch, as tokens count them.
     pub fn unix_seconds(&self) -> u64 {
         self.wall
@@ -46,7 +56,7 @@ impl Now {
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
     pub started: Now,
-    pub request_id: String,
+    pub request_id: RequestId,
     pub trace: TraceContext,
     pub admitted: Option<Admitted>,
     /// The route of a request that was refused on it, and what its limits said.
@@ -81,7 +91,7 @@ impl RequestCtx {
         Self {
             snapshot,
             started,
-            request_id: String::new(),
+            request_id: RequestId::random(),
             trace: TraceContext::default(),
             admitted: None,
             refused_route: None,

@@ -52,7 +52,7 @@ async fn policies(
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
         let (issuers, verifier) = (issuers.clone(), verifier.clone());
         async move {
-            let now = Now::read().monotonic;
+            let now = Now::monotonic();
             let parts = Parts {
                 issuers: &issuers,
                 verifier: &verifier,

@@ -68,7 +68,7 @@ impl ClusterState {
             ejection: cluster.ejection.clone(),
             endpoints: endpoints.collect::<anyhow::Result<_>>()?,
             next: AtomicUsize::new(0),
-            epoch: crate::request_ctx::Now::read().monotonic,
+            epoch: crate::request_ctx::Now::monotonic(),
             ejections: AtomicU64::new(0),
         })
     }

@@ -25,7 +25,7 @@ impl Gateway {
         rejection: Rejection,
     ) -> Result<()> {
         let (mut header, body) =
-            respond::response(&rejection, session.req_header(), &ctx.request_id)?;
+            respond::response(&rejection, session.req_header(), ctx.request_id.as_str())?;
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
         // The client may still be waiting to be asked for its body: it must not send it now.
@@ -54,7 +54,7 @@ impl Gateway {
         session: &mut Session,
         ctx: &RequestCtx,
     ) -> Result<()> {
-        header.insert_header("x-request-id", ctx.request_id.as_str())?;
+        header.insert_header("x-request-id", ctx.request_id.header())?;
         let listener = connection(session)?.listener;
         if listener == Listener::Https {
             header.insert_header("alt-svc", self.alt_svc.clone())?;

@@ -11,6 +11,8 @@
 
 pub mod connection;
 mod stream;
+mod transport;
+mod write_buffer;
 mod tcp;
 pub mod tls;
 mod quic;

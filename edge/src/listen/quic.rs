@@ -158,6 +158,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
     Arc::new(Connection {
         listener: Listener::Http3,
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+        client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: Some(TlsFacts {
             version: "TLSv1.3",

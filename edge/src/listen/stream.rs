@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,17 +27,13 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
+use super::transport::Transport;
+use super::write_buffer::{WriteBuffer, WriteTurn};
 
 /// Bytes a client may send before its request head is complete: Pingora would take a megabyte.
 const HEAD_BYTES_MAX: usize = 96 * 1024;
 /// The HTTP/2 connection preface (RFC 9113, 3.4); after it, frames are the h2 layer's to bound.
 const H2_PREFACE_BYTES: usize = 24;
-
-/// The socket itself.
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
 
 /// One downstream connection.
 pub(super) struct DownstreamStream {
@@ -48,34 +44,8 @@ pub(super) struct DownstreamStream {
     ssl_digest: Option<Arc<SslDigest>>,
     socket_digest: Arc<SocketDigest>,
     head: Head,
-    batch: WriteBatch,
-}
-
-/// Lets frames of several h2 streams share a write.
-///
-/// The h2 layer writes as soon as one stream has a frame, and with several in flight each pays
-/// for a TLS record and a system call. Letting the other ready tasks run once before the first
-/// write of a batch brings a third of the writes (DECISIONS.md, 11).
-#[derive(Default)]
-struct WriteBatch {
-    waited: bool,
-}
-
-impl WriteBatch {
-    /// True when the write should be left for the task's next turn, which is soon.
-    fn defer(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.waited {
-            return false;
-        }
-        self.waited = true;
-        cx.waker().wake_by_ref();
-        true
-    }
-
-    /// All was handed to the socket: the next write begins another batch.
-    fn flushed(&mut self) {
-        self.waited = false;
-    }
+    buffer: WriteBuffer,
+    turn: WriteTurn,
 }
 
 /// Progress of the request head that is being waited for.
@@ -94,11 +64,7 @@ impl DownstreamStream {
         connection: Arc<Connection>,
         head_timeout: Duration,
     ) -> Self {
-        let tcp = match &transport {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref().0,
-        };
-        let fd = tcp.as_raw_fd();
+        let fd = transport.tcp().as_raw_fd();
         let socket_digest = socket_digest(fd, &connection);
         let ssl_digest = match &transport {
             Transport::Plain(_) => None,
@@ -123,7 +89,8 @@ impl DownstreamStream {
                 is_h2,
             },
             transport,
-            batch: WriteBatch::default(),
+            buffer: WriteBuffer::default(),
+            turn: WriteTurn::default(),
         }
     }
 
@@ -196,19 +163,24 @@ fn ssl_digest(tls: &TlsStream<TcpStream>) -> SslDigest {
 
 impl AsyncRead for DownstreamStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_head_deadline(cx)?;
+        let this = self.get_mut();
+        this.check_head_deadline(cx)?;
+        // The task is about to wait for the client, or for an upstream while it watches the
+        // client: nothing may lie here meanwhile. What the socket does not take now stays.
+        if !this.buffer.is_empty()
+            && let Poll::Ready(Err(error)) = this.buffer.poll_drain(&mut this.transport, cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         let before = buf.filled().len();
-        let result = match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        };
+        let result = Pin::new(&mut this.transport).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             let read = buf.filled().len() - before;
-            self.count_head_bytes(read, cx)?;
+            this.count_head_bytes(read, cx)?;
         }
         result
     }
@@ -216,53 +188,53 @@ impl AsyncRead for DownstreamStream {
 
 impl AsyncWrite for DownstreamStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.head.is_h2 && self.batch.defer(cx) {
+        let this = self.get_mut();
+        if !this.head.is_h2 {
+            return this.buffer.poll_write(&mut this.transport, cx, buf);
+        }
+        if this.turn.defer(cx) {
             return Poll::Pending;
         }
-        match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Transport::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        Pin::new(&mut this.transport).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.head.is_h2 && self.batch.defer(cx) {
+        let this = self.get_mut();
+        if !this.head.is_h2 {
+            let first = bufs.iter().find(|slice| !slice.is_empty());
+            let first = first.map_or(&[][..], |slice| slice);
+            return this.buffer.poll_write(&mut this.transport, cx, first);
+        }
+        if this.turn.defer(cx) {
             return Poll::Pending;
         }
-        match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
+        Pin::new(&mut this.transport).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        };
-        if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.batch.flushed();
-        }
-        flushed
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.buffer.poll_drain(&mut this.transport, cx))?;
+        ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
+        this.turn.flushed();
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.buffer.poll_drain(&mut this.transport, cx))?;
+        Pin::new(&mut this.transport).poll_shutdown(cx)
     }
 }
 

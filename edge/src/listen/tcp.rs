@@ -17,7 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
-use super::stream::{DownstreamStream, Transport};
+use super::stream::DownstreamStream;
+use super::transport::Transport;
 use super::{Accepting, Bounds};
 
 /// After an accept error such as "too many open files": do not spin.
@@ -128,6 +129,7 @@ async fn establish(
             Listener::Http
         },
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+        client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: facts,
         head_deadline: HeadDeadline::default(),

@@ -75,7 +75,7 @@ async fn policy(State(admin): State<Arc<Admin>>) -> Response {
 impl Admin {
     /// Values that are read when asked for instead of being kept up to date.
     fn collect(&self) {
-        let now = Now::read().monotonic;
+        let now = Now::monotonic();
         let metrics = &self.metrics;
         let snapshot = self.policies.current();
         metrics.endpoint_up.reset();

@@ -70,7 +70,7 @@ fn write_line(
     gateway.access_log.write(&Line {
         ts: unix_time(ctx.started.wall),
         message: "request",
-        request_id: &ctx.request_id,
+        request_id: ctx.request_id.as_str(),
         trace_id: ctx.trace.trace_id(),
         client: connection
             .map_or_else(String::new, |connection| connection.client.ip().to_string()),

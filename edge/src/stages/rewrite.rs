@@ -3,8 +3,6 @@
 //! What says who the caller is, and where the request came from, is set here and nowhere else;
 //! what a client sent under those names was removed by `sanitize`.
 
-use std::net::IpAddr;
-
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, HOST};
 use palisade_policy::model::HeaderEdits;
@@ -13,12 +11,14 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{Admitted, rate_limit::Quotas};
 use crate::observe::trace::TraceContext;
+use crate::request_id::RequestId;
 
 /// Facts that upstreams are told.
 pub struct Forwarding<'a> {
-    pub client: IpAddr,
+    /// The client's address as text.
+    pub client: &'a HeaderValue,
     pub encrypted: bool,
-    pub request_id: &'a str,
+    pub request_id: &'a RequestId,
     pub trace: &'a TraceContext,
 }
 
@@ -28,7 +28,7 @@ pub fn request(
     admitted: &Admitted,
     facts: &Forwarding<'_>,
 ) -> Result<()> {
-    head.insert_header("x-forwarded-for", facts.client.to_string())?;
+    head.insert_header("x-forwarded-for", facts.client.clone())?;
     head.insert_header(
         "x-forwarded-proto",
         if facts.encrypted { "https" } else { "http" },
@@ -36,7 +36,7 @@ pub fn request(
     if let Some(host) = head.headers.get(HOST).cloned() {
         head.insert_header("x-forwarded-host", host)?;
     }
-    head.insert_header("x-request-id", facts.request_id)?;
+    head.insert_header("x-request-id", facts.request_id.header())?;
     head.insert_header("traceparent", facts.trace.header())?;
     if let Some(state) = facts.trace.state() {
         head.insert_header("tracestate", state.clone())?;

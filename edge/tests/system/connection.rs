@@ -26,6 +26,14 @@ impl Connection {
         }
     }
 
+    /// Over a connection that is there already, perhaps with others on it.
+    pub(crate) fn over(client: Client, protocol: Protocol, edge: SocketAddr) -> Self {
+        Self {
+            client: Some(client),
+            ..Self::new(protocol, edge)
+        }
+    }
+
     /// Connects first if there is no connection.
     pub(crate) async fn client(&mut self) -> Result<&mut Client, Broken> {
         let client = match self.client.take() {

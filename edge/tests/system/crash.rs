@@ -20,7 +20,7 @@ use crate::harness::waiting::within;
 /// Times that the core dies.
 const ROUNDS: usize = 3;
 /// Answers of each kind that every worker must have seen before the test goes on.
-const ENOUGH: usize = 3;
+const ENOUGH: usize = 8;
 /// After a refusal, so that the loops do not spin while there is nobody to answer.
 const PAUSE: Duration = Duration::from_millis(5);
 const JSON: (&str, &str) = ("content-type", "application/json");

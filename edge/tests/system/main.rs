@@ -25,7 +25,7 @@ mod forwarder;
 mod story;
 mod sign_in;
 mod grpc;
-mod tracing;
+mod logs;
 mod crash;
 mod freeze;
 mod keys;

@@ -9,17 +9,25 @@ use crate::harness::System;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http1() {
-    tell(Protocol::H1).await;
+    tell(System::start().await, Protocol::H1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http2() {
-    tell(Protocol::H2).await;
+    tell(System::start().await, Protocol::H2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http3() {
-    tell(Protocol::H3).await;
+    tell(System::start().await, Protocol::H3).await;
+}
+
+/// An operator who looks for a fault at night must not learn anybody's password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_everything_logged() {
+    for protocol in Protocol::ALL {
+        tell(System::start_verbose().await, protocol).await;
+    }
 }
 
 /// A refusal of the services: a problem with their reason.
@@ -32,8 +40,7 @@ fn assert_refused(response: &Response, status: u16, code: &str, reason: &str) {
 }
 
 /// All within the shipped limits: twenty sign-ins at once are allowed.
-async fn tell(protocol: Protocol) {
-    let system = System::start().await;
+async fn tell(system: System, protocol: Protocol) {
     let mut api = Api::new(system.client(protocol).await, &system.secrets);
     let mut account = Account::new(&format!("story-{protocol:?}"));
 

@@ -41,6 +41,8 @@ pub(crate) fn authority_pem() -> String {
 /// Laid out as the repository is, because policies name certificates relative to themselves.
 pub(crate) struct Files {
     root: TempDir,
+    /// `--log` of both programs.
+    pub(crate) log: &'static str,
 }
 
 impl Files {
@@ -48,7 +50,7 @@ impl Files {
         let root = tempfile::tempdir().expect("a temporary folder");
         copy_folder(Path::new(SHIPPED), &root.path().join("policies"));
         fs::create_dir(root.path().join("certs")).expect("a folder");
-        let files = Self { root };
+        let files = Self { root, log: "info" };
         copy_folder(&CERTIFICATES, &files.certs());
         files
     }

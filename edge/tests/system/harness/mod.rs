@@ -1,7 +1,7 @@
 //! The system under test: `palisade-core`, `palisade` in front of it, and their files.
 //!
-//! Invariant: a test ends by `System::end`, which demands a clean end of both programs and that
-//! nothing they printed since the start holds a secret.
+//! Invariant: a test ends by `System::end` or its parts, which demand a clean end of both programs
+//! and that nothing they printed since the start holds a secret.
 
 pub(crate) mod files;
 pub(crate) mod process;
@@ -69,6 +69,13 @@ impl System {
         Self::start_with(files).await
     }
 
+    /// With all that both programs and their libraries can log.
+    pub(crate) async fn start_verbose() -> Self {
+        let mut files = Files::new();
+        files.log = "trace";
+        Self::start_with(files).await
+    }
+
     /// With policies of the test's own making.
     pub(crate) async fn start_with(files: Files) -> Self {
         static PROVIDER: Once = Once::new();
@@ -131,7 +138,7 @@ impl System {
         serde_json::from_str::<Value>(&text).expect("JSON")["status"].clone()
     }
 
-    /// Ends what still runs, the edge first.
+    /// Ends both, the edge first, and looks through what they printed.
     pub(crate) async fn end(mut self) {
         self.edge.process.signal(Signal::TERM);
         assert_eq!(
@@ -140,16 +147,20 @@ impl System {
             "the edge ends well"
         );
         self.end_core().await;
+        self.assert_clean();
     }
 
-    /// For an edge that has ended already.
-    pub(crate) async fn end_core(mut self) {
+    pub(crate) async fn end_core(&mut self) {
         self.core.process.signal(Signal::TERM);
         assert_eq!(
             self.core.process.ended().await,
             Some(0),
             "the core ends well"
         );
+    }
+
+    /// Nothing on standard error, and no secret anywhere.
+    pub(crate) fn assert_clean(&self) {
         for output in &self.outputs {
             assert_eq!(output.complaints(), "", "nothing on standard error");
             let text = output.text();
@@ -165,6 +176,7 @@ async fn start_edge(files: &Files) -> Edge {
     for listener in ["--http", "--https", "--admin"] {
         command.args([listener, "127.0.0.1:0"]);
     }
+    command.args(["--log", files.log]);
     command.arg("--policies").arg(files.policies());
     command.arg("--certs").arg(files.certs());
     command.arg("--state").arg(files.edge_state());
@@ -183,6 +195,7 @@ async fn start_core(files: &Files, grpc: SocketAddr, admin: SocketAddr) -> Core 
     let certs = files.certs();
     command.env_clear().arg("all");
     command.args(["--grpc", &grpc.to_string(), "--admin", &admin.to_string()]);
+    command.args(["--log", files.log]);
     command.arg("--data-dir").arg(files.core_data());
     command.arg("--tls-cert").arg(certs.join("mesh/core.pem"));
     command.arg("--tls-key").arg(certs.join("mesh/core.key"));
