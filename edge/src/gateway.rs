@@ -48,7 +48,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Gateway {
     pub policies: Arc<PolicyStore<Snapshot>>,
     pub metrics: Arc<Metrics>,
-    pub access_log: AccessLog,
+    pub access_log: Arc<AccessLog>,
     pub cache: cache::ResponseCache,
     /// Set when the process is about to end: answers then close their HTTP/1.1 connection.
     pub draining: Arc<AtomicBool>,

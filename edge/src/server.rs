@@ -72,6 +72,9 @@ async fn policies(
     ))
 }
 
+/// How long the last access lines may take to be written once everything else has ended.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bound, loaded, not yet serving.
 pub struct Edge {
     sockets: Sockets,
@@ -133,8 +136,11 @@ impl Edge {
         } = self;
         let (http, https) = sockets.addresses()?;
         let admin_address = admin_listener.local_addr()?;
+        let log = parts.args.access_log == AccessLogTarget::Stdout;
+        let dropped = parts.metrics.access_log_dropped.clone();
+        let access_log = Arc::new(AccessLog::new(log, dropped).context("access log thread")?);
         let cache = ResponseCache::new(parts.args.cache_mib.saturating_mul(1024 * 1024));
-        let proxy = Arc::new(parts.proxy(parts.gateway(https, cache)?));
+        let proxy = Arc::new(parts.proxy(parts.gateway(https, cache, access_log.clone())?));
         let mut background = parts.background(cache, admin_listener);
         background.spawn(reloading);
         parts.issuers.first_attempts().await;
@@ -169,18 +175,22 @@ impl Edge {
             );
         }
         background.abort_all();
+        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES_TIMEOUT)).await;
         Ok(clean)
     }
 }
 
 impl EdgeParts {
-    fn gateway(&self, https: SocketAddr, cache: ResponseCache) -> anyhow::Result<Gateway> {
-        let log = self.args.access_log == AccessLogTarget::Stdout;
+    fn gateway(
+        &self,
+        https: SocketAddr,
+        cache: ResponseCache,
+        access_log: Arc<AccessLog>,
+    ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),
-            access_log: AccessLog::new(log, self.metrics.access_log_dropped.clone())
-                .context("access log thread")?,
+            access_log,
             cache,
             draining: self.draining.clone(),
             https_port: https.port(),

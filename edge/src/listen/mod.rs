@@ -11,6 +11,7 @@
 
 pub mod connection;
 mod stream;
+mod socket;
 mod transport;
 mod write_buffer;
 mod tcp;

@@ -22,11 +22,12 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
+use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::socket::Socket;
 use super::transport::Transport;
 use super::write_buffer::{WriteBuffer, WriteTurn};
 
@@ -64,7 +65,7 @@ impl DownstreamStream {
         connection: Arc<Connection>,
         head_timeout: Duration,
     ) -> Self {
-        let fd = transport.tcp().as_raw_fd();
+        let fd = transport.socket().as_raw_fd();
         let socket_digest = socket_digest(fd, &connection);
         let ssl_digest = match &transport {
             Transport::Plain(_) => None,
@@ -98,6 +99,11 @@ impl DownstreamStream {
         self.connection.clone()
     }
 
+    /// The end of the connection is awaited, see `socket`.
+    pub(super) fn linger(&mut self, tracker: TaskTracker) {
+        self.transport.socket_mut().linger(tracker);
+    }
+
     /// Called before each read while the head is awaited.
     fn check_head_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let head = &mut self.head;
@@ -107,6 +113,7 @@ impl DownstreamStream {
             return Ok(());
         }
         if head.running && head.sleep.as_mut().poll(cx).is_ready() {
+            self.transport.socket_mut().abandon();
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "request head took too long",
@@ -126,6 +133,7 @@ impl DownstreamStream {
         if head.is_h2 && head.bytes >= H2_PREFACE_BYTES {
             deadline.disarm();
         } else if head.bytes > HEAD_BYTES_MAX {
+            self.transport.socket_mut().abandon();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "request head too large",
@@ -151,7 +159,7 @@ fn socket_digest(fd: RawFd, connection: &Connection) -> Arc<SocketDigest> {
     Arc::new(digest)
 }
 
-fn ssl_digest(tls: &TlsStream<TcpStream>) -> SslDigest {
+fn ssl_digest(tls: &TlsStream<Socket>) -> SslDigest {
     let session = tls.get_ref().1;
     let cipher = session
         .negotiated_cipher_suite()

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::transport::Transport;
 use super::{Accepting, Bounds};
@@ -62,7 +63,7 @@ async fn connection<A>(
     client: SocketAddr,
     tls: Option<TlsAcceptor>,
     accepting: Accepting<A>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -72,8 +73,12 @@ async fn connection<A>(
         Listener::Http
     };
     let _open = accepting.observer.connection_opened(listener);
+    let socket = Socket::new(socket, permit);
     match establish(socket, client, tls, &accepting.bounds).await {
-        Ok(stream) => serve_http(stream, &accepting).await,
+        Ok(mut stream) => {
+            stream.linger(accepting.tracker.clone());
+            serve_http(stream, &accepting).await;
+        }
         Err(error) => {
             debug!(%client, %error, "connection not established");
             accepting.observer.connection_refused(error.reason());
@@ -102,14 +107,12 @@ impl EstablishError {
 }
 
 async fn establish(
-    socket: TcpStream,
+    socket: Socket,
     client: SocketAddr,
     tls: Option<TlsAcceptor>,
     bounds: &Bounds,
 ) -> Result<DownstreamStream, EstablishError> {
-    // Small responses must not wait for the client's acknowledgement.
-    socket.set_nodelay(true).map_err(EstablishError::Socket)?;
-    let local = socket.local_addr().map_err(EstablishError::Socket)?;
+    let local = socket.prepare().map_err(EstablishError::Socket)?;
     let (transport, facts) = match tls {
         None => (Transport::Plain(socket), None),
         Some(acceptor) => {
@@ -141,7 +144,7 @@ async fn establish(
     ))
 }
 
-fn tls_facts(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> TlsFacts {
+fn tls_facts(stream: &tokio_rustls::server::TlsStream<Socket>) -> TlsFacts {
     let session = stream.get_ref().1;
     TlsFacts {
         version: super::tls::version_name(session.protocol_version()),

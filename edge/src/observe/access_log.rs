@@ -5,7 +5,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
 use serde::Serialize;
@@ -48,9 +48,16 @@ pub struct Line<'a> {
     pub detail: Option<&'a str>,
 }
 
-/// The sending end; cheap to share.
+/// What the thread is sent.
+enum Message {
+    Line(Vec<u8>),
+    /// Answered when every line before it has been written.
+    Flush(SyncSender<()>),
+}
+
+/// The sending end.
 pub struct AccessLog {
-    lines: Option<SyncSender<Vec<u8>>>,
+    messages: Option<SyncSender<Message>>,
     dropped: IntCounter,
 }
 
@@ -59,46 +66,67 @@ impl AccessLog {
     pub fn new(enabled: bool, dropped: IntCounter) -> io::Result<Self> {
         if !enabled {
             return Ok(Self {
-                lines: None,
+                messages: None,
                 dropped,
             });
         }
         let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_lines(&receiver))?;
+            .spawn(move || write(&receiver))?;
         Ok(Self {
-            lines: Some(sender),
+            messages: Some(sender),
             dropped,
         })
     }
 
     pub fn is_enabled(&self) -> bool {
-        self.lines.is_some()
+        self.messages.is_some()
     }
 
     pub fn write(&self, line: &Line<'_>) {
-        let Some(lines) = &self.lines else { return };
+        let Some(messages) = &self.messages else {
+            return;
+        };
         let mut bytes = Vec::with_capacity(768);
         if serde_json::to_writer(&mut bytes, line).is_err() {
             return;
         }
         bytes.push(b'\n');
-        if lines.try_send(bytes).is_err() {
+        if messages.try_send(Message::Line(bytes)).is_err() {
             self.dropped.inc();
+        }
+    }
+
+    /// Wait until what was queued is written, at the end of the process. Blocks; a reader that
+    /// has stopped reading is given up after `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let Some(messages) = &self.messages else {
+            return;
+        };
+        let (done, written) = sync_channel(1);
+        if messages.try_send(Message::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(timeout);
         }
     }
 }
 
-fn write_lines(lines: &Receiver<Vec<u8>>) {
+fn write(messages: &Receiver<Message>) {
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout());
-    while let Ok(line) = lines.recv() {
-        // Nobody to report to when standard output is gone; the process goes on serving.
-        let _ = out.write_all(&line);
-        while let Ok(line) = lines.try_recv() {
-            let _ = out.write_all(&line);
+    // Nobody to report to when standard output is gone; the process goes on serving.
+    let mut handle = |message| match message {
+        Message::Line(line) => drop(out.write_all(&line)),
+        Message::Flush(done) => {
+            let _ = out.flush();
+            let _ = done.try_send(());
         }
-        let _ = out.flush();
+    };
+    while let Ok(message) = messages.recv() {
+        handle(message);
+        while let Ok(message) = messages.try_recv() {
+            handle(message);
+        }
+        handle(Message::Flush(sync_channel(1).0));
     }
 }
 
