@@ -17,10 +17,10 @@ OUT     := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: ## Install what the build lacks (cmake)
+setup: ## Install what the build lacks (cmake, protoc, curl)
 	@deploy/dev/setup.sh build
 
-setup-tests: setup ## Install what the tests lack besides (curl, Python with aioquic)
+setup-tests: setup ## Install what the tests lack besides (Python with aioquic)
 	@deploy/dev/setup.sh test "$(STATE)"
 
 build: setup ## Build both binaries

@@ -35,6 +35,8 @@ build_needs() {
   command -v cargo >/dev/null || fail "missing: cargo. Install Rust from https://rustup.rs, then run make again."
   local missing=()
   command -v cmake >/dev/null || missing+=(cmake)
+  # `make run` asks both programs whether they are ready.
+  command -v curl >/dev/null || missing+=(curl)
   command -v cc >/dev/null || missing+=(gcc libc6-dev)
   # The validation rules' crate compiles its protos with protoc; the second package has what those import.
   command -v protoc >/dev/null || missing+=(protobuf-compiler)
@@ -44,7 +46,6 @@ build_needs() {
 
 test_needs() { # state folder
   local venv="$1/venv" missing=()
-  command -v curl >/dev/null || missing+=(curl)
   command -v python3 >/dev/null || missing+=(python3)
   install "${missing[@]}"
   "$venv/bin/python" -c 'import aioquic' 2>/dev/null && return 0
