@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::{HeaderValue, StatusCode};
 use pingora_core::protocols::Digest;
@@ -50,19 +50,39 @@ pub struct TlsFacts {
 /// Pingora reads the head before any filter runs and has no total deadline for it, so the
 /// stream below enforces one while this is armed; the first filter disarms it.
 #[derive(Debug, Default)]
-pub struct HeadDeadline(AtomicBool);
+pub struct HeadDeadline(AtomicU8);
+
+const DISARMED: u8 = 0;
+const ARMED: u8 = 1;
+/// Armed for another request since the stream looked last.
+const ARMED_AGAIN: u8 = 2;
 
 impl HeadDeadline {
-    pub fn arm(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// For the first request of a connection.
+    pub(super) fn arm(&self) {
+        self.0.store(ARMED, Ordering::Relaxed);
+    }
+
+    /// For the next one: what was counted for the one before is forgotten.
+    pub(super) fn arm_again(&self) {
+        self.0.store(ARMED_AGAIN, Ordering::Relaxed);
     }
 
     pub fn disarm(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.store(DISARMED, Ordering::Relaxed);
     }
 
-    pub fn is_armed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn is_armed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != DISARMED
+    }
+
+    /// True once for each `arm_again`.
+    pub(super) fn take_armed_again(&self) -> bool {
+        let again = self.0.load(Ordering::Relaxed) == ARMED_AGAIN;
+        if again {
+            self.arm();
+        }
+        again
     }
 }
 

@@ -107,9 +107,12 @@ impl DownstreamStream {
     /// Called before each read while the head is awaited.
     fn check_head_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let head = &mut self.head;
-        if !self.connection.head_deadline.is_armed() {
+        let deadline = &self.connection.head_deadline;
+        if deadline.take_armed_again() {
             head.running = false;
             head.bytes = 0;
+        }
+        if !deadline.is_armed() {
             return Ok(());
         }
         if head.running && head.sleep.as_mut().poll(cx).is_ready() {

@@ -177,7 +177,6 @@ where
     session.set_keepalive(Some(accepting.bounds.keepalive_timeout.as_secs()));
     session.set_keepalive_reuses_remaining(Some(accepting.bounds.keepalive_requests_max));
     loop {
-        connection.head_deadline.arm();
         let next = accepting
             .app
             .process_new_http(session, &accepting.shutdown)
@@ -189,5 +188,6 @@ where
         if let Some(settings) = settings {
             HttpPersistentSettings::apply_to_session(settings, &mut session);
         }
+        connection.head_deadline.arm_again();
     }
 }

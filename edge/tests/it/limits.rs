@@ -200,3 +200,25 @@ async fn connections_over_the_cap_are_closed_at_once() {
         .await
         .assert_problem(404, "route_not_found");
 }
+
+/// The bound on a head's bytes is for each head: refusals (and cache hits) never read from the
+/// client in between, where it would otherwise be reset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_connection_serves_any_number_of_requests() {
+    const REQUESTS: usize = 4_000;
+    let world = World::start().await;
+    let mut socket = tls_socket(&world.edge).await;
+    for number in 0..REQUESTS {
+        socket
+            .write_all(b"GET /no-such-route HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .expect("a connection");
+        let mut answer = Vec::new();
+        // The body is the last thing of an answer, and a JSON object without another in it.
+        while !answer.ends_with(b"}") {
+            let read = socket.read_buf(&mut answer).await.expect("an answer");
+            assert_ne!(read, 0, "closed after {number} requests");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 404"), "request {number}");
+    }
+}
