@@ -181,8 +181,10 @@ impl AsyncRead for DownstreamStream {
         let this = self.get_mut();
         this.check_head_deadline(cx)?;
         // The task is about to wait for the client, or for an upstream while it watches the
-        // client: nothing may lie here meanwhile. What the socket does not take now stays.
-        if !this.buffer.is_empty()
+        // client: nothing may lie here meanwhile. What the socket does not take now stays. The
+        // h2 codec reads between writes, and always flushes by itself.
+        if !this.head.is_h2
+            && !this.buffer.is_empty()
             && let Poll::Ready(Err(error)) = this.buffer.poll_drain(&mut this.transport, cx)
         {
             return Poll::Ready(Err(error));
@@ -204,38 +206,14 @@ impl AsyncWrite for DownstreamStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if !this.head.is_h2 {
-            return this.buffer.poll_write(&mut this.transport, cx, buf);
-        }
-        if this.turn.defer(cx) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut this.transport).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.head.is_h2 {
-            let first = bufs.iter().find(|slice| !slice.is_empty());
-            let first = first.map_or(&[][..], |slice| slice);
-            return this.buffer.poll_write(&mut this.transport, cx, first);
-        }
-        if this.turn.defer(cx) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut this.transport).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        this.buffer.poll_write(&mut this.transport, cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.head.is_h2 && !this.buffer.is_empty() && this.turn.defer(cx) {
+            return Poll::Pending;
+        }
         ready!(this.buffer.poll_drain(&mut this.transport, cx))?;
         ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
         this.turn.flushed();

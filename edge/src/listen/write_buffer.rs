@@ -1,9 +1,10 @@
 //! Fewer, larger writes: what is written together should leave together.
 //!
 //! HTTP/1.1: head and body of an answer are two writes of Pingora's, each a TLS record and a
-//! system call; here they wait for each other. HTTP/2: the codec writes as soon as one stream has
-//! a frame; here the other ready streams get a turn first. Neither holds anything back while the
-//! task waits for something else (DECISIONS.md, 11).
+//! system call; here they wait for each other. HTTP/2: the codec writes each larger DATA frame by
+//! itself and flushes as soon as one stream has a frame; here frames share a record, and the other
+//! ready streams get a turn before the flush. Neither holds anything back while the task waits for
+//! something else (DECISIONS.md, 11).
 
 use std::io;
 use std::pin::Pin;
@@ -67,14 +68,14 @@ impl WriteBuffer {
     }
 }
 
-/// Leaves the first write after a flush for the task's next turn, which is soon.
+/// Leaves a flush for the task's next turn, which is soon.
 #[derive(Default)]
 pub(super) struct WriteTurn {
     waited: bool,
 }
 
 impl WriteTurn {
-    /// True when the write should wait.
+    /// True when the flush should wait.
     pub(super) fn defer(&mut self, cx: &mut Context<'_>) -> bool {
         if self.waited {
             return false;
@@ -84,7 +85,7 @@ impl WriteTurn {
         true
     }
 
-    /// All was handed to the socket: the next write begins another batch.
+    /// All was handed to the socket: the next flush ends another batch.
     pub(super) fn flushed(&mut self) {
         self.waited = false;
     }
