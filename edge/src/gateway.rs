@@ -202,19 +202,6 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(peer))
     }
 
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::fd::RawFd,
-        _digest: Option<&pingora_core::protocols::Digest>,
-        ctx: &mut RequestCtx,
-    ) -> Result<()> {
-        ctx.upstream.reused = reused;
-        Ok(())
-    }
-
     /// Does not run on a cache hit: no access control here.
     async fn upstream_request_filter(
         &self,

@@ -76,7 +76,6 @@ pub struct RequestCtx {
 pub struct UpstreamFacts {
     pub picked: Option<Pick>,
     pub attempts: u32,
-    pub reused: bool,
     pub sent_at: Option<Instant>,
     /// From the request upstream to the first byte of the answer.
     pub first_byte: Option<Duration>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use palisade_policy::model::{Cluster, Ejection, UpstreamTimeouts};
+use palisade_policy::model::{Cluster, Ejection};
 use pingora_core::upstreams::peer::HttpPeer;
 
 /// Which endpoint a try went to.
@@ -26,13 +26,11 @@ pub struct ClusterState {
     pub name: Arc<str>,
     pub fingerprint: u64,
     pub connect_retries: u32,
-    pub timeouts: UpstreamTimeouts,
     ejection: Option<Ejection>,
     endpoints: Vec<EndpointState>,
     next: AtomicUsize,
     /// Ejections are kept as milliseconds since this.
     epoch: Instant,
-    pub ejections: AtomicU64,
 }
 
 struct EndpointState {
@@ -64,12 +62,10 @@ impl ClusterState {
             name: cluster.name.clone(),
             fingerprint: cluster.fingerprint,
             connect_retries: cluster.connect_retries,
-            timeouts: cluster.timeouts.clone(),
             ejection: cluster.ejection.clone(),
             endpoints: endpoints.collect::<anyhow::Result<_>>()?,
             next: AtomicUsize::new(0),
             epoch: crate::request_ctx::Now::monotonic(),
-            ejections: AtomicU64::new(0),
         })
     }
 
@@ -136,7 +132,6 @@ impl ClusterState {
         let length_ms = u64::try_from(rule.duration.as_millis()).unwrap_or(u64::MAX);
         let until = self.since_epoch_ms(now).saturating_add(length_ms);
         endpoint.ejected_until_ms.store(until, Ordering::Relaxed);
-        self.ejections.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -166,7 +161,7 @@ impl std::fmt::Debug for ClusterState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_policy::model::{Origin, UpstreamProtocol};
+    use palisade_policy::model::{Origin, UpstreamProtocol, UpstreamTimeouts};
     use std::time::Duration;
 
     fn cluster(endpoints: u16, failures: u32) -> Arc<ClusterState> {

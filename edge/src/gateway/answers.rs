@@ -17,7 +17,8 @@ use crate::respond;
 use crate::stages::rewrite;
 
 impl Gateway {
-    /// Answer with a rejection. The connection stays usable, unlike with Pingora's own error answers.
+    /// Answer with a rejection. Unlike with Pingora's own error answers, a connection whose request
+    /// was read to its end stays usable.
     pub(super) async fn reject(
         &self,
         session: &mut Session,
