@@ -15,6 +15,8 @@ mod socket;
 mod transport;
 mod write_buffer;
 mod tcp;
+mod http1;
+mod http2;
 pub mod tls;
 mod quic;
 mod quinn_adapter;

@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::{ALPN, Ssl};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,7 +19,7 @@ use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::transport::Transport;
-use super::{Accepting, Bounds};
+use super::{Accepting, Bounds, http1, http2};
 
 /// After an accept error such as "too many open files": do not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -157,37 +156,8 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-        accepting
-            .app
-            .process_new(Box::new(stream), &accepting.shutdown)
-            .await;
+        http2::serve(stream, accepting).await;
     } else {
-        serve_http1(stream, accepting).await;
-    }
-}
-
-/// Requests of one HTTP/1.1 connection, one after the other. Ours, because the head deadline
-/// must be armed again before each.
-async fn serve_http1<A>(stream: DownstreamStream, accepting: &Accepting<A>)
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let connection = stream.connection();
-    let mut session = ServerSession::new_http1(Box::new(stream));
-    session.set_keepalive(Some(accepting.bounds.keepalive_timeout.as_secs()));
-    session.set_keepalive_reuses_remaining(Some(accepting.bounds.keepalive_requests_max));
-    loop {
-        let next = accepting
-            .app
-            .process_new_http(session, &accepting.shutdown)
-            .await;
-        let Some((stream, settings)) = next.map(|reused| reused.consume()) else {
-            return;
-        };
-        session = ServerSession::new_http1(stream);
-        if let Some(settings) = settings {
-            HttpPersistentSettings::apply_to_session(settings, &mut session);
-        }
-        connection.head_deadline.arm_again();
+        http1::serve(stream, accepting).await;
     }
 }
