@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::Gateway;
-use crate::listen::{self, Bounds, Sockets, tls::ServerTls};
+use crate::listen::{self, Bounds, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
@@ -45,16 +45,19 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 async fn policies(
     args: &RunArgs,
     issuers: &Arc<Issuers>,
+    handshakes: &Handshakes,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Arc<PolicyStore<Snapshot>>, BoxFuture<'static, ()>)> {
-    let issuers = issuers.clone();
+    let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
         let (issuers, verifier) = (issuers.clone(), verifier.clone());
+        let handshakes = handshakes.clone();
         async move {
             let now = Now::monotonic();
             let parts = Parts {
                 issuers: &issuers,
+                handshakes: &handshakes,
                 verifier: &verifier,
                 previous: previous.as_deref(),
                 now,
@@ -88,6 +91,7 @@ pub struct Edge {
 struct EdgeParts {
     args: RunArgs,
     bounds: Bounds,
+    handshakes: Handshakes,
     tls: ServerTls,
     policies: Arc<PolicyStore<Snapshot>>,
     issuers: Arc<Issuers>,
@@ -98,10 +102,13 @@ struct EdgeParts {
 impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
-        let tls = ServerTls::load(&args.certs)?;
+        let handshakes = Handshakes::load(&args.certs)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
-        let (policies, reloading) = policies(&args, &issuers, metrics.clone()).await?;
+        let (policies, reloading) = policies(&args, &issuers, &handshakes, metrics.clone()).await?;
+        let names = policies.clone();
+        let choose = move |name: &str| names.current().handshake(name).cloned();
+        let tls = ServerTls::new(&handshakes, Arc::new(choose))?;
         let sockets = Sockets::bind(args.http, args.https).await?;
         let admin_listener = TcpListener::bind(args.admin)
             .await
@@ -112,6 +119,7 @@ impl Edge {
                 ..Bounds::default()
             },
             args,
+            handshakes,
             tls,
             policies,
             issuers,
@@ -223,17 +231,13 @@ impl EdgeParts {
     fn background(&self, cache: ResponseCache, admin_listener: TcpListener) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let metrics = self.metrics.clone();
-        let certificates = self.tls.certificates.clone();
-        tasks.spawn(async move {
-            certificates
-                .watch(move |_| metrics.certificate_errors.inc())
-                .await
-        });
+        let watch = self.handshakes.clone();
+        tasks.spawn(watch.watch(move |_| metrics.certificate_errors.inc()));
         let admin = Admin {
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),
             issuers: self.issuers.clone(),
-            certificates: self.tls.certificates.clone(),
+            certificates: self.handshakes.certificates.clone(),
             cache,
             draining: self.draining.clone(),
         };

@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "snapshot",
         ],
     ),
-    ("snapshot", &["cluster", "stages"]),
+    ("snapshot", &["cluster", "listen", "stages"]),
     (
         "request_ctx",
         &[
@@ -81,13 +81,14 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 8] = [
+const STAGES: [(&str, &[&str]); 9] = [
     (
         "mod",
         &[
             "authn",
             "authz",
             "cache",
+            "host",
             "rate_limit",
             "rewrite",
             "route",
@@ -95,6 +96,7 @@ const STAGES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("sanitize", &[]),
+    ("host", &[]),
     ("route", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),

@@ -12,12 +12,12 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::{ALPN, Ssl};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, HeadDeadline, Listener};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
+use super::tls::Acceptor;
 use super::transport::Transport;
 use super::{Accepting, Bounds, http1, http2};
 
@@ -27,7 +27,7 @@ const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Accept until told to stop; connections go on in tasks of their own.
 pub(super) async fn serve<A>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     accepting: Accepting<A>,
 ) where
     A: HttpServerApp + Send + Sync + 'static,
@@ -60,7 +60,7 @@ pub(super) async fn serve<A>(
 async fn connection<A>(
     socket: TcpStream,
     client: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     accepting: Accepting<A>,
     permit: OwnedSemaphorePermit,
 ) where
@@ -108,7 +108,7 @@ impl EstablishError {
 async fn establish(
     socket: Socket,
     client: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     bounds: &Bounds,
 ) -> Result<DownstreamStream, EstablishError> {
     let local = socket.prepare().map_err(EstablishError::Socket)?;
@@ -116,11 +116,10 @@ async fn establish(
         None => (Transport::Plain(socket), None),
         Some(acceptor) => {
             let handshake = tokio::time::timeout(bounds.handshake_timeout, acceptor.accept(socket));
-            let stream = handshake
+            let (stream, facts) = handshake
                 .await
                 .map_err(|_| EstablishError::HandshakeTimeout)?
                 .map_err(EstablishError::Handshake)?;
-            let facts = tls_facts(&stream);
             (Transport::Tls(Box::new(stream)), Some(facts))
         }
     };
@@ -141,14 +140,6 @@ async fn establish(
         connection,
         bounds.head_timeout,
     ))
-}
-
-fn tls_facts(stream: &tokio_rustls::server::TlsStream<Socket>) -> TlsFacts {
-    let session = stream.get_ref().1;
-    TlsFacts {
-        version: super::tls::version_name(session.protocol_version()),
-        server_name: session.server_name().map(str::to_ascii_lowercase),
-    }
 }
 
 async fn serve_http<A>(stream: DownstreamStream, accepting: &Accepting<A>)

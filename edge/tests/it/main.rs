@@ -16,5 +16,8 @@ mod limits;
 mod clusters;
 mod jwks;
 mod certs;
+mod tls_hosts;
+mod tls_tickets;
+mod tls_matrix;
 mod reload;
 mod shutdown;
