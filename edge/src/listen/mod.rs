@@ -22,6 +22,10 @@ mod quic;
 mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
+mod frame_rules;
+mod field_section;
+mod uni_streams;
+mod conduct;
 mod h3;
 
 use std::io;
@@ -77,6 +81,8 @@ pub trait Observer: Send + Sync {
     fn connection_opened(&self, listener: Listener) -> Box<dyn Send + Sync>;
     /// A connection was closed before its first request.
     fn connection_refused(&self, reason: &'static str);
+    /// A QUIC client was asked to prove its address before anything was kept of it.
+    fn address_asked(&self);
 }
 
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.

@@ -1,6 +1,9 @@
 //! The QUIC endpoint: limits, accept loop, one task for each connection, drain.
 //!
-//! Invariant: every quinn and h3 limit that defaults to "unlimited" is set here.
+//! Invariant: every limit of quinn is set in `settings`, and whoever cannot be told from a
+//! forged address gets no state of ours while there are many of them.
+
+pub(super) mod settings;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,30 +15,23 @@ use h3::error::Code;
 use h3::quic::SendStream as _;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt};
+use quinn::{Endpoint, Incoming, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::conduct::{CHECK_INTERVAL, Conduct};
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
 use super::{Accepting, Bounds};
 
-/// Bytes one stream may have in flight toward us; also the most that a stalled request pins.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes all streams of a connection together may have in flight. quinn's default is unlimited.
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Bytes we keep for retransmission on one connection.
-const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
-/// Control stream, QPACK encoder and decoder, and room for reserved types (RFC 9114, 6.2.3).
-const UNI_STREAMS_MAX: u32 = 8;
-/// Datagrams queued for connections not yet accepted.
-const INCOMING_MAX: usize = 1_024;
-/// Above this many handshakes at once a client must prove its address first (RFC 9000, 8.1.2).
-const UNVALIDATED_MAX: usize = 256;
+/// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).
+const UNVALIDATED_MAX: usize = 64;
+/// Handshakes at once in all: each holds keys, a transcript and what it sent.
+const HANDSHAKES_MAX: usize = 1_024;
 /// How long a finished response may wait for the client's acknowledgement before its connection closes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
@@ -62,25 +58,9 @@ pub(super) fn endpoint(
     tls: Arc<rustls::ServerConfig>,
     bounds: &Bounds,
 ) -> anyhow::Result<Endpoint> {
-    let crypto = QuicServerConfig::try_from(tls).context("tls configuration for quic")?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(bounds)?));
-    config.max_incoming(INCOMING_MAX);
     let runtime = quinn::default_runtime().context("quic needs a tokio runtime")?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).context("quic endpoint")
-}
-
-fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(bounds.streams_max.into())
-        .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
-        .stream_receive_window(STREAM_WINDOW_BYTES.into())
-        .receive_window(CONNECTION_WINDOW_BYTES.into())
-        .send_window(SEND_WINDOW_BYTES)
-        .datagram_receive_buffer_size(None)
-        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?));
-    Ok(transport)
+    let server = settings::server(tls, bounds)?;
+    Endpoint::new(settings::endpoint()?, Some(server), socket, runtime).context("quic endpoint")
 }
 
 /// Accept until told to stop, then refuse: a silent endpoint would leave clients in time-outs.
@@ -89,23 +69,35 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let connections = TaskTracker::new();
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = accepting.stop.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
-        if endpoint.open_connections() > UNVALIDATED_MAX && !incoming.remote_address_validated() {
+        let under_way = HANDSHAKES_MAX - handshakes.available_permits();
+        if under_way >= UNVALIDATED_MAX && !incoming.remote_address_validated() {
+            accepting.observer.address_asked();
             // Only fails for a validated address, which was just ruled out.
             let _ = incoming.retry();
             continue;
         }
+        let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
+            accepting.observer.connection_refused("handshake_cap");
+            incoming.refuse();
+            continue;
+        };
         let Ok(permit) = accepting.connections.clone().try_acquire_owned() else {
             accepting.observer.connection_refused("connection_cap");
             incoming.refuse();
             continue;
         };
-        connections.spawn(connection(incoming, accepting.clone(), permit));
+        let permits = Permits {
+            handshake,
+            _connection: permit,
+        };
+        connections.spawn(connection(incoming, accepting.clone(), permits));
     }
     connections.close();
     let drained = connections.wait();
@@ -127,7 +119,13 @@ fn code(code: Code) -> VarInt {
     VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
 }
 
-async fn connection<A>(incoming: Incoming, accepting: Accepting<A>, _permit: OwnedSemaphorePermit)
+/// Given back by dropping them.
+struct Permits {
+    handshake: OwnedSemaphorePermit,
+    _connection: OwnedSemaphorePermit,
+}
+
+async fn connection<A>(incoming: Incoming, accepting: Accepting<A>, permits: Permits)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -143,12 +141,14 @@ where
             }
             Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
         };
+    drop(permits.handshake);
     if let Err(error) = requests(established, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
 }
 
-/// Facts of an established connection; the client's address is the validated one.
+/// Facts of an established connection. The client's address is the one that the handshake has
+/// validated, also after a migration: quinn reports a new one before that is validated.
 fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
     let handshake = connection
         .handshake_data()
@@ -184,9 +184,12 @@ where
         |address| SocketAddr::new(address, 0),
     );
     let facts = facts(&connection, local);
-    let (transport, streams) = QuicConnection::new(connection);
+    let conduct = Conduct::new(connection.clone(), accepting.observer.clone());
+    let field_section_bytes_max = accepting.bounds.header_list_bytes_max;
+    let (transport, streams) =
+        QuicConnection::new(connection, conduct.clone(), field_section_bytes_max);
     let mut h3 = h3::server::builder()
-        .max_field_section_size(accepting.bounds.header_list_bytes_max.into())
+        .max_field_section_size(field_section_bytes_max.into())
         .send_grease(false)
         .build(transport)
         .await?;
@@ -194,6 +197,8 @@ where
     // A closed tracker still takes tasks; it only lets `wait` end when there are none.
     running.close();
     let mut draining = false;
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let resolver = tokio::select! {
             accepted = h3.accept() => accepted?,
@@ -205,6 +210,10 @@ where
                 continue;
             }
             () = running.wait(), if draining => return Ok(()),
+            _ = checks.tick() => {
+                conduct.check_transport();
+                continue;
+            }
         };
         let Some(resolver) = resolver else {
             running.wait().await;

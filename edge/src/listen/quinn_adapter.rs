@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -19,12 +19,14 @@ use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use quinn::VarInt;
 
-use super::frame_filter::FrameFilter;
+use super::conduct::Conduct;
+use super::frame_filter::{FrameFilter, Violation};
+use super::frame_rules::Rules;
 use super::quinn_errors::{connection_error, ended, lost, read_error, write_error};
+use super::uni_streams::control_streams;
 
-/// Frames the h3 layer reads whole (everything but DATA) before it checks a size: the request
-/// head must fit in this many bytes from the start of the stream (RFC 9114, 7.1 and 10.5.1).
-const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// Type of a control stream, which the h3 crate wants to read by itself (RFC 9114, 6.2.1).
+const CONTROL_STREAM: &[u8] = &[0];
 
 /// Type 0, length 0 (RFC 9114, 7.2.1).
 const EMPTY_DATA_FRAME: [u8; 2] = [0, 0];
@@ -44,13 +46,28 @@ pub(super) struct StreamSignals {
     pub(super) stopped: Stopped,
     /// For the drain: the last byte was acknowledged.
     pub(super) acknowledged: Stopped,
-    head_bytes: Arc<AtomicUsize>,
+    ending: Arc<Ending>,
 }
 
 impl StreamSignals {
-    /// The head is complete: from here on flow control bounds what is buffered.
+    /// The head is complete: from here on the session ends the stream.
     pub(super) fn head_complete(&self) {
-        self.head_bytes.store(usize::MAX, Ordering::Relaxed);
+        self.ending.head_complete.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How the sending direction of a request ends when nobody finishes it.
+#[derive(Default)]
+struct Ending {
+    /// Until then only the h3 crate writes: a whole answer to a head that is too large.
+    head_complete: AtomicBool,
+    /// What the client violated; 0 for nothing.
+    code: AtomicU64,
+}
+
+impl Ending {
+    fn violated(&self) -> Option<u64> {
+        Some(self.code.load(Ordering::Relaxed)).filter(|code| *code != 0)
     }
 }
 
@@ -80,10 +97,17 @@ pub(super) struct QuicConnection {
     incoming_uni: BoxStream<Result<quinn::RecvStream, quinn::ConnectionError>>,
     opener: Opener,
     streams: Streams,
+    conduct: Arc<Conduct>,
+    field_section_bytes_max: u32,
 }
 
 impl QuicConnection {
-    pub(super) fn new(connection: quinn::Connection) -> (Self, Streams) {
+    /// The bound is that of an encoded field section, and of a decoded one.
+    pub(super) fn new(
+        connection: quinn::Connection,
+        conduct: Arc<Conduct>,
+        field_section_bytes_max: u32,
+    ) -> (Self, Streams) {
         let streams = Streams::default();
         let bi = connection.clone();
         let uni = connection.clone();
@@ -91,14 +115,14 @@ impl QuicConnection {
             incoming_bi: Box::pin(stream::unfold(bi, |connection| async {
                 Some((connection.accept_bi().await, connection))
             })),
-            incoming_uni: Box::pin(stream::unfold(uni, |connection| async {
-                Some((connection.accept_uni().await, connection))
-            })),
+            incoming_uni: Box::pin(control_streams(uni, conduct.clone())),
             opener: Opener {
                 connection,
                 opening: None,
             },
             streams: streams.clone(),
+            conduct,
+            field_section_bytes_max,
         };
         (this, streams)
     }
@@ -115,7 +139,11 @@ impl quic::Connection<Bytes> for QuicConnection {
         let accepted = ready!(self.incoming_uni.as_mut().poll_next(cx));
         Poll::Ready(match accepted {
             Some(result) => result
-                .map(|stream| RecvStream::new(stream, usize::MAX))
+                .map(|stream| {
+                    let mut frames = FrameFilter::new(Rules::control());
+                    frames.put_first(Bytes::from_static(CONTROL_STREAM));
+                    RecvStream::new(stream, frames, self.conduct.clone())
+                })
                 .map_err(connection_error),
             None => Err(ended()),
         })
@@ -132,14 +160,17 @@ impl quic::Connection<Bytes> for QuicConnection {
         };
         let stopped: Stopped = Box::pin(send.stopped());
         let acknowledged: Stopped = Box::pin(send.stopped());
-        let send = SendStream::new(send);
-        let mut recv = RecvStream::new(recv, 0);
-        recv.frames = Some(FrameFilter::default());
-        let head_bytes = recv.head_bytes.clone();
+        self.conduct.request();
+        let ending = Arc::new(Ending::default());
+        let mut send = SendStream::new(send);
+        send.request = Some((ending.clone(), self.conduct.clone()));
+        let frames = FrameFilter::new(Rules::request(self.field_section_bytes_max));
+        let mut recv = RecvStream::new(recv, frames, self.conduct.clone());
+        recv.ending = Some(ending.clone());
         let signals = StreamSignals {
             stopped,
             acknowledged,
-            head_bytes,
+            ending,
         };
         self.streams
             .put(quic::SendStream::<Bytes>::send_id(&send), signals);
@@ -287,33 +318,46 @@ impl quic::SendStream<Bytes> for BidiStream {
 /// The receiving direction.
 pub(super) struct RecvStream {
     stream: quinn::RecvStream,
-    head_bytes: Arc<AtomicUsize>,
-    /// Only for request streams: unidirectional ones begin with their type.
-    frames: Option<FrameFilter>,
+    frames: FrameFilter,
+    conduct: Arc<Conduct>,
+    /// Of a request stream.
+    ending: Option<Arc<Ending>>,
 }
 
 impl RecvStream {
-    fn new(stream: quinn::RecvStream, head_bytes: usize) -> Self {
+    fn new(stream: quinn::RecvStream, frames: FrameFilter, conduct: Arc<Conduct>) -> Self {
         Self {
             stream,
-            head_bytes: Arc::new(AtomicUsize::new(head_bytes)),
-            frames: None,
+            frames,
+            conduct,
+            ending: None,
         }
     }
 
-    fn count_head(&self, read: usize) -> Result<(), StreamErrorIncoming> {
-        let before = self.head_bytes.load(Ordering::Relaxed);
-        if before == usize::MAX {
-            return Ok(());
+    /// End what the client violated, and say so to the h3 crate.
+    fn refuse(&mut self, violation: Violation) -> StreamErrorIncoming {
+        match violation {
+            Violation::Stream(code) => {
+                if let Some(ending) = &self.ending {
+                    ending.code.store(code.value(), Ordering::Relaxed);
+                }
+                quic::RecvStream::stop_sending(self, code.value());
+                StreamErrorIncoming::StreamTerminated {
+                    error_code: code.value(),
+                }
+            }
+            Violation::Connection(code, reason) => {
+                self.conduct.close(code, reason);
+                lost(connection_error(quinn::ConnectionError::LocallyClosed))
+            }
         }
-        let total = before.saturating_add(read);
-        self.head_bytes.store(total, Ordering::Relaxed);
-        if total > HEAD_BYTES_MAX {
-            return Err(StreamErrorIncoming::StreamTerminated {
-                error_code: Code::H3_EXCESSIVE_LOAD.value(),
-            });
-        }
-        Ok(())
+    }
+}
+
+impl Drop for RecvStream {
+    /// quinn would stop a stream that was not read to its end with code 0, which says nothing.
+    fn drop(&mut self) {
+        quic::RecvStream::stop_sending(self, Code::H3_NO_ERROR.value());
     }
 }
 
@@ -327,28 +371,25 @@ impl quic::RecvStream for RecvStream {
         // `read_chunk` keeps no state between polls: a fresh future each time loses nothing,
         // and leaves the stream in our hands for `stop_sending`.
         for _ in 0..EMPTY_READS_MAX {
+            if let Some(piece) = self.frames.next_piece() {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            if self.frames.has_ended() {
+                return Poll::Ready(Ok(None));
+            }
             let chunk = ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx));
-            let chunk = chunk.map_err(read_error)?;
-            let bytes = chunk.map(|chunk| chunk.bytes);
-            self.count_head(bytes.as_ref().map_or(0, Bytes::len))?;
-            let Some(frames) = &mut self.frames else {
-                return Poll::Ready(Ok(bytes));
-            };
-            match bytes {
-                None if frames.is_between() => return Poll::Ready(Ok(None)),
+            let Some(chunk) = chunk.map_err(read_error)? else {
+                if self.frames.is_between() {
+                    return Poll::Ready(Ok(None));
+                }
                 // RFC 9114, 7.1: the end may only come between two frames.
-                None => {
-                    return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated {
-                        error_code: Code::H3_FRAME_ERROR.value(),
-                    }));
-                }
-                Some(bytes) => {
-                    let kept = frames.pass(bytes);
-                    // Nothing left of it: read on, an empty piece would look like progress.
-                    if !kept.is_empty() {
-                        return Poll::Ready(Ok(Some(kept)));
-                    }
-                }
+                let cut = Violation::Connection(Code::H3_FRAME_ERROR, "a frame was cut short");
+                return Poll::Ready(Err(self.refuse(cut)));
+            };
+            let taken = self.frames.take(chunk.bytes);
+            self.conduct.noise(self.frames.take_noise());
+            if let Err(violation) = taken {
+                return Poll::Ready(Err(self.refuse(violation)));
             }
         }
         // A client that sends nothing but empty frames takes turns with everybody else.
@@ -374,6 +415,8 @@ pub(super) struct SendStream {
     queue: VecDeque<WriteBuf<Bytes>>,
     /// Ended by us, by FIN or by reset.
     ended: bool,
+    wrote: bool,
+    request: Option<(Arc<Ending>, Arc<Conduct>)>,
 }
 
 impl SendStream {
@@ -382,6 +425,8 @@ impl SendStream {
             stream,
             queue: VecDeque::new(),
             ended: false,
+            wrote: false,
+            request: None,
         }
     }
 }
@@ -389,8 +434,25 @@ impl SendStream {
 impl Drop for SendStream {
     /// quinn ends a dropped stream with FIN: a response cut short would look complete.
     fn drop(&mut self) {
-        if !self.ended {
-            quic::SendStream::<Bytes>::reset(self, Code::H3_INTERNAL_ERROR.value());
+        let Some((ending, conduct)) = self.request.clone() else {
+            return;
+        };
+        if !self.wrote {
+            conduct.unanswered();
+        }
+        if self.ended {
+            return;
+        }
+        let head_complete = ending.head_complete.load(Ordering::Relaxed);
+        match (head_complete, self.wrote) {
+            (true, _) => quic::SendStream::<Bytes>::reset(self, Code::H3_INTERNAL_ERROR.value()),
+            (false, false) => {
+                quic::SendStream::<Bytes>::reset(self, Code::H3_REQUEST_INCOMPLETE.value());
+            }
+            // The h3 crate has answered a head that is too large, and does not end what it writes.
+            (false, true) => {
+                let _ = self.stream.finish();
+            }
         }
     }
 }
@@ -410,6 +472,7 @@ impl quic::SendStream<Bytes> for SendStream {
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         let data = data.into();
+        self.wrote = true;
         // An empty DATA frame says nothing, and readers built on the h3 crate take it for the end.
         if data.chunk() != EMPTY_DATA_FRAME {
             self.queue.push_back(data);
@@ -428,7 +491,9 @@ impl quic::SendStream<Bytes> for SendStream {
     fn reset(&mut self, reset_code: u64) {
         self.queue.clear();
         self.ended = true;
-        let code = VarInt::from_u64(reset_code).unwrap_or(VarInt::MAX);
+        let violated = self.request.as_ref();
+        let violated = violated.and_then(|(ending, _)| ending.violated());
+        let code = VarInt::from_u64(violated.unwrap_or(reset_code)).unwrap_or(VarInt::MAX);
         let _ = self.stream.reset(code);
     }
 

@@ -33,6 +33,7 @@ pub struct Metrics {
     pub upstream_ejections: IntCounterVec,
     pub connections_open: IntGaugeVec,
     pub connections_refused: IntCounterVec,
+    pub quic_retries: IntCounter,
     pub policy_reloads: IntCounterVec,
     pub policy_last_success: IntGauge,
     pub policy_info: IntGaugeVec,
@@ -104,8 +105,12 @@ impl Metrics {
             )?,
             connections_refused: table.counters(
                 "palisade_connections_refused_total",
-                "Connections and streams closed before a request was judged",
+                "Connections and streams closed by a bound or before a request was judged",
                 &["reason"],
+            )?,
+            quic_retries: table.counter(
+                "palisade_quic_retries_total",
+                "QUIC clients asked to prove their address before their handshake",
             )?,
             policy_reloads: table.counters(
                 "palisade_policy_reloads_total",
@@ -285,5 +290,9 @@ impl Observer for Metrics {
 
     fn connection_refused(&self, reason: &'static str) {
         self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
+    fn address_asked(&self) {
+        self.quic_retries.inc();
     }
 }
