@@ -44,6 +44,9 @@ pub struct RunArgs {
     /// Plain HTTP/1.1: redirects to https unless a route allows plain http.
     #[arg(long, env = "PALISADE_HTTP", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
+    /// Let the plain port also take HTTP/2 without TLS, by prior knowledge (h2c).
+    #[arg(long, env = "PALISADE_HTTP_H2C")]
+    pub http_h2c: bool,
     /// Metrics, health and policy status. Keep it off the internet.
     #[arg(long, env = "PALISADE_ADMIN", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
@@ -66,7 +69,8 @@ pub struct RunArgs {
     #[arg(long, env = "PALISADE_ACCESS_LOG", default_value = "stdout")]
     pub access_log: AccessLogTarget,
     /// What the process logs about itself: error, warn, info, debug, trace, or filters by module.
-    #[arg(long, env = "PALISADE_LOG", default_value = "info")]
+    /// A client can make the h2 module warn as often as it likes.
+    #[arg(long, env = "PALISADE_LOG", default_value = "info,h2=error")]
     pub log: String,
 }
 

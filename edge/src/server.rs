@@ -14,7 +14,6 @@ use http::HeaderValue;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::apps::HttpServerApp;
-use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
@@ -116,6 +115,7 @@ impl Edge {
         let parts = EdgeParts {
             bounds: Bounds {
                 connections_max: args.connections_max,
+                h2c: args.http_h2c,
                 ..Bounds::default()
             },
             args,
@@ -215,15 +215,6 @@ impl EdgeParts {
         };
         let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
         proxy.handle_init_modules();
-        let mut h2 = default_h2_options();
-        h2.max_concurrent_streams(self.bounds.streams_max)
-            .max_header_list_size(self.bounds.header_list_bytes_max)
-            .initial_window_size(1024 * 1024)
-            .initial_connection_window_size(8 * 1024 * 1024);
-        proxy.h2_options = Some(h2);
-        let mut options = pingora_core::apps::HttpServerOptions::default();
-        options.h2_idle_timeout = Some(self.bounds.keepalive_timeout);
-        proxy.server_options = Some(options);
         proxy
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::EXPECT;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
@@ -27,6 +27,9 @@ impl Gateway {
     ) -> Result<()> {
         let (mut header, body) =
             respond::response(&rejection, session.req_header(), ctx.request_id.as_str())?;
+        if matches!(rejection, Rejection::HeadersTooLarge) {
+            forget_fields(session)?;
+        }
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
         // The client may still be waiting to be asked for its body: it must not send it now.
@@ -108,4 +111,21 @@ impl Gateway {
         };
         Some(rejection)
     }
+}
+
+/// A client that takes no answer must not make us keep the fields that were too many, a hundred times
+/// on one connection. On HTTP/1.1 they say where the next request begins, and there is only one.
+fn forget_fields(session: &mut Session) -> Result<()> {
+    if !session.is_http2() && !session.is_custom() {
+        return Ok(());
+    }
+    let head = session.req_header_mut();
+    let mut bare = RequestHeader::build_no_case(head.method.clone(), b"/", Some(1))?;
+    bare.set_version(head.version);
+    bare.set_uri(head.uri.clone());
+    if let Some(expect) = head.headers.get(EXPECT) {
+        bare.insert_header(EXPECT, expect.clone())?;
+    }
+    *head = bare;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Sockets in, Pingora sessions out: TCP, TLS and QUIC in one place, on one runtime.
 //!
 //! ```text
-//!  :http  TCP ----------------> stream -> HTTP/1.1 --------+
+//!  :http  TCP ----------------> stream -> HTTP/1.1 or h2c -+
 //!  :https TCP -> tls handshake -> stream -> HTTP/1.1 or h2 +--> app (one HttpProxy)
 //!  :https UDP -> quinn ---------> h3 session --------------+
 //! ```
@@ -15,6 +15,7 @@ mod socket;
 mod transport;
 mod write_buffer;
 mod tcp;
+mod preface;
 mod http1;
 mod http2;
 pub mod tls;
@@ -59,6 +60,8 @@ pub struct Bounds {
     pub streams_max: u32,
     /// Header list of one request in bytes, names and values and 32 for each (RFC 9113, 6.5.2).
     pub header_list_bytes_max: u32,
+    /// Whether the plain listener takes HTTP/2 by prior knowledge (RFC 9113, 3.3).
+    pub h2c: bool,
 }
 
 impl Default for Bounds {
@@ -69,8 +72,9 @@ impl Default for Bounds {
             head_timeout: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(60),
             keepalive_requests_max: 100_000,
-            streams_max: 128,
-            header_list_bytes_max: 32 * 1024,
+            streams_max: 100,
+            header_list_bytes_max: 16 * 1024,
+            h2c: false,
         }
     }
 }

@@ -27,14 +27,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::http2::{FrameGuard, FrameWatch};
 use super::socket::Socket;
 use super::transport::Transport;
 use super::write_buffer::{WriteBuffer, WriteTurn};
 
 /// Bytes a client may send before its request head is complete: Pingora would take a megabyte.
 const HEAD_BYTES_MAX: usize = 96 * 1024;
-/// The HTTP/2 connection preface (RFC 9113, 3.4); after it, frames are the h2 layer's to bound.
-const H2_PREFACE_BYTES: usize = 24;
 
 /// One downstream connection.
 pub(super) struct DownstreamStream {
@@ -47,6 +46,10 @@ pub(super) struct DownstreamStream {
     head: Head,
     buffer: WriteBuffer,
     turn: WriteTurn,
+    /// Of an HTTP/2 connection; none on HTTP/1.1.
+    frames: Option<FrameGuard>,
+    /// Read to find out the protocol, not yet handed out.
+    ahead: Vec<u8>,
 }
 
 /// Progress of the request head that is being waited for.
@@ -56,7 +59,6 @@ struct Head {
     /// On a reused connection the clock starts with the first byte: silence is keep-alive, not an attack.
     running: bool,
     bytes: usize,
-    is_h2: bool,
 }
 
 impl DownstreamStream {
@@ -71,10 +73,6 @@ impl DownstreamStream {
             Transport::Plain(_) => None,
             Transport::Tls(tls) => Some(Arc::new(ssl_digest(tls))),
         };
-        let is_h2 = match &transport {
-            Transport::Plain(_) => false,
-            Transport::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
-        };
         connection.head_deadline.arm();
         Self {
             fd,
@@ -87,11 +85,12 @@ impl DownstreamStream {
                 sleep: Box::pin(tokio::time::sleep(head_timeout)),
                 running: true,
                 bytes: 0,
-                is_h2,
             },
             transport,
             buffer: WriteBuffer::default(),
             turn: WriteTurn::default(),
+            frames: None,
+            ahead: Vec::new(),
         }
     }
 
@@ -99,9 +98,30 @@ impl DownstreamStream {
         self.connection.clone()
     }
 
+    /// What comes is HTTP/2, from its preface on. Its loop has a deadline of its own for that.
+    pub(super) fn guard_frames(&mut self) -> Arc<FrameWatch> {
+        self.connection.head_deadline.disarm();
+        let watch = Arc::new(FrameWatch::default());
+        self.frames = Some(FrameGuard::new(watch.clone()));
+        watch
+    }
+
+    /// Give back what was read to find out the protocol.
+    pub(super) fn unread(&mut self, ahead: Vec<u8>) {
+        self.ahead = ahead;
+    }
+
     /// The end of the connection is awaited, see `socket`.
     pub(super) fn linger(&mut self, tracker: TaskTracker) {
         self.transport.socket_mut().linger(tracker);
+    }
+
+    /// Hand out what was read ahead; false where nothing was.
+    fn replay(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..length).unwrap_or_default());
+        self.ahead.drain(..length);
+        length > 0
     }
 
     /// Called before each read while the head is awaited.
@@ -133,9 +153,7 @@ impl DownstreamStream {
         }
         let head = &mut self.head;
         head.bytes += read;
-        if head.is_h2 && head.bytes >= H2_PREFACE_BYTES {
-            deadline.disarm();
-        } else if head.bytes > HEAD_BYTES_MAX {
+        if head.bytes > HEAD_BYTES_MAX {
             self.transport.socket_mut().abandon();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -180,22 +198,40 @@ impl AsyncRead for DownstreamStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_head_deadline(cx)?;
+        if let Some(frames) = &mut this.frames
+            && !frames.may_read(cx)
+        {
+            return Poll::Pending;
+        }
         // The task is about to wait for the client, or for an upstream while it watches the
         // client: nothing may lie here meanwhile. What the socket does not take now stays. The
         // h2 codec reads between writes, and always flushes by itself.
-        if !this.head.is_h2
+        if this.frames.is_none()
             && !this.buffer.is_empty()
             && let Poll::Ready(Err(error)) = this.buffer.poll_drain(&mut this.transport, cx)
         {
             return Poll::Ready(Err(error));
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut this.transport).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = result {
-            let read = buf.filled().len() - before;
-            this.count_head_bytes(read, cx)?;
+        let replayed = this.replay(buf);
+        if !replayed {
+            ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
         }
-        result
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let length = read.len();
+        if let Some(frames) = &mut this.frames {
+            let passed = frames.read(read, Instant::now());
+            // An empty read would be taken for the end of the connection.
+            if passed == 0 && length > 0 {
+                buf.set_filled(before);
+                return Poll::Pending;
+            }
+            buf.set_filled(before + passed);
+        }
+        if !replayed {
+            this.count_head_bytes(length, cx)?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -206,12 +242,16 @@ impl AsyncWrite for DownstreamStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.buffer.poll_write(&mut this.transport, cx, buf)
+        let written = ready!(this.buffer.poll_write(&mut this.transport, cx, buf))?;
+        if let Some(frames) = &mut this.frames {
+            frames.wrote(buf.get(..written).unwrap_or_default());
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.head.is_h2 && !this.buffer.is_empty() && this.turn.defer(cx) {
+        if this.frames.is_some() && !this.buffer.is_empty() && this.turn.defer(cx) {
             return Poll::Pending;
         }
         ready!(this.buffer.poll_drain(&mut this.transport, cx))?;
@@ -249,7 +289,7 @@ impl Ssl for DownstreamStream {
     fn selected_alpn_proto(&self) -> Option<ALPN> {
         match &self.transport {
             Transport::Plain(_) => None,
-            Transport::Tls(_) if self.head.is_h2 => Some(ALPN::H2),
+            Transport::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => Some(ALPN::H2),
             Transport::Tls(_) => Some(ALPN::H1),
         }
     }

@@ -19,7 +19,7 @@ use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::tls::Acceptor;
 use super::transport::Transport;
-use super::{Accepting, Bounds, http1, http2};
+use super::{Accepting, Bounds, http1, http2, preface};
 
 /// After an accept error such as "too many open files": do not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -142,11 +142,22 @@ async fn establish(
     ))
 }
 
-async fn serve_http<A>(stream: DownstreamStream, accepting: &Accepting<A>)
+async fn serve_http<A>(mut stream: DownstreamStream, accepting: &Accepting<A>)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+    let is_h2 = match stream.selected_alpn_proto() {
+        Some(protocol) => protocol == ALPN::H2,
+        None if accepting.bounds.h2c => match preface::is_h2(&mut stream).await {
+            Ok(is_h2) => is_h2,
+            Err(error) => {
+                debug!(%error, "connection ended before its protocol was known");
+                return accepting.observer.connection_refused("protocol_unknown");
+            }
+        },
+        None => false,
+    };
+    if is_h2 {
         http2::serve(stream, accepting).await;
     } else {
         http1::serve(stream, accepting).await;

@@ -73,7 +73,18 @@ fn check_sizes(head: &RequestHeader) -> Result<(), Rejection> {
     {
         return Err(Rejection::HeadersTooLarge);
     }
+    if head.headers.values().any(is_padded) {
+        return Err(Rejection::Malformed(
+            "a field value begins or ends with whitespace",
+        ));
+    }
     Ok(())
+}
+
+/// Malformed on h2 and h3 (RFC 9113, 8.2.1): HTTP/1.1 upstreams would read another value than was judged.
+fn is_padded(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() != bytes.trim_ascii().len()
 }
 
 /// The authority that the client asked for; a request that names two is refused (RFC 9112, 3.2).
@@ -135,7 +146,8 @@ fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
             "the request target has bytes outside of ASCII",
         ));
     }
-    let Cow::Owned(path) = canonical_path(target.path())? else {
+    // Not `target.path()`: that reads an empty path, as in `#fragment`, as `/`.
+    let Cow::Owned(path) = canonical_path(head.uri.path())? else {
         return Ok(());
     };
     let canonical = match target.query() {

@@ -10,6 +10,7 @@ mod client;
 mod startup;
 mod matrix;
 mod h3_traps;
+mod h2_cases;
 mod aioquic;
 mod plain_http;
 mod limits;

@@ -6,6 +6,7 @@
 pub(crate) mod allowed;
 pub(crate) mod h3;
 pub(crate) mod hyper;
+pub(crate) mod raw_h2;
 pub(crate) mod raw_h3;
 pub(crate) mod tls;
 pub(crate) mod visit;
