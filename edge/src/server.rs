@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
@@ -33,6 +34,10 @@ use crate::stages::cache::ResponseCache;
 
 /// Memory for verified tokens: about 32,000 of the usual size.
 const REMEMBERED_TOKENS_BYTES: u64 = 32 * 1024 * 1024;
+/// Request bytes of one h2 stream that may wait for its upstream; 20 Mbit/s at 100 ms.
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Of all streams of an h2 connection together: what a client can make us hold.
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Idle upstream connections kept, over all endpoints.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one request that Pingora allows at most; the cluster's own number is smaller.
@@ -41,12 +46,32 @@ const TRIES_MAX: usize = 16;
 /// `Connection: close` with its answer, instead of a reset in answer to a request under way.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
-/// The first policy in force, and the task that follows its files.
+/// What the listeners need of a policy, in their own words.
+fn bounds(snapshot: &Snapshot) -> Bounds {
+    let listeners = &snapshot.policy.listeners;
+    Bounds {
+        connections_max: listeners.connections_max,
+        connections_per_address: listeners.connections_per_address,
+        handshakes_max: listeners.handshakes_max,
+        trusted_proxies: listeners.trusted_proxies.clone(),
+        proxy_protocol: listeners.proxy_protocol,
+        handshake_timeout: listeners.timeouts.handshake,
+        head_timeout: listeners.timeouts.head,
+        keepalive_timeout: listeners.timeouts.idle,
+        ..Bounds::default()
+    }
+}
+
+/// The first policy in force, what the listeners take from it, and the task that follows its files.
 async fn policies(
     args: &RunArgs,
     issuers: &Arc<Issuers>,
     metrics: Arc<Metrics>,
-) -> anyhow::Result<(Arc<PolicyStore<Snapshot>>, BoxFuture<'static, ()>)> {
+) -> anyhow::Result<(
+    Arc<PolicyStore<Snapshot>>,
+    Arc<ArcSwap<Bounds>>,
+    BoxFuture<'static, ()>,
+)> {
     let issuers = issuers.clone();
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
@@ -65,9 +90,16 @@ async fn policies(
     let reloader = Reloader::start(args.policies.clone(), build).await?;
     let store = reloader.store();
     metrics.policy(&store.status());
-    let observe = move |status: &Status| metrics.policy(status);
+    let in_force = store.clone();
+    let bounds = Arc::new(ArcSwap::from_pointee(bounds(&store.current())));
+    let live = bounds.clone();
+    let observe = move |status: &Status| {
+        metrics.policy(status);
+        live.store(Arc::new(self::bounds(&in_force.current())));
+    };
     Ok((
         store,
+        bounds,
         Box::pin(reloader.run(observe, std::future::pending::<()>())),
     ))
 }
@@ -87,7 +119,7 @@ pub struct Edge {
 /// What is shared by everything that runs.
 struct EdgeParts {
     args: RunArgs,
-    bounds: Bounds,
+    bounds: Arc<ArcSwap<Bounds>>,
     tls: ServerTls,
     policies: Arc<PolicyStore<Snapshot>>,
     issuers: Arc<Issuers>,
@@ -101,16 +133,13 @@ impl Edge {
         let tls = ServerTls::load(&args.certs)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
-        let (policies, reloading) = policies(&args, &issuers, metrics.clone()).await?;
+        let (policies, bounds, reloading) = policies(&args, &issuers, metrics.clone()).await?;
         let sockets = Sockets::bind(args.http, args.https).await?;
         let admin_listener = TcpListener::bind(args.admin)
             .await
             .with_context(|| format!("cannot listen on admin `{}`", args.admin))?;
         let parts = EdgeParts {
-            bounds: Bounds {
-                connections_max: args.connections_max,
-                ..Bounds::default()
-            },
+            bounds,
             args,
             tls,
             policies,
@@ -208,13 +237,14 @@ impl EdgeParts {
         let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
         proxy.handle_init_modules();
         let mut h2 = default_h2_options();
-        h2.max_concurrent_streams(self.bounds.streams_max)
-            .max_header_list_size(self.bounds.header_list_bytes_max)
-            .initial_window_size(1024 * 1024)
-            .initial_connection_window_size(8 * 1024 * 1024);
+        let bounds = self.bounds.load();
+        h2.max_concurrent_streams(bounds.streams_max)
+            .max_header_list_size(bounds.header_list_bytes_max)
+            .initial_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
         proxy.h2_options = Some(h2);
         let mut options = pingora_core::apps::HttpServerOptions::default();
-        options.h2_idle_timeout = Some(self.bounds.keepalive_timeout);
+        options.h2_idle_timeout = Some(bounds.keepalive_timeout);
         proxy.server_options = Some(options);
         proxy
     }

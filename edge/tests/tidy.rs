@@ -81,26 +81,30 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 8] = [
+const STAGES: [(&str, &[&str]); 10] = [
     (
         "mod",
         &[
             "authn",
             "authz",
             "cache",
+            "client",
             "rate_limit",
             "rewrite",
             "route",
             "sanitize",
         ],
     ),
+    ("client", &[]),
+    // Unit tests of a stage in a file of their own.
+    ("tests", &[]),
     ("sanitize", &[]),
     ("route", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("rate_limit", &["authz"]),
     ("cache", &[]),
-    ("rewrite", &["rate_limit"]),
+    ("rewrite", &["client", "rate_limit"]),
 ];
 
 /// Where a text may not appear: below this prefix of the path, but for one exception.

@@ -37,3 +37,4 @@ pub(crate) const SERVER_NAME: &str = "P053";
 pub(crate) const DESCRIPTORS: &str = "P054";
 pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const ISSUER: &str = "P060";
+pub(crate) const ADDRESS_RANGE: &str = "P070";

@@ -5,18 +5,17 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Gateway, connection};
-use crate::listen::Listener;
+use super::Gateway;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::{self, Downstream};
 
 impl Gateway {
-    pub(super) fn downstream(&self, session: &Session) -> Result<Downstream> {
-        let connection = connection(session)?;
+    pub(super) fn downstream(&self, ctx: &RequestCtx) -> Result<Downstream> {
+        let client = ctx.client()?;
         Ok(Downstream {
-            client: connection.client.ip(),
-            encrypted: connection.listener != Listener::Http,
+            client: client.address,
+            encrypted: client.encrypted,
             https_port: self.https_port,
         })
     }

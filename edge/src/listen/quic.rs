@@ -15,10 +15,10 @@ use pingora_core::protocols::http::ServerSession;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::caps::Place;
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
@@ -100,12 +100,19 @@ where
             let _ = incoming.retry();
             continue;
         }
-        let Ok(permit) = accepting.connections.clone().try_acquire_owned() else {
-            accepting.observer.connection_refused("connection_cap");
-            incoming.refuse();
-            continue;
+        let accepting = accepting.renewed();
+        let (caps, bounds) = (&accepting.caps, &accepting.bounds);
+        let places = caps
+            .connection(bounds)
+            .and_then(|place| Ok((place, caps.handshake(bounds)?)));
+        match places {
+            Ok(places) => connections.spawn(connection(incoming, accepting, places)),
+            Err(reason) => {
+                accepting.observer.connection_refused(reason);
+                incoming.refuse();
+                continue;
+            }
         };
-        connections.spawn(connection(incoming, accepting.clone(), permit));
     }
     connections.close();
     let drained = connections.wait();
@@ -127,8 +134,11 @@ fn code(code: Code) -> VarInt {
     VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
 }
 
-async fn connection<A>(incoming: Incoming, accepting: Accepting<A>, _permit: OwnedSemaphorePermit)
-where
+async fn connection<A>(
+    incoming: Incoming,
+    accepting: Accepting<A>,
+    (_place, handshake_place): (Place, Place),
+) where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let _open = accepting.observer.connection_opened(Listener::Http3);
@@ -143,6 +153,16 @@ where
             }
             Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
         };
+    drop(handshake_place);
+    // Not before the handshake, which proves the address: anybody can send in another's name.
+    let address = established.remote_address().ip().to_canonical();
+    let _address = match accepting.caps.address(address, &accepting.bounds) {
+        Ok(place) => place,
+        Err(reason) => {
+            established.close(code(Code::H3_EXCESSIVE_LOAD), b"too many connections");
+            return accepting.observer.connection_refused(reason);
+        }
+    };
     if let Err(error) = requests(established, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
@@ -158,7 +178,6 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
     Arc::new(Connection {
         listener: Listener::Http3,
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
-        client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: Some(TlsFacts {
             version: "TLSv1.3",

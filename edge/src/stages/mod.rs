@@ -3,6 +3,7 @@
 //! Invariant: nothing under `stages/` opens a socket or reads a clock; each stage takes the
 //! facts of earlier ones as arguments, so that a wrong order does not compile.
 
+pub mod client;
 pub mod sanitize;
 pub mod route;
 pub mod authn;

@@ -8,6 +8,7 @@ mod headers;
 mod hosts;
 mod issuers;
 mod limits;
+mod listeners;
 mod matches;
 mod paths;
 mod routes;
@@ -61,6 +62,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .map(|issuer| compiler.issuer(issuer))
         .collect();
     Policy {
+        listeners: compiler.listeners(documents),
         routes,
         clusters,
         issuers,

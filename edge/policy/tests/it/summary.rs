@@ -7,6 +7,9 @@ use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
     let mut out = String::new();
+    if !policy.listeners.trusted_proxies.is_empty() {
+        writeln!(out, "{:?}", policy.listeners).unwrap();
+    }
     for cluster in &policy.clusters {
         describe_cluster(&mut out, cluster);
     }
