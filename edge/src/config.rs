@@ -56,9 +56,6 @@ pub struct RunArgs {
     /// Memory of the response cache in MiB.
     #[arg(long, env = "PALISADE_CACHE_MIB", default_value_t = 256)]
     pub cache_mib: u64,
-    /// Connections over all listeners.
-    #[arg(long, env = "PALISADE_CONNECTIONS_MAX", default_value_t = 10_000)]
-    pub connections_max: usize,
     /// Longest time for requests in flight after a stop signal, in seconds.
     #[arg(long, env = "PALISADE_DRAIN_SECONDS", default_value_t = 25)]
     pub drain_seconds: u64,

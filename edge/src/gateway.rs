@@ -37,10 +37,8 @@ use crate::rejection::Rejection;
 use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
-use crate::stages::{cache, rewrite};
+use crate::stages::{cache, client, rewrite};
 
-/// Silence of a client in the middle of its body or of our answer.
-const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
 /// How long an unread request body may take to be thrown away before its connection is.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -79,7 +77,15 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        connection(session)?.head_deadline.disarm();
+        let connection = connection(session)?;
+        connection.head_deadline.disarm();
+        // Before the fields that name the client are removed as its own.
+        ctx.client = Some(client::resolve(
+            &session.req_header().headers,
+            connection.client.ip(),
+            connection.listener != Listener::Http,
+            &ctx.snapshot.policy.listeners,
+        ));
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
         ctx.is_grpc = respond::is_grpc(session.req_header());
         Ok(())
@@ -88,10 +94,11 @@ impl ProxyHttp for Gateway {
     /// Expected refusals return `Ok(true)`: an `Err` here would be logged as an error, and a
     /// client could flood the log with 401s.
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
-        session.set_read_timeout(Some(DOWNSTREAM_STALL));
-        session.set_write_timeout(Some(DOWNSTREAM_STALL));
+        let timeouts = &ctx.snapshot.policy.listeners.timeouts;
+        session.set_read_timeout(Some(timeouts.body));
+        session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        let downstream = self.downstream(session)?;
+        let downstream = self.downstream(session, ctx)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
             Err(refused) => {
@@ -134,10 +141,9 @@ impl ProxyHttp for Gateway {
     }
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut RequestCtx) -> Result<CacheKey> {
-        let encrypted = connection(session)?.listener != Listener::Http;
         Ok(cache::key(
             session.req_header(),
-            encrypted,
+            ctx.client()?.encrypted,
             &ctx.admitted()?.host,
         ))
     }
@@ -207,15 +213,13 @@ impl ProxyHttp for Gateway {
     /// Does not run on a cache hit: no access control here.
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.upstream.sent_at = Some(Now::monotonic());
-        let connection = connection(session)?;
         let forwarding = rewrite::Forwarding {
-            client: &connection.client_text,
-            encrypted: connection.listener != Listener::Http,
+            client: ctx.client()?,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
         };

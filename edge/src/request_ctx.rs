@@ -14,6 +14,7 @@ use crate::rejection::Rejection;
 use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::stages::Admitted;
+use crate::stages::client::Client;
 use crate::stages::rate_limit::Quotas;
 
 /// Both clocks, read once for each request and passed to whoever decides by time.
@@ -59,6 +60,8 @@ pub struct RequestCtx {
     pub started: Now,
     pub request_id: RequestId,
     pub trace: TraceContext,
+    /// Known from `early_request_filter` on.
+    pub client: Option<Client>,
     pub admitted: Option<Admitted>,
     /// The route of a request that was refused on it, and what its limits said.
     pub refused_route: Option<Arc<Route>>,
@@ -94,6 +97,7 @@ impl RequestCtx {
             started,
             request_id: RequestId::random(),
             trace: TraceContext::default(),
+            client: None,
             admitted: None,
             refused_route: None,
             refused_quotas: Quotas::default(),
@@ -104,6 +108,13 @@ impl RequestCtx {
             body_bytes: 0,
             is_grpc: false,
         }
+    }
+
+    /// Present in every phase.
+    pub fn client(&self) -> Result<&Client> {
+        self.client.as_ref().ok_or_else(|| {
+            Error::explain(ErrorType::InternalError, "phase reached without a client")
+        })
     }
 
     /// Present in every phase after `request_filter` let the request pass.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
@@ -40,13 +41,34 @@ const TRIES_MAX: usize = 16;
 /// `Connection: close` with its answer, instead of a reset in answer to a request under way.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
-/// The first policy in force, and the task that follows its files.
+/// What the listeners need of a policy, in their own words.
+fn bounds(snapshot: &Snapshot, h2c: bool) -> Bounds {
+    let listeners = &snapshot.policy.listeners;
+    Bounds {
+        connections_max: listeners.connections_max,
+        connections_per_address: listeners.connections_per_address,
+        handshakes_max: listeners.handshakes_max,
+        trusted_proxies: listeners.trusted_proxies.clone(),
+        proxy_protocol: listeners.proxy_protocol,
+        handshake_timeout: listeners.timeouts.handshake,
+        head_timeout: listeners.timeouts.head,
+        keepalive_timeout: listeners.timeouts.idle,
+        h2c,
+        ..Bounds::default()
+    }
+}
+
+/// The first policy in force, what the listeners take from it, and the task that follows its files.
 async fn policies(
     args: &RunArgs,
     issuers: &Arc<Issuers>,
     handshakes: &Handshakes,
     metrics: Arc<Metrics>,
-) -> anyhow::Result<(Arc<PolicyStore<Snapshot>>, BoxFuture<'static, ()>)> {
+) -> anyhow::Result<(
+    Arc<PolicyStore<Snapshot>>,
+    Arc<ArcSwap<Bounds>>,
+    BoxFuture<'static, ()>,
+)> {
     let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
@@ -67,9 +89,17 @@ async fn policies(
     let reloader = Reloader::start(args.policies.clone(), build).await?;
     let store = reloader.store();
     metrics.policy(&store.status());
-    let observe = move |status: &Status| metrics.policy(status);
+    let in_force = store.clone();
+    let h2c = args.http_h2c;
+    let bounds = Arc::new(ArcSwap::from_pointee(bounds(&store.current(), h2c)));
+    let live = bounds.clone();
+    let observe = move |status: &Status| {
+        metrics.policy(status);
+        live.store(Arc::new(self::bounds(&in_force.current(), h2c)));
+    };
     Ok((
         store,
+        bounds,
         Box::pin(reloader.run(observe, std::future::pending::<()>())),
     ))
 }
@@ -89,7 +119,7 @@ pub struct Edge {
 /// What is shared by everything that runs.
 struct EdgeParts {
     args: RunArgs,
-    bounds: Bounds,
+    bounds: Arc<ArcSwap<Bounds>>,
     handshakes: Handshakes,
     tls: ServerTls,
     policies: Arc<PolicyStore<Snapshot>>,
@@ -104,7 +134,8 @@ impl Edge {
         let handshakes = Handshakes::load(&args.certs)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
-        let (policies, reloading) = policies(&args, &issuers, &handshakes, metrics.clone()).await?;
+        let (policies, bounds, reloading) =
+            policies(&args, &issuers, &handshakes, metrics.clone()).await?;
         let names = policies.clone();
         let choose = move |name: &str| names.current().handshake(name).cloned();
         let tls = ServerTls::new(&handshakes, Arc::new(choose))?;
@@ -113,11 +144,7 @@ impl Edge {
             .await
             .with_context(|| format!("cannot listen on admin `{}`", args.admin))?;
         let parts = EdgeParts {
-            bounds: Bounds {
-                connections_max: args.connections_max,
-                h2c: args.http_h2c,
-                ..Bounds::default()
-            },
+            bounds,
             args,
             handshakes,
             tls,

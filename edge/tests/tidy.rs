@@ -81,13 +81,14 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 9] = [
+const STAGES: [(&str, &[&str]); 11] = [
     (
         "mod",
         &[
             "authn",
             "authz",
             "cache",
+            "client",
             "host",
             "rate_limit",
             "rewrite",
@@ -95,6 +96,9 @@ const STAGES: [(&str, &[&str]); 9] = [
             "sanitize",
         ],
     ),
+    ("client", &[]),
+    // Unit tests of a stage in a file of their own.
+    ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
     ("route", &[]),
@@ -102,7 +106,7 @@ const STAGES: [(&str, &[&str]); 9] = [
     ("authz", &["authn"]),
     ("rate_limit", &["authz"]),
     ("cache", &[]),
-    ("rewrite", &["rate_limit"]),
+    ("rewrite", &["client", "rate_limit"]),
 ];
 
 /// Where a text may not appear: below this prefix of the path, but for one exception.

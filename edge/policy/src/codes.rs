@@ -38,3 +38,4 @@ pub(crate) const DESCRIPTORS: &str = "P054";
 pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
+pub(crate) const ADDRESS_RANGE: &str = "P070";

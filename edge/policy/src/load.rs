@@ -28,6 +28,7 @@ impl Loaded {
             format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
         };
         let Policy {
+            listeners: _,
             routes,
             clusters,
             issuers,

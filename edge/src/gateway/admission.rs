@@ -14,11 +14,12 @@ use crate::stages::host::Proof;
 use crate::stages::{self, Downstream, rewrite};
 
 impl Gateway {
-    pub(super) fn downstream(&self, session: &Session) -> Result<Downstream> {
-        let connection = connection(session)?;
+    pub(super) fn downstream(&self, session: &Session, ctx: &RequestCtx) -> Result<Downstream> {
+        let client = ctx.client()?;
         Ok(Downstream {
-            client: connection.client.ip(),
-            proof: connection.tls.as_ref().map(proof),
+            client: client.address,
+            encrypted: client.encrypted,
+            proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
         })
     }

@@ -4,11 +4,11 @@
 //! proxy digest takes data of another type, so that is where these facts travel.
 //! The same type serves TCP, TLS and QUIC: stages never ask which it was.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
@@ -31,8 +31,6 @@ pub enum Listener {
 pub struct Connection {
     pub listener: Listener,
     pub client: SocketAddr,
-    /// The client's address without port, as headers carry it: made once for all its requests.
-    pub client_text: HeaderValue,
     pub local: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub head_deadline: HeadDeadline,
@@ -97,12 +95,6 @@ impl Connection {
     pub fn of(digest: Option<&Digest>) -> Option<&Self> {
         let user_data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         user_data.downcast_ref::<Arc<Self>>().map(Arc::as_ref)
-    }
-
-    /// An address as a header value.
-    pub(super) fn text(client: IpAddr) -> HeaderValue {
-        // Digits, dots, colons and a-f: always a header value.
-        HeaderValue::from_str(&client.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// Wrap the facts in what Pingora carries.

@@ -9,7 +9,10 @@
 //! Generic over the application: nothing here knows routes or policies. Pingora's own
 //! listeners are not used (DECISIONS.md, 1).
 
+mod bounds;
 pub mod connection;
+mod caps;
+pub mod proxy_protocol;
 mod stream;
 mod socket;
 mod transport;
@@ -32,52 +35,18 @@ mod h3;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use caps::Caps;
+
+pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
-
-/// What a client may hold, and for how long.
-#[derive(Debug, Clone)]
-pub struct Bounds {
-    /// Connections over all listeners.
-    pub connections_max: usize,
-    /// From accept to the end of the TLS or QUIC handshake.
-    pub handshake_timeout: Duration,
-    /// From the first byte of a request head to its last; from accept for the first request.
-    pub head_timeout: Duration,
-    /// Silence between two requests.
-    pub keepalive_timeout: Duration,
-    /// Requests on one HTTP/1.1 connection: frees what it has accumulated.
-    pub keepalive_requests_max: u32,
-    /// Request streams at once on one h2 or h3 connection.
-    pub streams_max: u32,
-    /// Header list of one request in bytes, names and values and 32 for each (RFC 9113, 6.5.2).
-    pub header_list_bytes_max: u32,
-    /// Whether the plain listener takes HTTP/2 by prior knowledge (RFC 9113, 3.3).
-    pub h2c: bool,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max: 10_000,
-            handshake_timeout: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(60),
-            keepalive_requests_max: 100_000,
-            streams_max: 100,
-            header_list_bytes_max: 16 * 1024,
-            h2c: false,
-        }
-    }
-}
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {
@@ -137,9 +106,12 @@ pub struct BindError {
 /// Everything the accept loops share.
 struct Accepting<A> {
     app: Arc<A>,
+    /// In force for new connections.
+    live: Arc<ArcSwap<Bounds>>,
+    /// In force when this connection came.
     bounds: Arc<Bounds>,
     observer: Arc<dyn Observer>,
-    connections: Arc<Semaphore>,
+    caps: Arc<Caps>,
     tracker: TaskTracker,
     /// No more connections from here on.
     stop: CancellationToken,
@@ -151,12 +123,23 @@ impl<A> Clone for Accepting<A> {
     fn clone(&self) -> Self {
         Self {
             app: self.app.clone(),
+            live: self.live.clone(),
             bounds: self.bounds.clone(),
             observer: self.observer.clone(),
-            connections: self.connections.clone(),
+            caps: self.caps.clone(),
             tracker: self.tracker.clone(),
             stop: self.stop.clone(),
             shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
+impl<A> Accepting<A> {
+    /// For a connection that comes now.
+    fn renewed(&self) -> Self {
+        Self {
+            bounds: self.live.load_full(),
+            ..self.clone()
         }
     }
 }
@@ -172,7 +155,7 @@ pub struct Running {
 pub fn start<A>(
     sockets: Sockets,
     tls: &tls::ServerTls,
-    bounds: Bounds,
+    live: Arc<ArcSwap<Bounds>>,
     app: Arc<A>,
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Running>
@@ -182,9 +165,10 @@ where
     let (shutdown, watch) = tokio::sync::watch::channel(false);
     let accepting = Accepting {
         app,
-        connections: Arc::new(Semaphore::new(bounds.connections_max)),
-        bounds: Arc::new(bounds),
+        bounds: live.load_full(),
+        live,
         observer,
+        caps: Arc::new(Caps::default()),
         tracker: TaskTracker::new(),
         stop: CancellationToken::new(),
         shutdown: watch,

@@ -17,11 +17,11 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use quinn::{Endpoint, Incoming, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::caps::Place;
 use super::conduct::{CHECK_INTERVAL, Conduct};
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::h3::H3Session;
@@ -30,8 +30,6 @@ use super::{Accepting, Bounds};
 
 /// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).
 const UNVALIDATED_MAX: usize = 64;
-/// Handshakes at once in all: each holds keys, a transcript and what it sent.
-const HANDSHAKES_MAX: usize = 1_024;
 /// How long a finished response may wait for the client's acknowledgement before its connection closes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
@@ -69,35 +67,31 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let connections = TaskTracker::new();
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = accepting.stop.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
-        let under_way = HANDSHAKES_MAX - handshakes.available_permits();
-        if under_way >= UNVALIDATED_MAX && !incoming.remote_address_validated() {
+        if accepting.caps.handshakes() >= UNVALIDATED_MAX && !incoming.remote_address_validated() {
             accepting.observer.address_asked();
             // Only fails for a validated address, which was just ruled out.
             let _ = incoming.retry();
             continue;
         }
-        let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
-            accepting.observer.connection_refused("handshake_cap");
-            incoming.refuse();
-            continue;
+        let accepting = accepting.renewed();
+        let (caps, bounds) = (&accepting.caps, &accepting.bounds);
+        let places = caps
+            .connection(bounds)
+            .and_then(|place| Ok((place, caps.handshake(bounds)?)));
+        match places {
+            Ok(places) => connections.spawn(connection(incoming, accepting, places)),
+            Err(reason) => {
+                accepting.observer.connection_refused(reason);
+                incoming.refuse();
+                continue;
+            }
         };
-        let Ok(permit) = accepting.connections.clone().try_acquire_owned() else {
-            accepting.observer.connection_refused("connection_cap");
-            incoming.refuse();
-            continue;
-        };
-        let permits = Permits {
-            handshake,
-            _connection: permit,
-        };
-        connections.spawn(connection(incoming, accepting.clone(), permits));
     }
     connections.close();
     let drained = connections.wait();
@@ -119,14 +113,11 @@ fn code(code: Code) -> VarInt {
     VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
 }
 
-/// Given back by dropping them.
-struct Permits {
-    handshake: OwnedSemaphorePermit,
-    _connection: OwnedSemaphorePermit,
-}
-
-async fn connection<A>(incoming: Incoming, accepting: Accepting<A>, permits: Permits)
-where
+async fn connection<A>(
+    incoming: Incoming,
+    accepting: Accepting<A>,
+    (_place, handshake_place): (Place, Place),
+) where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let _open = accepting.observer.connection_opened(Listener::Http3);
@@ -141,7 +132,16 @@ where
             }
             Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
         };
-    drop(permits.handshake);
+    drop(handshake_place);
+    // Not before the handshake, which proves the address: anybody can send in another's name.
+    let address = established.remote_address().ip().to_canonical();
+    let _address = match accepting.caps.address(address, &accepting.bounds) {
+        Ok(place) => place,
+        Err(reason) => {
+            established.close(code(Code::H3_EXCESSIVE_LOAD), b"too many connections");
+            return accepting.observer.connection_refused(reason);
+        }
+    };
     if let Err(error) = requests(established, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
@@ -158,7 +158,6 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
     Arc::new(Connection {
         listener: Listener::Http3,
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
-        client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: Some(TlsFacts {
             version: "TLSv1.3",

@@ -72,8 +72,10 @@ fn write_line(
         message: "request",
         request_id: ctx.request_id.as_str(),
         trace_id: ctx.trace.trace_id(),
-        client: connection
-            .map_or_else(String::new, |connection| connection.client.ip().to_string()),
+        client: ctx
+            .client
+            .as_ref()
+            .map_or_else(String::new, |client| client.address.to_string()),
         protocol: protocol(session),
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),

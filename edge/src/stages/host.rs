@@ -6,6 +6,7 @@
 
 use palisade_policy::hosts::{Host, TlsVersion, TrustDomain};
 
+use super::Downstream;
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 
@@ -19,9 +20,19 @@ pub struct Proof {
     pub client_until: Option<i64>,
 }
 
-/// Whether requests for the host may come with this proof.
-pub fn check(host: &Host, proof: Proof, now: Now) -> Result<(), Rejection> {
+/// Whether requests for the host may come in by this connection.
+pub fn check(host: &Host, downstream: Downstream, now: Now) -> Result<(), Rejection> {
     let clients = host.client_certificates.as_ref();
+    let Some(proof) = downstream.proof else {
+        // In plain text nobody proves anything: a proxy that ended TLS for the client did not
+        // show us its certificate, and everybody else is sent to https by the route.
+        let proof_is_missing = downstream.encrypted && clients.is_some();
+        return if proof_is_missing {
+            Err(Rejection::Misdirected)
+        } else {
+            Ok(())
+        };
+    };
     // A new bundle is a new domain: what was proved by the old one holds no longer.
     let same_trust = clients.map(|clients| clients.trust_domain) == proof.trust_domain;
     let shown = proof.client_until.is_some() || !clients.is_some_and(|clients| clients.required);

@@ -3,6 +3,7 @@
 //! Invariant: nothing under `stages/` opens a socket or reads a clock; each stage takes the
 //! facts of earlier ones as arguments, so that a wrong order does not compile.
 
+pub mod client;
 pub mod sanitize;
 pub mod host;
 pub mod route;
@@ -29,7 +30,9 @@ use rate_limit::Quotas;
 #[derive(Debug, Clone, Copy)]
 pub struct Downstream {
     pub client: IpAddr,
-    /// By TLS or QUIC; none in plain text.
+    /// What the client speaks, which a trusted proxy may know better than the connection.
+    pub encrypted: bool,
+    /// Of the connection's own TLS or QUIC handshake; none in plain text.
     pub proof: Option<host::Proof>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
@@ -78,9 +81,7 @@ pub fn admit(
         host_rules: Some(rules.clone()),
         ..refused(rejection)
     };
-    if let Some(proof) = downstream.proof {
-        host::check(rules, proof, now).map_err(refused)?;
-    }
+    host::check(rules, downstream, now).map_err(refused)?;
     let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
     let refused = |rejection| Refused {
         route: Some(route.clone()),

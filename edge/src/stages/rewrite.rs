@@ -10,7 +10,7 @@ use palisade_policy::model::HeaderEdits;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{Admitted, rate_limit::Quotas};
+use super::{Admitted, client::Client, rate_limit::Quotas};
 use crate::observe::trace::TraceContext;
 use crate::request_id::RequestId;
 
@@ -22,9 +22,7 @@ const SECURITY_HEADERS: [(&str, &str); 2] = [
 
 /// Facts that upstreams are told.
 pub struct Forwarding<'a> {
-    /// The client's address as text.
-    pub client: &'a HeaderValue,
-    pub encrypted: bool,
+    pub client: &'a Client,
     pub request_id: &'a RequestId,
     pub trace: &'a TraceContext,
 }
@@ -35,10 +33,14 @@ pub fn request(
     admitted: &Admitted,
     facts: &Forwarding<'_>,
 ) -> Result<()> {
-    head.insert_header("x-forwarded-for", facts.client.clone())?;
+    head.insert_header("x-forwarded-for", facts.client.forwarded_for())?;
     head.insert_header(
         "x-forwarded-proto",
-        if facts.encrypted { "https" } else { "http" },
+        if facts.client.encrypted {
+            "https"
+        } else {
+            "http"
+        },
     )?;
     if let Some(host) = head.headers.get(HOST).cloned() {
         head.insert_header("x-forwarded-host", host)?;

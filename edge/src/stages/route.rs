@@ -25,7 +25,7 @@ pub fn select(
         method: &head.method,
         headers: &head.headers,
     };
-    let encrypted = downstream.proof.is_some();
+    let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
     let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
     let selected = snapshot.policy.routes.select(request);

@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use crate::client::tls::socket as tls_socket;
 use crate::client::{Client, Protocol};
 use crate::harness::Edge;
-use crate::harness::files::Files;
 use crate::harness::waiting::{until, within};
 use crate::matrix::World;
 
@@ -172,8 +171,8 @@ async fn http1_framing_attacks_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_over_the_cap_are_closed_at_once() {
-    let files = Files::with_policies(&[("empty.yaml", "version: 1\n")]);
-    let edge = Edge::start_with(files, &["--connections-max", "2"]).await;
+    let two = "version: 1\nlisteners: { connections: { max: 2 } }\n";
+    let edge = Edge::start(&[("two.yaml", two)]).await;
     let first = tls_socket(&edge).await;
     let _second = tls_socket(&edge).await;
     let mut third = TcpStream::connect(edge.https)

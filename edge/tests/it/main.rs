@@ -14,6 +14,7 @@ mod h2_cases;
 mod aioquic;
 mod plain_http;
 mod limits;
+mod listeners;
 mod clusters;
 mod jwks;
 mod certs;

@@ -10,9 +10,7 @@ use rustls::client::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ALL_VERSIONS, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme,
-};
+use rustls::{ALL_VERSIONS, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
 
 use crate::client::tls;
 use crate::client::visit::{visit, visitor};
@@ -47,7 +45,10 @@ async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {
                 replace(&files.root().join("clients.pem"), ca.as_bytes());
                 for entry in fs::read_dir(&shared).expect("ticket keys") {
                     let path = entry.expect("an entry").path();
-                    let to = files.certs().join("tickets").join(path.file_name().expect("a name"));
+                    let to = files
+                        .certs()
+                        .join("tickets")
+                        .join(path.file_name().expect("a name"));
                     replace(&to, &fs::read(path).expect("a key"));
                 }
                 Edge::start_with(files, &[]).await
@@ -157,7 +158,8 @@ impl ServerCertVerifier for Stapled {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
     fn verify_tls13_signature(
         &self,
@@ -165,7 +167,8 @@ impl ServerCertVerifier for Stapled {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
@@ -174,13 +177,16 @@ impl ServerCertVerifier for Stapled {
 
 /// What a full handshake for open.test staples.
 async fn stapled(edge: &Edge) -> Vec<u8> {
-    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(tls::roots()), tls::provider());
+    let inner =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(tls::roots()), tls::provider());
     let verifier = Arc::new(Stapled {
         inner: inner.build().expect("a verifier"),
         seen: Mutex::default(),
     });
     let mut config = tls::config_for(&["http/1.1"], ALL_VERSIONS);
-    config.dangerous().set_certificate_verifier(verifier.clone());
+    config
+        .dangerous()
+        .set_certificate_verifier(verifier.clone());
     config.resumption = Resumption::disabled();
     let seen = visit(edge.https, &Arc::new(config), "open.test", "open.test").await;
     assert_eq!(seen.expect("an answer").status, 200);
@@ -197,8 +203,14 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     assert!(stapled(&edge).await.is_empty());
     let good = ocsp::response(&serial, ocsp::GOOD, -3_600..3_600);
     replace(&file("ocsp"), &good);
-    until("the staple", || async { (stapled(&edge).await == good).then_some(()) }).await;
-    let errors = edge.metric("palisade_certificate_errors_total ").await.expect("a counter");
+    until("the staple", || async {
+        (stapled(&edge).await == good).then_some(())
+    })
+    .await;
+    let errors = edge
+        .metric("palisade_certificate_errors_total ")
+        .await
+        .expect("a counter");
     let unfit = [
         ocsp::response(&serial, ocsp::GOOD, -7_200..-3_600),
         ocsp::response(&serial, ocsp::GOOD, 3_600..7_200),
@@ -221,10 +233,19 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     let (pem, key) = issue(&["open.test", "partners.test"]);
     replace(&file("key"), key.as_bytes());
     replace(&file("pem"), pem.as_bytes());
-    until("the staple to be left out", || async { stapled(&edge).await.is_empty().then_some(()) }).await;
+    until("the staple to be left out", || async {
+        stapled(&edge).await.is_empty().then_some(())
+    })
+    .await;
     let serial = ocsp::serial(pem.as_bytes());
     let short = ocsp::response(&serial, ocsp::GOOD, -3_600..8);
     replace(&file("ocsp"), &short);
-    until("the short staple", || async { (stapled(&edge).await == short).then_some(()) }).await;
-    until("its end", || async { stapled(&edge).await.is_empty().then_some(()) }).await;
+    until("the short staple", || async {
+        (stapled(&edge).await == short).then_some(())
+    })
+    .await;
+    until("its end", || async {
+        stapled(&edge).await.is_empty().then_some(())
+    })
+    .await;
 }

@@ -56,12 +56,8 @@ enum Protocol {
 
 /// One open connection; ends when it is dropped.
 enum Held {
-    Tls {
-        _connection: Box<tls::Connection>,
-    },
-    Quic {
-        _connection: Box<quic::Connection>,
-    },
+    Tls { _connection: Box<tls::Connection> },
+    Quic { _connection: Box<quic::Connection> },
 }
 
 #[tokio::main]
@@ -105,7 +101,10 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn opened(opening: &mut JoinSet<anyhow::Result<Held>>) -> anyhow::Result<Held> {
-    let joined = opening.join_next().await.context("nothing is being opened")?;
+    let joined = opening
+        .join_next()
+        .await
+        .context("nothing is being opened")?;
     joined?.context("the server did not take the connection; look at its caps and at `ulimit -n`")
 }
 

@@ -39,8 +39,7 @@ pub(crate) async fn open(
     name: &str,
 ) -> anyhow::Result<Connection> {
     let connection = endpoint.connect(server, name)?.await?;
-    let (mut driver, mut requests) =
-        h3::client::new(h3_quinn::Connection::new(connection)).await?;
+    let (mut driver, mut requests) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
     let driver = tokio::spawn(async move {
         // Ends with the connection, for whatever reason it ends.
         let _ = std::future::poll_fn(|cx| driver.poll_close(cx)).await;

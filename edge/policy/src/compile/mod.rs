@@ -10,6 +10,7 @@ mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod listeners;
 mod matches;
 mod paths;
 mod routes;
@@ -65,6 +66,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .map(|issuer| compiler.issuer(issuer))
         .collect();
     Policy {
+        listeners: compiler.listeners(documents),
         routes,
         clusters,
         issuers,

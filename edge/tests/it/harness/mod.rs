@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod files;
 pub(crate) mod ocsp;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 pub(crate) mod waiting;
 
 use std::net::SocketAddr;
@@ -90,8 +91,12 @@ impl Edge {
         }
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id().expect("the edge still runs")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("the edge still runs");
+        let id = self.process_id();
         let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
         kill_process(id, signal).expect("the edge takes signals");
     }
