@@ -12,6 +12,7 @@
 
 mod admission;
 mod answers;
+mod refused_heads;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -38,6 +39,8 @@ use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::{cache, rewrite};
+
+pub use refused_heads::RefusedHeads;
 
 /// Silence of a client in the middle of its body or of our answer.
 const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
@@ -79,7 +82,6 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        connection(session)?.head_deadline.disarm();
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
         ctx.is_grpc = respond::is_grpc(session.req_header());
         Ok(())
@@ -91,6 +93,9 @@ impl ProxyHttp for Gateway {
         session.set_read_timeout(Some(DOWNSTREAM_STALL));
         session.set_write_timeout(Some(DOWNSTREAM_STALL));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        session.set_ignore_info_resp(is_http10);
         let downstream = self.downstream(session)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
@@ -312,6 +317,9 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            connection(session)?.tunnel.open();
+        }
         if response.status.is_informational() {
             return Ok(());
         }
@@ -322,6 +330,7 @@ impl ProxyHttp for Gateway {
             )?;
         }
         self.own_headers(response, session, ctx)?;
+        Self::fit_to_http10(response, session)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)
     }
 

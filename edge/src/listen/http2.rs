@@ -9,6 +9,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -30,12 +31,15 @@ where
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let mut connection = match handshake(Box::new(stream), accepting.app.h2_options()).await {
-        Ok(connection) => connection,
-        Err(error) => {
+    // Ends with the client's preface (RFC 9113, 3.4), which is the head that is due here.
+    let preface = handshake(Box::new(stream), accepting.app.h2_options());
+    let mut connection = match timeout(accepting.bounds.head_timeout, preface).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
             debug!(%client, %error, "h2 handshake failed");
             return accepting.observer.connection_refused("handshake_failed");
         }
+        Err(_) => return accepting.observer.connection_refused("preface_timeout"),
     };
     let running = TaskTracker::new();
     // A closed tracker still takes tasks; it only lets `wait` end when there are none.

@@ -15,7 +15,7 @@ mod socket;
 mod transport;
 mod write_buffer;
 mod tcp;
-mod http1;
+pub mod http1;
 mod http2;
 pub mod tls;
 mod quic;
@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use connection::{Connection, Listener};
+pub use http1::refusal::Refusal;
 
 /// What a client may hold, and for how long.
 #[derive(Debug, Clone)]
@@ -77,6 +78,12 @@ pub trait Observer: Send + Sync {
     fn connection_opened(&self, listener: Listener) -> Box<dyn Send + Sync>;
     /// A connection was closed before its first request.
     fn connection_refused(&self, reason: &'static str);
+}
+
+/// What is said to requests that never reach the application.
+pub trait Answers: Send + Sync {
+    /// The whole answer to a refused head, as it goes to the client; the connection then ends.
+    fn head_refused(&self, connection: &Connection, refusal: Refusal) -> Vec<u8>;
 }
 
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.
@@ -129,10 +136,13 @@ struct Accepting<A> {
     app: Arc<A>,
     bounds: Arc<Bounds>,
     observer: Arc<dyn Observer>,
+    answers: Arc<dyn Answers>,
     connections: Arc<Semaphore>,
     tracker: TaskTracker,
     /// No more connections from here on.
     stop: CancellationToken,
+    /// Some time later: no more requests on HTTP/1.1 connections that have none.
+    close_idle: CancellationToken,
     /// Pingora's form of the same: sessions finish and do not reuse their connection.
     shutdown: ShutdownWatch,
 }
@@ -143,9 +153,11 @@ impl<A> Clone for Accepting<A> {
             app: self.app.clone(),
             bounds: self.bounds.clone(),
             observer: self.observer.clone(),
+            answers: self.answers.clone(),
             connections: self.connections.clone(),
             tracker: self.tracker.clone(),
             stop: self.stop.clone(),
+            close_idle: self.close_idle.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -155,6 +167,7 @@ impl<A> Clone for Accepting<A> {
 pub struct Running {
     tracker: TaskTracker,
     stop: CancellationToken,
+    close_idle: CancellationToken,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
 
@@ -165,6 +178,7 @@ pub fn start<A>(
     bounds: Bounds,
     app: Arc<A>,
     observer: Arc<dyn Observer>,
+    answers: Arc<dyn Answers>,
 ) -> anyhow::Result<Running>
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -175,13 +189,16 @@ where
         connections: Arc::new(Semaphore::new(bounds.connections_max)),
         bounds: Arc::new(bounds),
         observer,
+        answers,
         tracker: TaskTracker::new(),
         stop: CancellationToken::new(),
+        close_idle: CancellationToken::new(),
         shutdown: watch,
     };
     let running = Running {
         tracker: accepting.tracker.clone(),
         stop: accepting.stop.clone(),
+        close_idle: accepting.close_idle.clone(),
         shutdown,
     };
     let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
@@ -202,6 +219,11 @@ impl Running {
         self.stop.cancel();
         let _ = self.shutdown.send(true);
         self.tracker.close();
+    }
+
+    /// HTTP/1.1 has no word for "no more requests": connections without one are closed.
+    pub fn close_idle(&self) {
+        self.close_idle.cancel();
     }
 
     /// Returns when the last connection has ended.

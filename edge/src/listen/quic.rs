@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, Listener, TlsFacts, Tunnel};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
 use super::{Accepting, Bounds};
@@ -164,7 +164,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
             version: "TLSv1.3",
             server_name: server_name.map(|name| name.to_ascii_lowercase()),
         }),
-        head_deadline: HeadDeadline::default(),
+        tunnel: Tunnel::default(),
     })
 }
 

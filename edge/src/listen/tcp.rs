@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, Listener, TlsFacts, Tunnel};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::transport::Transport;
@@ -134,13 +134,9 @@ async fn establish(
         client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: facts,
-        head_deadline: HeadDeadline::default(),
+        tunnel: Tunnel::default(),
     });
-    Ok(DownstreamStream::new(
-        transport,
-        connection,
-        bounds.head_timeout,
-    ))
+    Ok(DownstreamStream::new(transport, connection))
 }
 
 fn tls_facts(stream: &tokio_rustls::server::TlsStream<Socket>) -> TlsFacts {
