@@ -329,6 +329,7 @@ impl ProxyHttp for Gateway {
                 cache::status(&session.cache, Now::read().wall),
             )?;
         }
+        Self::keep_alive_after_continue(session);
         self.own_headers(response, session, ctx)?;
         Self::fit_to_http10(response, session)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)

@@ -71,6 +71,16 @@ impl Gateway {
         rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
     }
 
+    /// Pingora takes a 100 for an answer that came before the end of the body, and would close.
+    pub(super) fn keep_alive_after_continue(session: &mut Session) {
+        let continued = session
+            .response_written()
+            .is_some_and(|interim| interim.status == StatusCode::CONTINUE);
+        if continued && session.is_body_done() {
+            session.set_keepalive(Some(0));
+        }
+    }
+
     /// RFC 9112, 6.1: HTTP/1.0 knows no chunks; an answer without a length ends with its connection.
     pub(super) fn fit_to_http10(header: &mut ResponseHeader, session: &mut Session) -> Result<()> {
         let bodyless = session.req_header().method == Method::HEAD

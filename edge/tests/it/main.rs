@@ -13,6 +13,7 @@ mod h3_traps;
 mod aioquic;
 mod plain_http;
 mod limits;
+mod http1_corpus;
 mod clusters;
 mod jwks;
 mod certs;
