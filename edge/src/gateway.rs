@@ -12,6 +12,7 @@
 
 mod admission;
 mod answers;
+mod refused_heads;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -38,6 +39,8 @@ use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::{cache, client, rewrite};
+
+pub use refused_heads::RefusedHeads;
 
 /// How long an unread request body may take to be thrown away before its connection is.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,7 +81,6 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let connection = connection(session)?;
-        connection.head_deadline.disarm();
         // Before the fields that name the client are removed as its own.
         ctx.client = Some(client::resolve(
             &session.req_header().headers,
@@ -98,6 +100,9 @@ impl ProxyHttp for Gateway {
         session.set_read_timeout(Some(timeouts.body));
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        session.set_ignore_info_resp(is_http10);
         let downstream = self.downstream(session, ctx)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
@@ -318,6 +323,9 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            connection(session)?.tunnel.open();
+        }
         if response.status.is_informational() {
             return Ok(());
         }
@@ -327,7 +335,9 @@ impl ProxyHttp for Gateway {
                 cache::status(&session.cache, Now::read().wall),
             )?;
         }
+        Self::keep_alive_after_continue(session);
         self.own_headers(response, session, ctx)?;
+        Self::fit_to_http10(response, session)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)
     }
 

@@ -13,6 +13,12 @@ pub enum Rejection {
     Malformed(&'static str),
     UriTooLong,
     HeadersTooLarge,
+    /// A part of HTTP that is not spoken here; the text says which.
+    NotImplemented(&'static str),
+    /// Of HTTP; the text says which is.
+    VersionNotSupported(&'static str),
+    /// `OPTIONS *` asks about the server and not about a route (RFC 9110, 9.3.7).
+    ServerOptions,
     NotFound,
     /// The path is served with these methods only.
     MethodNotAllowed(Vec<Method>),
@@ -59,6 +65,9 @@ impl Rejection {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::VersionNotSupported(_) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::ServerOptions => StatusCode::NO_CONTENT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
@@ -83,6 +92,9 @@ impl Rejection {
             Self::Malformed(_) => "malformed_request",
             Self::UriTooLong => "uri_too_long",
             Self::HeadersTooLarge => "headers_too_large",
+            Self::NotImplemented(_) => "not_implemented",
+            Self::VersionNotSupported(_) => "version_not_supported",
+            Self::ServerOptions => "server_options",
             Self::NotFound => "route_not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HttpsRequired { .. } => "https_required",
@@ -115,7 +127,11 @@ impl Rejection {
             Self::Forbidden { .. } => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
             Self::Misdirected => 9,
-            Self::NotFound | Self::MethodNotAllowed(_) => 12,
+            Self::NotImplemented(_)
+            | Self::VersionNotSupported(_)
+            | Self::ServerOptions
+            | Self::NotFound
+            | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
             Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
             Self::Unauthorized(_) => 16,
@@ -125,9 +141,12 @@ impl Rejection {
     /// What the client is told.
     pub fn public_message(&self) -> &'static str {
         match self {
-            Self::Malformed(what) => what,
+            Self::Malformed(what)
+            | Self::NotImplemented(what)
+            | Self::VersionNotSupported(what) => what,
             Self::UriTooLong => "the request target is too long",
             Self::HeadersTooLarge => "the request headers are too large",
+            Self::ServerOptions => "this is about the server, not about a route",
             Self::NotFound => "nothing is served at this host and path",
             Self::MethodNotAllowed(_) => "this path does not serve the method",
             Self::HttpsRequired { .. } => "use https",

@@ -14,7 +14,6 @@ use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
-use pingora_core::apps::HttpServerApp;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
@@ -22,7 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, RefusedHeads};
 use crate::listen::{self, Bounds, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
@@ -175,7 +174,9 @@ impl Edge {
         let dropped = parts.metrics.access_log_dropped.clone();
         let access_log = Arc::new(AccessLog::new(log, dropped).context("access log thread")?);
         let cache = ResponseCache::new(parts.args.cache_mib.saturating_mul(1024 * 1024));
-        let proxy = Arc::new(parts.proxy(parts.gateway(https, cache, access_log.clone())?));
+        let gateway = parts.gateway(https, cache, access_log.clone())?;
+        let refused_heads = Arc::new(RefusedHeads::of(&gateway));
+        let proxy = Arc::new(parts.proxy(gateway));
         let mut background = parts.background(cache, admin_listener);
         background.spawn(reloading);
         parts.issuers.first_attempts().await;
@@ -183,8 +184,9 @@ impl Edge {
             sockets,
             &parts.tls,
             parts.bounds.clone(),
-            proxy.clone(),
+            proxy,
             parts.metrics.clone(),
+            refused_heads,
         )?;
         info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
         stop.await;
@@ -193,7 +195,7 @@ impl Edge {
         running.begin_drain();
         let idle_out = async {
             tokio::time::sleep(LAME_DUCK).await;
-            proxy.http_cleanup().await;
+            running.close_idle();
             std::future::pending::<()>().await;
         };
         let clean = tokio::select! {

@@ -61,6 +61,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "observe",
             "rejection",
             "request_ctx",
+            "request_id",
             "respond",
             "snapshot",
             "stages",

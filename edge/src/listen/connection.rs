@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 use pingora_core::protocols::Digest;
@@ -33,7 +33,7 @@ pub struct Connection {
     pub client: SocketAddr,
     pub local: SocketAddr,
     pub tls: Option<TlsFacts>,
-    pub head_deadline: HeadDeadline,
+    pub tunnel: Tunnel,
 }
 
 /// Facts of the handshake.
@@ -49,44 +49,18 @@ pub struct TlsFacts {
     pub client: Option<ClientCertificate>,
 }
 
-/// Whether the client still owes us a request head.
-///
-/// Pingora reads the head before any filter runs and has no total deadline for it, so the
-/// stream below enforces one while this is armed; the first filter disarms it.
+/// Whether the upstream agreed to another protocol (101): from then on the client's bytes are not
+/// requests, and nobody judges them.
 #[derive(Debug, Default)]
-pub struct HeadDeadline(AtomicU8);
+pub struct Tunnel(AtomicBool);
 
-const DISARMED: u8 = 0;
-const ARMED: u8 = 1;
-/// Armed for another request since the stream looked last.
-const ARMED_AGAIN: u8 = 2;
-
-impl HeadDeadline {
-    /// For the first request of a connection.
-    pub(super) fn arm(&self) {
-        self.0.store(ARMED, Ordering::Relaxed);
+impl Tunnel {
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 
-    /// For the next one: what was counted for the one before is forgotten.
-    pub(super) fn arm_again(&self) {
-        self.0.store(ARMED_AGAIN, Ordering::Relaxed);
-    }
-
-    pub fn disarm(&self) {
-        self.0.store(DISARMED, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_armed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != DISARMED
-    }
-
-    /// True once for each `arm_again`.
-    pub(super) fn take_armed_again(&self) -> bool {
-        let again = self.0.load(Ordering::Relaxed) == ARMED_AGAIN;
-        if again {
-            self.arm();
-        }
-        again
+    pub(super) fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

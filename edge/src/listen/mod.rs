@@ -19,7 +19,7 @@ mod transport;
 mod write_buffer;
 mod tcp;
 mod preface;
-mod http1;
+pub mod http1;
 mod http2;
 pub mod tls;
 mod quic;
@@ -47,6 +47,7 @@ use caps::Caps;
 
 pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
+pub use http1::refusal::Refusal;
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {
@@ -56,6 +57,12 @@ pub trait Observer: Send + Sync {
     fn connection_refused(&self, reason: &'static str);
     /// A QUIC client was asked to prove its address before anything was kept of it.
     fn address_asked(&self);
+}
+
+/// What is said to requests that never reach the application.
+pub trait Answers: Send + Sync {
+    /// The whole answer to a refused head, as it goes to the client; the connection then ends.
+    fn head_refused(&self, connection: &Connection, refusal: Refusal) -> Vec<u8>;
 }
 
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.
@@ -111,10 +118,13 @@ struct Accepting<A> {
     /// In force when this connection came.
     bounds: Arc<Bounds>,
     observer: Arc<dyn Observer>,
+    answers: Arc<dyn Answers>,
     caps: Arc<Caps>,
     tracker: TaskTracker,
     /// No more connections from here on.
     stop: CancellationToken,
+    /// Some time later: no more requests on HTTP/1.1 connections that have none.
+    close_idle: CancellationToken,
     /// Pingora's form of the same: sessions finish and do not reuse their connection.
     shutdown: ShutdownWatch,
 }
@@ -126,9 +136,11 @@ impl<A> Clone for Accepting<A> {
             live: self.live.clone(),
             bounds: self.bounds.clone(),
             observer: self.observer.clone(),
+            answers: self.answers.clone(),
             caps: self.caps.clone(),
             tracker: self.tracker.clone(),
             stop: self.stop.clone(),
+            close_idle: self.close_idle.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -148,6 +160,7 @@ impl<A> Accepting<A> {
 pub struct Running {
     tracker: TaskTracker,
     stop: CancellationToken,
+    close_idle: CancellationToken,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
 
@@ -158,6 +171,7 @@ pub fn start<A>(
     live: Arc<ArcSwap<Bounds>>,
     app: Arc<A>,
     observer: Arc<dyn Observer>,
+    answers: Arc<dyn Answers>,
 ) -> anyhow::Result<Running>
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -168,14 +182,17 @@ where
         bounds: live.load_full(),
         live,
         observer,
+        answers,
         caps: Arc::new(Caps::default()),
         tracker: TaskTracker::new(),
         stop: CancellationToken::new(),
+        close_idle: CancellationToken::new(),
         shutdown: watch,
     };
     let running = Running {
         tracker: accepting.tracker.clone(),
         stop: accepting.stop.clone(),
+        close_idle: accepting.close_idle.clone(),
         shutdown,
     };
     let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
@@ -196,6 +213,11 @@ impl Running {
         self.stop.cancel();
         let _ = self.shutdown.send(true);
         self.tracker.close();
+    }
+
+    /// HTTP/1.1 has no word for "no more requests": connections without one are closed.
+    pub fn close_idle(&self) {
+        self.close_idle.cancel();
     }
 
     /// Returns when the last connection has ended.

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use super::caps::Place;
 use super::conduct::{CHECK_INTERVAL, Conduct};
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, Listener, TlsFacts, Tunnel};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
 use super::{Accepting, Bounds};
@@ -166,7 +166,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
             trust_domain: None,
             client: None,
         }),
-        head_deadline: HeadDeadline::default(),
+        tunnel: Tunnel::default(),
     })
 }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::{ALPN, Ssl};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::caps::{AddressPlace, Place};
-use super::connection::{Connection, HeadDeadline, Listener};
+use super::connection::{Connection, Listener, Tunnel};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::tls::Acceptor;
@@ -179,28 +179,24 @@ async fn establish<A>(
         client,
         local,
         tls: facts,
-        head_deadline: HeadDeadline::default(),
+        tunnel: Tunnel::default(),
     });
-    Ok(DownstreamStream::new(
-        transport,
-        connection,
-        bounds.head_timeout,
-    ))
+    Ok(DownstreamStream::new(transport, connection))
 }
 
 async fn serve_http<A>(mut stream: DownstreamStream, accepting: &Accepting<A>)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
+    let bounds = &accepting.bounds;
     let is_h2 = match stream.selected_alpn_proto() {
         Some(protocol) => protocol == ALPN::H2,
-        None if accepting.bounds.h2c => match preface::is_h2(&mut stream).await {
-            Ok(is_h2) => is_h2,
-            Err(error) => {
-                debug!(%error, "connection ended before its protocol was known");
-                return accepting.observer.connection_refused("protocol_unknown");
+        None if bounds.h2c => {
+            match timeout(bounds.head_timeout, preface::is_h2(&mut stream)).await {
+                Ok(Ok(is_h2)) => is_h2,
+                _ => return accepting.observer.connection_refused("protocol_unknown"),
             }
-        },
+        }
         None => false,
     };
     if is_h2 {

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, COOKIE, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_http::RequestHeader;
+use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
 use crate::rejection::Rejection;
 
@@ -54,6 +55,10 @@ pub fn in_place(
 ) -> Result<String, Rejection> {
     check_sizes(head)?;
     let host = host(head)?;
+    // RFC 9110, 10.1.1: ignored, and the upstream would be told that it is HTTP/1.1.
+    if head.version == Version::HTTP_10 {
+        head.remove_header(&EXPECT);
+    }
     canonical_target(head)?;
     if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Rejection::Malformed("more than one authorization field"));
@@ -136,9 +141,18 @@ fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
     let Some(target) = head.uri.path_and_query() else {
         return Err(Rejection::Malformed("no path"));
     };
-    // `OPTIONS *` asks about the server (RFC 9110, 9.3.7); no route is about the server.
-    if target.path() == "*" {
-        return Ok(());
+    if target.path() == "*" && head.method == Method::OPTIONS {
+        return Err(Rejection::ServerOptions);
+    }
+    // RFC 9112, 3.2.2: accepted from all clients, and passed on as a path. The authority is the
+    // one in the host field.
+    if matches!(
+        raw_target_authority(head.raw_path()),
+        RawTargetAuthority::Absolute { .. }
+    ) {
+        let target = target.clone();
+        head.set_uri(Uri::from(target));
+        return canonical_target(head);
     }
     // What Pingora kept as raw bytes differs from what it parsed only where the target is not ASCII.
     if head.raw_path() != target.as_str().as_bytes() {

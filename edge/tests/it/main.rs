@@ -15,6 +15,7 @@ mod aioquic;
 mod plain_http;
 mod limits;
 mod listeners;
+mod http1_corpus;
 mod clusters;
 mod jwks;
 mod certs;

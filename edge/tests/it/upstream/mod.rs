@@ -7,6 +7,7 @@ pub(crate) mod behaviour;
 pub(crate) mod grpc;
 pub(crate) mod pattern;
 pub(crate) mod raw;
+pub(crate) mod wire;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

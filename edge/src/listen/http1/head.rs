@@ -1,0 +1,428 @@
+//! The head of an HTTP/1.1 request, judged byte by byte (RFC 9112, 2 to 6).
+//!
+//! Pure: bytes in, framing or refusal out. What servers read differently is refused, so that what
+//! passes has one meaning for us, for Pingora and for every upstream. Each line is judged once,
+//! when it is whole, and the verdict does not depend on how the bytes were cut.
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use super::refusal::Refusal;
+
+/// Longest request target (RFC 9110, 4.1 asks for at least 8,000).
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Longest method; the longest registered one has 17 characters.
+const METHOD_BYTES_MAX: usize = 32;
+const VERSION_BYTES: usize = "HTTP/1.1".len();
+const START_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + VERSION_BYTES + 2;
+/// A whole head, start line and line ends included.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of one head: many small ones cost more memory than their bytes show.
+const FIELDS_MAX: usize = 100;
+/// 10^18 bytes; one more digit would not fit Pingora's signed numbers.
+const LENGTH_DIGITS_MAX: usize = 18;
+
+/// How the end of the body is found (RFC 9112, 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    Empty,
+    /// Bytes.
+    Length(u64),
+    Chunked,
+}
+
+/// What a good head says about the bytes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    pub body: Body,
+    /// The client asks for another protocol after this request (RFC 9110, 7.8).
+    pub upgrade: bool,
+}
+
+/// A whole head in the buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Without the empty line that may come before it, with the one that ends it.
+    pub range: Range<usize>,
+    pub framing: Framing,
+}
+
+/// Judges a head that comes in pieces.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    /// Where the line that is not whole yet begins.
+    line: usize,
+    /// No line ends before this.
+    searched: usize,
+    begin: usize,
+    start: Option<StartLine>,
+    fields: usize,
+    host: Option<Range<usize>>,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+#[derive(Debug)]
+struct StartLine {
+    is_http10: bool,
+    /// Of a target in absolute form.
+    authority: Option<Range<usize>>,
+}
+
+/// A whole head at once: `None` where it does not end. For tests and fuzzing.
+pub fn check(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
+    HeadReader::default().advance(bytes)
+}
+
+impl HeadReader {
+    /// Judge the lines that became whole. `buffer` is the same as before, but longer.
+    pub fn advance(&mut self, buffer: &[u8]) -> Result<Option<Head>, Refusal> {
+        loop {
+            self.begins_well(buffer)?;
+            let rest = buffer.get(self.searched..).unwrap_or(&[]);
+            let Some(found) = memchr2(b'\r', b'\n', rest) else {
+                self.searched = buffer.len();
+                return self.in_bounds(buffer.len()).map(|()| None);
+            };
+            let end = self.searched + found;
+            self.in_bounds(end)?;
+            match buffer.get(end..end + 2) {
+                Some(b"\r\n") => {}
+                None if buffer.get(end) == Some(&b'\r') => {
+                    self.searched = end;
+                    return Ok(None);
+                }
+                // RFC 9112, 2.2 allows a bare LF and forbids a bare CR; servers differ on both.
+                _ => {
+                    return Err(Refusal::Malformed(
+                        "a line of the request head does not end with CR LF",
+                    ));
+                }
+            }
+            let line = self.line..end;
+            self.line = end + 2;
+            self.searched = self.line;
+            if !line.is_empty() {
+                self.take_line(buffer, line)?;
+            } else if self.start.is_some() {
+                let framing = self.framing(buffer)?;
+                let range = self.begin..self.line;
+                return Ok(Some(Head { range, framing }));
+            } else if self.begin == 0 {
+                // RFC 9112, 2.2: one empty line is what old clients send after a body.
+                self.begin = self.line;
+            } else {
+                return Err(Refusal::Malformed(
+                    "more than one empty line before the request line",
+                ));
+            }
+        }
+    }
+
+    /// Whether a line may end at `end`.
+    fn in_bounds(&self, end: usize) -> Result<(), Refusal> {
+        if self.start.is_none() && end - self.line > START_LINE_BYTES_MAX {
+            return Err(Refusal::TargetTooLong);
+        }
+        if end > HEAD_BYTES_MAX {
+            return Err(Refusal::FieldsTooLarge);
+        }
+        Ok(())
+    }
+
+    /// What is no HTTP at all, such as TLS on a plain port, need not wait for the deadline.
+    fn begins_well(&self, buffer: &[u8]) -> Result<(), Refusal> {
+        let first = buffer.get(self.line).filter(|_| self.start.is_none());
+        match first {
+            Some(first) if !is_tchar(*first) && *first != b'\r' => Err(NO_METHOD),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_line(&mut self, buffer: &[u8], range: Range<usize>) -> Result<(), Refusal> {
+        let offset = range.start;
+        let line = buffer.get(range).unwrap_or(&[]);
+        if self.start.is_none() {
+            self.start = Some(start_line(line, offset)?);
+            return Ok(());
+        }
+        let field = Field::parse(line)?;
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            return Err(Refusal::FieldsTooLarge);
+        }
+        // Most names are of another length than those that matter here.
+        match field.name.len() {
+            4 if field.is("host") => self.take_host(&field, offset),
+            14 if field.is("content-length") => self.take_length(field.value),
+            17 if field.is("transfer-encoding") => self.take_coding(field.value),
+            7 if field.is("upgrade") => {
+                self.upgrade = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_host(&mut self, field: &Field<'_>, offset: usize) -> Result<(), Refusal> {
+        if self.host.is_some() {
+            return Err(Refusal::Malformed("Host appears twice"));
+        }
+        if !is_authority(field.value) {
+            return Err(Refusal::Malformed("Host is not a host name with a port"));
+        }
+        let begin = offset + field.value_at;
+        self.host = Some(begin..begin + field.value.len());
+        Ok(())
+    }
+
+    /// RFC 9110, 8.6: digits, once. A repeated or listed length may be read as either.
+    fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.length.is_some() {
+            return Err(Refusal::Malformed("Content-Length appears twice"));
+        }
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        if !digits || value.len() > LENGTH_DIGITS_MAX {
+            return Err(Refusal::Malformed(
+                "Content-Length is not a number in at most 18 decimal digits",
+            ));
+        }
+        let add = |total: u64, digit: &u8| total * 10 + u64::from(digit - b'0');
+        self.length = Some(value.iter().fold(0, add));
+        Ok(())
+    }
+
+    /// RFC 9112, 6.1: `chunked` is the only coding there is, and must be the last one.
+    fn take_coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.chunked {
+            return Err(Refusal::Malformed("Transfer-Encoding appears twice"));
+        }
+        self.chunked = true;
+        if value.eq_ignore_ascii_case(b"chunked") {
+            return Ok(());
+        }
+        let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let mut codings = value.rsplit(|byte| *byte == b',');
+        let last = codings.next().is_some_and(is_chunked);
+        let mut others = codings.map(<[u8]>::trim_ascii).peekable();
+        let known_shape = others.peek().is_some()
+            && others.all(|coding| {
+                !coding.is_empty() && !is_chunked(coding) && coding.iter().all(|b| is_tchar(*b))
+            });
+        if last && known_shape {
+            return Err(Refusal::NotImplemented(
+                "the only transfer coding known here is chunked",
+            ));
+        }
+        Err(Refusal::Malformed(
+            "Transfer-Encoding does not end with one chunked",
+        ))
+    }
+
+    /// What only the whole head can tell.
+    fn framing(&self, buffer: &[u8]) -> Result<Framing, Refusal> {
+        let Some(start) = &self.start else {
+            return Err(NO_METHOD);
+        };
+        let host = self.host.clone().and_then(|range| buffer.get(range));
+        let authority = start.authority.clone().map(|range| buffer.get(range));
+        // RFC 9112, 3.2: a request of HTTP/1.1 names its host, one of HTTP/1.0 may.
+        if host.is_none() && (!start.is_http10 || authority.is_some()) {
+            return Err(Refusal::Malformed("Host is missing"));
+        }
+        // RFC 9112, 3.2.2 lets the target win; an upstream may let Host win.
+        if authority.is_some_and(|authority| authority != host) {
+            return Err(Refusal::Malformed(
+                "Host differs from the authority of the request target",
+            ));
+        }
+        if self.chunked && self.length.is_some() {
+            return Err(Refusal::Malformed(
+                "Content-Length and Transfer-Encoding exclude each other",
+            ));
+        }
+        // RFC 9112, 6.1: faulty framing, whatever it says.
+        if self.chunked && start.is_http10 {
+            return Err(Refusal::Malformed("HTTP/1.0 has no Transfer-Encoding"));
+        }
+        let body = match (self.chunked, self.length) {
+            (true, _) => Body::Chunked,
+            (false, None | Some(0)) => Body::Empty,
+            (false, Some(length)) => Body::Length(length),
+        };
+        // RFC 9110, 7.8: ignored in HTTP/1.0.
+        let upgrade = self.upgrade && !start.is_http10;
+        Ok(Framing { body, upgrade })
+    }
+}
+
+const NO_METHOD: Refusal = Refusal::Malformed("the request line does not begin with a method");
+
+/// RFC 9112, 3: method, target and version with single spaces between them.
+fn start_line(line: &[u8], offset: usize) -> Result<StartLine, Refusal> {
+    let mut parts = line.splitn(3, |byte| *byte == b' ');
+    let mut part = || parts.next().unwrap_or(&[]);
+    let (method, target, version) = (part(), part(), part());
+    if method.is_empty() || !method.iter().all(|byte| is_tchar(*byte)) {
+        return Err(NO_METHOD);
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Refusal::NotImplemented("the method is not known here"));
+    }
+    if target.is_empty() {
+        return Err(Refusal::Malformed(
+            "the request line is not method, target and version with one space between them",
+        ));
+    }
+    let is_http10 = match version {
+        b"HTTP/1.1" => false,
+        b"HTTP/1.0" => true,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(Refusal::UnknownVersion);
+        }
+        _ => {
+            return Err(Refusal::Malformed(
+                "the request line does not end with an HTTP version",
+            ));
+        }
+    };
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Refusal::TargetTooLong);
+    }
+    // A fragment is never sent (RFC 9110, 7.1), and servers differ on where the path then ends.
+    if !target.iter().all(|byte| byte.is_ascii_graphic()) || memchr(b'#', target).is_some() {
+        return Err(Refusal::Malformed(
+            "the request target has a character that must be percent-encoded",
+        ));
+    }
+    let target_at = offset + method.len() + 1;
+    Ok(StartLine {
+        is_http10,
+        authority: authority(method, target)?
+            .map(|range| target_at + range.start..target_at + range.end),
+    })
+}
+
+/// The four forms of a target (RFC 9112, 3.2); where the authority of an absolute one is.
+fn authority(method: &[u8], target: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
+    if method == b"CONNECT" {
+        return Err(Refusal::NotImplemented("CONNECT is not served here"));
+    }
+    if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
+        return Ok(None);
+    }
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| {
+        let start = target.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    });
+    let begin = scheme.map_or(0, str::len);
+    let rest = target.get(begin..).unwrap_or(&[]);
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
+    let range = begin..begin + end.unwrap_or(rest.len());
+    if scheme.is_none() || !target.get(range.clone()).is_some_and(is_authority) {
+        return Err(Refusal::Malformed(
+            "the request target is neither a path nor an http or https URI",
+        ));
+    }
+    Ok(Some(range))
+}
+
+/// Host and port (RFC 3986, 3.2.2 and 3.2.3) in the characters that names and addresses have.
+fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if text.last() != Some(&b']') => text.split_at(colon),
+        _ => (text, &[][..]),
+    };
+    let port = port.strip_prefix(b":").unwrap_or(port);
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let bracketed = host
+        .strip_prefix(b"[")
+        .and_then(|host| host.strip_suffix(b"]"));
+    let good_host = match bracketed {
+        Some(inside) => !inside.is_empty() && inside.iter().all(address),
+        None => !host.is_empty() && host.iter().all(name),
+    };
+    good_host && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+/// One field line (RFC 9112, 5).
+pub(super) struct Field<'a> {
+    name: &'a [u8],
+    /// Without the white space around it.
+    value: &'a [u8],
+    value_at: usize,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            // RFC 9112, 2.2 and 5.2.
+            return Err(Refusal::Malformed("a field line begins with white space"));
+        }
+        let Some(colon) = memchr(b':', line) else {
+            return Err(Refusal::Malformed("a field line has no colon"));
+        };
+        let (name, rest) = line.split_at(colon);
+        let value = rest.get(1..).unwrap_or(&[]);
+        if matches!(name.last(), Some(b' ' | b'\t')) {
+            // RFC 9112, 5.1.
+            return Err(Refusal::Malformed(
+                "white space before the colon of a field",
+            ));
+        }
+        if name.is_empty() || !name.iter().all(|byte| is_tchar(*byte)) {
+            return Err(Refusal::Malformed(
+                "a field name has a character of no token",
+            ));
+        }
+        if has_control(value) {
+            return Err(Refusal::Malformed("a field value has a control character"));
+        }
+        let lead = value.len() - value.trim_ascii_start().len();
+        Ok(Self {
+            name,
+            value: value.trim_ascii(),
+            value_at: colon + 1 + lead,
+        })
+    }
+
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// Anything below space but a tab, and DEL (RFC 9110, 5.5). Without a branch: it is vectorised.
+fn has_control(value: &[u8]) -> bool {
+    value.iter().fold(false, |found, byte| {
+        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
+    })
+}
+
+/// The characters of a token (RFC 9110, 5.6.2).
+pub(super) fn is_tchar(byte: u8) -> bool {
+    TCHAR.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+const TCHAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests;
