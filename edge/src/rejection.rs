@@ -28,6 +28,12 @@ pub enum Rejection {
     Forbidden {
         missing: Missing,
     },
+    /// The route takes no WebSocket connections.
+    WebSocketNotAllowed,
+    /// A page of this origin may not open one.
+    OriginNotAllowed,
+    /// Extended CONNECT to something else than `websocket`.
+    ProtocolNotImplemented,
     RateLimited {
         retry_after_s: u64,
     },
@@ -61,7 +67,10 @@ impl Rejection {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
+            Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,6 +100,9 @@ impl Rejection {
             Self::Forbidden {
                 missing: Missing::Role,
             } => "insufficient_role",
+            Self::WebSocketNotAllowed => "websocket_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::ProtocolNotImplemented => "protocol_not_implemented",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
             Self::Unavailable => "upstream_unavailable",
@@ -108,9 +120,9 @@ impl Rejection {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
             Self::ClientGone => 1,
             Self::UpstreamTimeout | Self::RequestTimeout => 4,
-            Self::Forbidden { .. } => 7,
+            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
-            Self::NotFound | Self::MethodNotAllowed(_) => 12,
+            Self::NotFound | Self::MethodNotAllowed(_) | Self::ProtocolNotImplemented => 12,
             Self::Internal => 13,
             Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
             Self::Unauthorized(_) => 16,
@@ -134,6 +146,9 @@ impl Rejection {
             Self::Forbidden {
                 missing: Missing::Role,
             } => "the token lacks a required role",
+            Self::WebSocketNotAllowed => "this path takes no websocket connections",
+            Self::OriginNotAllowed => "pages of this origin may not connect",
+            Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
             Self::Unavailable => "the service behind this route cannot be reached",

@@ -19,6 +19,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
@@ -93,6 +94,8 @@ struct EdgeParts {
     issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// Ends the tunnels, which would outlast any deadline.
+    tunnels: CancellationToken,
 }
 
 impl Edge {
@@ -117,6 +120,7 @@ impl Edge {
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
+            tunnels: CancellationToken::new(),
         };
         Ok(Self {
             sockets,
@@ -156,6 +160,7 @@ impl Edge {
         info!(open = running.open(), "draining");
         parts.draining.store(true, Ordering::Relaxed);
         running.begin_drain();
+        parts.tunnels.cancel();
         let idle_out = async {
             tokio::time::sleep(LAME_DUCK).await;
             proxy.http_cleanup().await;
@@ -193,6 +198,7 @@ impl EdgeParts {
             access_log,
             cache,
             draining: self.draining.clone(),
+            tunnels: self.tunnels.clone(),
             https_port: https.port(),
             alt_svc: HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", https.port()))?,
         })
@@ -211,7 +217,9 @@ impl EdgeParts {
         h2.max_concurrent_streams(self.bounds.streams_max)
             .max_header_list_size(self.bounds.header_list_bytes_max)
             .initial_window_size(1024 * 1024)
-            .initial_connection_window_size(8 * 1024 * 1024);
+            .initial_connection_window_size(8 * 1024 * 1024)
+            // RFC 8441: WebSockets; every other `:protocol` is refused by the stages.
+            .enable_connect_protocol();
         proxy.h2_options = Some(h2);
         let mut options = pingora_core::apps::HttpServerOptions::default();
         options.h2_idle_timeout = Some(self.bounds.keepalive_timeout);

@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 
 use super::{Gateway, connection};
 use crate::listen::Listener;
+use crate::listen::extended_connect::is_extended_connect;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::{self, Downstream};
@@ -18,6 +19,7 @@ impl Gateway {
             client: connection.client.ip(),
             encrypted: connection.listener != Listener::Http,
             https_port: self.https_port,
+            is_extended_connect: is_extended_connect(session.req_header()),
         })
     }
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::Accepting;
+use super::extended_connect::show_as_upgrade;
 use super::stream::DownstreamStream;
 
 /// Requests refused before the application saw them, for each connection.
@@ -61,7 +62,11 @@ where
             Ok(Some(H2Accept::Session(session))) => {
                 let (app, shutdown) = (accepting.app.clone(), accepting.shutdown.clone());
                 running.spawn(async move {
-                    let session = ServerSession::new_http2(session);
+                    let mut session = ServerSession::new_http2(session);
+                    if show_as_upgrade(session.req_header_mut()).is_err() {
+                        let _ = session.respond_error(400).await;
+                        return;
+                    }
                     app.process_new_http(session, &shutdown).await;
                 });
             }

@@ -17,6 +17,8 @@ mod write_buffer;
 mod tcp;
 mod http1;
 mod http2;
+pub mod extended_connect;
+pub mod tunnel;
 pub mod tls;
 mod quic;
 mod quinn_adapter;

@@ -7,6 +7,7 @@ pub mod sanitize;
 pub mod route;
 pub mod authn;
 pub mod authz;
+pub mod websocket;
 pub mod rate_limit;
 pub mod cache;
 pub mod rewrite;
@@ -31,6 +32,8 @@ pub struct Downstream {
     pub encrypted: bool,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
+    /// Extended CONNECT of h2 or h3, shown as an upgrade.
+    pub is_extended_connect: bool,
 }
 
 /// A request that may go on to the cache and upstream.
@@ -41,6 +44,8 @@ pub struct Admitted {
     pub quotas: Quotas,
     /// Lower case, without port.
     pub host: String,
+    /// Present where the request is to become a WebSocket connection.
+    pub websocket: Option<websocket::Terms>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -67,6 +72,8 @@ pub fn admit(
         quotas: Quotas::default(),
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(unrouted)?;
+    let is_websocket =
+        websocket::is_handshake(head, downstream.is_extended_connect).map_err(unrouted)?;
     let route = route::select(snapshot, &host, head, downstream).map_err(unrouted)?;
     let refused = |rejection| Refused {
         rejection,
@@ -75,6 +82,10 @@ pub fn admit(
     };
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
+    let websocket = is_websocket
+        .then(|| websocket::admit(snapshot, &route, head, &permit, now))
+        .transpose()
+        .map_err(refused)?;
     let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
@@ -89,5 +100,6 @@ pub fn admit(
         permit,
         quotas,
         host,
+        websocket,
     })
 }

@@ -11,6 +11,7 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 
 use crate::listen::connection::Connection;
+use crate::listen::extended_connect::show_as_upgrade;
 
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let mut length = None;
@@ -54,7 +55,9 @@ pub(super) fn request_header(request: Request<()>) -> Result<RequestHeader> {
         (None, None) => return Error::e_explain(ErrorType::InvalidHTTPHeader, "no :authority"),
         _ => {}
     }
-    Ok(parts.into())
+    let mut head = parts.into();
+    show_as_upgrade(&mut head)?;
+    Ok(head)
 }
 
 pub(super) fn digest(connection: &Arc<Connection>) -> Digest {
