@@ -22,8 +22,10 @@ pub(super) fn show_as_upgrade(head: &mut RequestHeader) -> Result<()> {
     let Some(protocol) = head.extensions.get::<Protocol>() else {
         return Ok(());
     };
-    let protocol = HeaderValue::from_str(protocol.as_str())
-        .or_err(ErrorType::InvalidHTTPHeader, "bad :protocol")?;
+    let protocol = match protocol.as_str() {
+        "websocket" => HeaderValue::from_static("websocket"),
+        _ => HeaderValue::from_static("unknown"),
+    };
     // A client's own fields of the hop have no place in HTTP/2 and HTTP/3 (RFC 9113, 8.2.2), and
     // this one would be the answer's proof.
     for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY] {

@@ -24,6 +24,7 @@ mod quic;
 mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
+mod protocol_field;
 mod h3;
 
 use std::io;

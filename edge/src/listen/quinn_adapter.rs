@@ -20,6 +20,7 @@ use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, Wri
 use quinn::VarInt;
 
 use super::frame_filter::FrameFilter;
+use super::protocol_field::ProtocolField;
 use super::quinn_errors::{connection_error, ended, lost, read_error, write_error};
 
 /// Frames the h3 layer reads whole (everything but DATA) before it checks a size: the request
@@ -134,7 +135,7 @@ impl quic::Connection<Bytes> for QuicConnection {
         let acknowledged: Stopped = Box::pin(send.stopped());
         let send = SendStream::new(send);
         let mut recv = RecvStream::new(recv, 0);
-        recv.frames = Some(FrameFilter::default());
+        recv.frames = Some(Default::default());
         let head_bytes = recv.head_bytes.clone();
         let signals = StreamSignals {
             stopped,
@@ -289,7 +290,7 @@ pub(super) struct RecvStream {
     stream: quinn::RecvStream,
     head_bytes: Arc<AtomicUsize>,
     /// Only for request streams: unidirectional ones begin with their type.
-    frames: Option<FrameFilter>,
+    frames: Option<(FrameFilter, ProtocolField)>,
 }
 
 impl RecvStream {
@@ -331,7 +332,7 @@ impl quic::RecvStream for RecvStream {
             let chunk = chunk.map_err(read_error)?;
             let bytes = chunk.map(|chunk| chunk.bytes);
             self.count_head(bytes.as_ref().map_or(0, Bytes::len))?;
-            let Some(frames) = &mut self.frames else {
+            let Some((frames, protocol)) = &mut self.frames else {
                 return Poll::Ready(Ok(bytes));
             };
             match bytes {
@@ -343,7 +344,7 @@ impl quic::RecvStream for RecvStream {
                     }));
                 }
                 Some(bytes) => {
-                    let kept = frames.pass(bytes);
+                    let kept = protocol.pass(frames.pass(bytes));
                     // Nothing left of it: read on, an empty piece would look like progress.
                     if !kept.is_empty() {
                         return Poll::Ready(Ok(Some(kept)));

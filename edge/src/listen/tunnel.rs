@@ -156,6 +156,10 @@ impl Tunnel {
     /// this future anew whenever the other direction moved.
     async fn event(&mut self) -> Result<Event> {
         let limits = &self.limits;
+        // An h2 session that saw the end of the stream while nobody read would not say so.
+        if self.inner.is_body_done() {
+            return Ok(Event::Read(None));
+        }
         tokio::select! {
             biased;
             () = limits.drain.0.cancelled() => Ok(Event::Ending(limits.drain.1)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{Digest, SocketDigest};
@@ -12,6 +12,7 @@ use pingora_http::RequestHeader;
 
 use crate::listen::connection::Connection;
 use crate::listen::extended_connect::show_as_upgrade;
+use crate::listen::protocol_field::is_websocket;
 
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let mut length = None;
@@ -54,6 +55,19 @@ pub(super) fn request_header(request: Request<()>) -> Result<RequestHeader> {
         }
         (None, None) => return Error::e_explain(ErrorType::InvalidHTTPHeader, "no :authority"),
         _ => {}
+    }
+    if let Some(protocol) = parts.extensions.get::<h3::ext::Protocol>() {
+        // RFC 8441, 4: only with this method does it mean anything.
+        if parts.method != Method::CONNECT {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, ":protocol without CONNECT");
+        }
+        let protocol = if is_websocket(*protocol) {
+            h2::ext::Protocol::from_static("websocket")
+        } else {
+            h2::ext::Protocol::from_static("unknown")
+        };
+        // One mark for both protocols.
+        parts.extensions.insert(protocol);
     }
     let mut head = parts.into();
     show_as_upgrade(&mut head)?;

@@ -273,6 +273,8 @@ fn status_of_block(block: &[u8]) -> Option<u16> {
     let index = match block.first()? {
         byte @ 0xc0..0xff => u16::from(byte & 0x3f),
         0xff => 63 + u16::from(*block.get(1)?),
+        // The name from the static table, and a value of three digits.
+        0x5f => return digits(block.get(2..)?),
         _ => return None,
     };
     let known = [
@@ -295,4 +297,35 @@ fn status_of_block(block: &[u8]) -> Option<u16> {
         .iter()
         .find(|(at, _)| *at == index)
         .map(|(_, status)| *status)
+}
+
+/// A string literal of decimal digits, plain or in the Huffman code of RFC 7541, appendix B.
+fn digits(text: &[u8]) -> Option<u16> {
+    let (first, rest) = text.split_first()?;
+    let bytes = rest.get(..usize::from(first & 0x7f))?;
+    if first & 0x80 == 0 {
+        return std::str::from_utf8(bytes).ok()?.parse().ok();
+    }
+    let bits: Vec<u16> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)))
+        .collect();
+    let number = |bits: &[u16]| bits.iter().fold(0, |number, bit| number << 1 | bit);
+    let (mut at, mut value) = (0, 0);
+    // 0 to 2 have five bits, 3 to 9 six; the rest is padding.
+    while let Some(short) = bits.get(at..at + 5) {
+        let digit = match number(short) {
+            digit @ 0..=2 => digit,
+            _ => {
+                at += 1;
+                match number(bits.get(at - 1..at + 5)?) {
+                    code @ 0x19..=0x1f => code - 0x19 + 3,
+                    _ => return Some(value),
+                }
+            }
+        };
+        value = value * 10 + digit;
+        at += 5;
+    }
+    Some(value)
 }

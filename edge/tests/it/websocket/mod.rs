@@ -3,12 +3,17 @@
 mod client;
 mod origin;
 
+mod answers;
+mod autobahn;
+mod backpressure;
+mod ending;
 mod opening;
 
 use crate::client::Protocol;
 use crate::harness::Edge;
 use crate::harness::files::Files;
 use crate::harness::tokens::{Signer, issuer_from_file};
+use crate::harness::waiting::until;
 
 use client::{Client, Fields, Refused};
 use origin::Origin;
@@ -80,6 +85,14 @@ impl World {
     async fn open(&self, protocol: Protocol, path: &str, fields: Fields<'_>) -> Client {
         let opened = self.try_open(protocol, path, fields).await;
         opened.unwrap_or_else(|refused| panic!("{protocol:?} {path}: {refused:?}"))
+    }
+
+    async fn metric_becomes(&self, series: &str, value: f64) {
+        let is_value = || async {
+            let found = self.edge.metric(series).await;
+            (found == Some(value)).then_some(())
+        };
+        until(format!("{series} to be {value}"), is_value).await;
     }
 
     async fn refused(&self, protocol: Protocol, path: &str, fields: Fields<'_>) -> Refused {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,9 @@ use crate::harness::waiting::within;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Of one message of `/flood`.
 const FLOOD_BYTES: usize = 64 * 1024;
+
+/// Between two messages of `/ticks`.
+const TICK: Duration = Duration::from_millis(170);
 
 /// A connection as the upstream saw it.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +91,26 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Wait until so many connections were closed with this code.
+    pub(crate) async fn wait_for_closes(&self, what: &str, count: usize, code: u16) {
+        let mut record = self.record.subscribe();
+        let closed = |all: &Vec<Seen>| {
+            let closed = all.iter().filter(|seen| seen.close == Some(code));
+            closed.count() == count
+        };
+        let all = within(what, record.wait_for(closed)).await;
+        all.expect("the origin lives");
+    }
+
+    pub(crate) async fn wait_until_all_ended(&self, what: &str) {
+        let mut record = self.record.subscribe();
+        let ended = |all: &Vec<Seen>| all.iter().all(|seen| seen.ended);
+        let all = within(what, record.wait_for(ended)).await;
+        all.expect("the origin lives");
+    }
+}
+
 async fn connection(socket: TcpStream, record: Arc<Record>) {
     let mut seen = Seen::default();
     let note = |request: &Request, response: Response| {
@@ -131,8 +155,20 @@ async fn behave(
         }
         return;
     }
-    if path.ends_with("/deaf") {
-        return std::future::pending().await;
+    if path.ends_with("/ticks") {
+        loop {
+            tokio::select! {
+                message = socket.next() => match message {
+                    Some(Ok(_)) => {}
+                    _ => return,
+                },
+                () = tokio::time::sleep(TICK) => {
+                    if socket.send(Message::text("tick")).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
     }
     if path.ends_with("/cut") {
         return;
@@ -144,7 +180,7 @@ async fn behave(
                 let code = frame.map_or(1005, |frame| frame.code.into());
                 change(&|seen| seen.close = Some(code));
             }
-            message @ (Message::Text(_) | Message::Binary(_)) => {
+            message @ (Message::Text(_) | Message::Binary(_)) if !path.ends_with("/sink") => {
                 if socket.send(message).await.is_err() {
                     return;
                 }
