@@ -13,6 +13,7 @@
 mod admission;
 mod answers;
 mod refused_heads;
+mod tunnels;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +30,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio_util::sync::CancellationToken;
 
 use crate::listen::{Connection, Listener};
 use crate::observe::access_log::AccessLog;
@@ -53,6 +55,8 @@ pub struct Gateway {
     pub cache: cache::ResponseCache,
     /// Set when the process is about to end: answers then close their HTTP/1.1 connection.
     pub draining: Arc<AtomicBool>,
+    /// Cancelled then, too: tunnels end.
+    pub tunnels: CancellationToken,
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
@@ -124,6 +128,7 @@ impl ProxyHttp for Gateway {
             self.reject(session, ctx, Rejection::BodyTooLarge).await?;
             return Ok(true);
         }
+        self.open_tunnel(session, ctx)?;
         Ok(false)
     }
 
@@ -131,6 +136,7 @@ impl ProxyHttp for Gateway {
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         if ctx.cache_rule().is_none()
             || ctx.is_grpc
+            || ctx.tunnel.is_some()
             || !cache::may_be_looked_up(session.req_header())
         {
             return Ok(());
@@ -201,7 +207,9 @@ impl ProxyHttp for Gateway {
         let (Some(pick), Some(mut peer)) = (pick, peer) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "cluster without endpoint");
         };
-        if let Some(left) = left {
+        if let Some(tunnel) = &ctx.tunnel {
+            peer.options.read_timeout = Some(tunnel.upstream_silence_max);
+        } else if let Some(left) = left {
             peer.options.read_timeout = peer.options.read_timeout.map(|limit| limit.min(left));
         }
         ctx.upstream.attempts += 1;
@@ -240,6 +248,9 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if ctx.tunnel.is_some() {
+            return Ok(());
+        }
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
             return Err(Error::explain(
@@ -293,14 +304,14 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        // Also called for 1xx.
-        if response.status.is_informational() {
+        if is_interim(response) {
             return Ok(());
         }
+        self.check_upgrade(session, response, ctx)?;
         if let (Some(sent), Some(pick)) = (ctx.upstream.sent_at, &ctx.upstream.picked) {
             let first_byte = Now::monotonic().saturating_duration_since(sent);
             ctx.upstream.first_byte = Some(first_byte);
@@ -326,7 +337,7 @@ impl ProxyHttp for Gateway {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             connection(session)?.tunnel.open();
         }
-        if response.status.is_informational() {
+        if is_interim(response) {
             return Ok(());
         }
         if ctx.cache_rule().is_some() {
@@ -348,7 +359,8 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        if ctx.admitted()?.route.request_timeout.is_some()
+        if ctx.tunnel.is_none()
+            && ctx.admitted()?.route.request_timeout.is_some()
             && ctx
                 .time_left(Now::monotonic())
                 .is_some_and(|left| left.is_zero())
@@ -432,6 +444,11 @@ impl Gateway {
                 .inc();
         }
     }
+}
+
+/// A 1xx with another answer to come; 101 is the last one (RFC 9110, 15.2).
+fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

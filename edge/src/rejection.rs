@@ -36,6 +36,12 @@ pub enum Rejection {
     Forbidden {
         missing: Missing,
     },
+    /// The route takes no WebSocket connections.
+    WebSocketNotAllowed,
+    /// A page of this origin may not open one.
+    OriginNotAllowed,
+    /// Extended CONNECT to something else than `websocket`.
+    ProtocolNotImplemented,
     RateLimited {
         retry_after_s: u64,
     },
@@ -73,7 +79,10 @@ impl Rejection {
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
+            Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
@@ -107,6 +116,9 @@ impl Rejection {
             Self::Forbidden {
                 missing: Missing::Role,
             } => "insufficient_role",
+            Self::WebSocketNotAllowed => "websocket_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::ProtocolNotImplemented => "protocol_not_implemented",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
             Self::Unavailable => "upstream_unavailable",
@@ -124,12 +136,13 @@ impl Rejection {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
             Self::ClientGone => 1,
             Self::UpstreamTimeout | Self::RequestTimeout => 4,
-            Self::Forbidden { .. } => 7,
+            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
             Self::Misdirected => 9,
             Self::NotImplemented(_)
             | Self::VersionNotSupported(_)
             | Self::ServerOptions
+            | Self::ProtocolNotImplemented
             | Self::NotFound
             | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
@@ -159,6 +172,9 @@ impl Rejection {
             Self::Forbidden {
                 missing: Missing::Role,
             } => "the token lacks a required role",
+            Self::WebSocketNotAllowed => "this path takes no websocket connections",
+            Self::OriginNotAllowed => "pages of this origin may not connect",
+            Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
             Self::Unavailable => "the service behind this route cannot be reached",

@@ -1,6 +1,6 @@
 //! State of one request: the snapshot it is judged by, its identity, what was decided, what happened.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use palisade_cache::Arrival;
@@ -74,6 +74,17 @@ pub struct RequestCtx {
     /// Request body bytes that passed the bound so far.
     pub body_bytes: u64,
     pub is_grpc: bool,
+    pub tunnel: Option<TunnelFacts>,
+}
+
+/// A request that is to become a tunnel, or has.
+pub struct TunnelFacts {
+    /// When the upstream is given up: a while after the tunnel would have ended itself, for the
+    /// case that it neither reads nor writes and so keeps the tunnel's own clocks from running.
+    pub upstream_silence_max: Duration,
+    pub is_open: bool,
+    /// Why the edge ended it; empty where one of its ends did.
+    pub ended_by: Arc<OnceLock<&'static str>>,
 }
 
 /// What happened behind the edge.
@@ -107,6 +118,7 @@ impl RequestCtx {
             upstream: UpstreamFacts::default(),
             body_bytes: 0,
             is_grpc: false,
+            tunnel: None,
         }
     }
 

@@ -18,6 +18,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
@@ -125,6 +126,8 @@ struct EdgeParts {
     issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// Ends the tunnels, which would outlast any deadline.
+    tunnels: CancellationToken,
 }
 
 impl Edge {
@@ -151,6 +154,7 @@ impl Edge {
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
+            tunnels: CancellationToken::new(),
         };
         Ok(Self {
             sockets,
@@ -193,6 +197,7 @@ impl Edge {
         info!(open = running.open(), "draining");
         parts.draining.store(true, Ordering::Relaxed);
         running.begin_drain();
+        parts.tunnels.cancel();
         let idle_out = async {
             tokio::time::sleep(LAME_DUCK).await;
             running.close_idle();
@@ -230,6 +235,7 @@ impl EdgeParts {
             access_log,
             cache,
             draining: self.draining.clone(),
+            tunnels: self.tunnels.clone(),
             https_port: https.port(),
             alt_svc: HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", https.port()))?,
         })

@@ -181,6 +181,7 @@ pub(crate) struct RouteDoc {
     pub(crate) request_body_max: Field<String>,
     pub(crate) cluster: Field<String>,
     pub(crate) translate: Field<bool>,
+    pub(crate) websocket: Field<WebSocketDoc>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -221,6 +222,15 @@ pub(crate) struct AuthDoc {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheDoc {
     pub(crate) default_ttl: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebSocketDoc {
+    pub(crate) origins: List<String>,
+    pub(crate) idle_timeout: Field<String>,
+    pub(crate) lifetime: Field<String>,
+    pub(crate) end_with_token: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -129,6 +129,21 @@ pub struct Route {
     pub cluster: ClusterId,
     /// REST and JSON become gRPC calls by the cluster's descriptors; requests that are gRPC already pass as they are.
     pub translate: bool,
+    /// WebSocket connections are taken, on these terms.
+    pub websocket: Option<WebSocket>,
+}
+
+/// On which terms a route takes WebSocket connections.
+#[derive(Debug, Clone)]
+pub struct WebSocket {
+    /// Web origins (RFC 6454, 6.2) whose pages may open one; any where none is listed.
+    pub origins: Vec<String>,
+    /// Longest silence in both directions together.
+    pub idle_timeout: Duration,
+    /// From the upgrade to the end.
+    pub lifetime: Duration,
+    /// The connection ends when the caller's token does.
+    pub end_with_token: bool,
 }
 
 /// Who may use a route.

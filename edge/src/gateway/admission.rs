@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 
 use super::{Gateway, connection};
 use crate::listen::connection::TlsFacts;
+use crate::listen::extended_connect::is_extended_connect;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
@@ -21,6 +22,7 @@ impl Gateway {
             encrypted: client.encrypted,
             proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
+            is_extended_connect: is_extended_connect(session.req_header()),
         })
     }
 

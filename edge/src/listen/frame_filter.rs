@@ -176,7 +176,8 @@ impl FrameFilter {
         let frame = self.held.split().freeze();
         let payload = frame.get(self.held_head_bytes..).unwrap_or(&[]);
         if self.rules.end(self.kind, payload)? {
-            self.pieces.push_back(frame);
+            let shown = self.rules.stand_in(payload);
+            self.pieces.push_back(shown.unwrap_or(frame));
         }
         Ok(())
     }

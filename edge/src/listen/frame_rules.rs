@@ -5,6 +5,7 @@ use h3::error::Code;
 
 use super::field_section::{self, Part};
 use super::frame_filter::{Fate, Violation, varint};
+use super::protocol_field;
 
 /// One frame of a type we do not know, reserved ones among them; they are skipped, not buffered.
 const UNKNOWN_FRAME_BYTES_MAX: u64 = 64 * 1024;
@@ -166,6 +167,14 @@ impl Rules {
                     ))
                 }
             },
+        }
+    }
+
+    /// What the reader gets in place of the held frame.
+    pub(super) fn stand_in(&self, payload: &[u8]) -> Option<Bytes> {
+        match self.stream {
+            Stream::Request { .. } => protocol_field::stand_in(payload),
+            Stream::Control { .. } => None,
         }
     }
 }

@@ -26,6 +26,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use self::head::{digest, well_formed};
 use super::connection::Connection;
+use super::extended_connect::is_extended_connect;
 use super::quinn_adapter::{BidiStream, Stopped};
 
 /// Request bytes kept for another try at another endpoint; as Pingora does for h1 and h2.
@@ -128,6 +129,10 @@ impl H3Session {
     }
 
     async fn look_ahead(&mut self) -> Result<()> {
+        // What an extended CONNECT sends belongs to the tunnel, and may well be sent at once.
+        if is_extended_connect(&self.request) {
+            return Ok(());
+        }
         let method = &self.request.method;
         let usually_bodyless = [
             Method::GET,

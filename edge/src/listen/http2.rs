@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::Accepting;
+use super::extended_connect::show_as_upgrade;
 use super::stream::DownstreamStream;
 use guard::{Breach, Watch};
 use quiet::until_quiet;
@@ -177,7 +178,11 @@ where
     }
     let (app, shutdown) = (accepting.app.clone(), accepting.shutdown.clone());
     running.spawn(async move {
-        let session = ServerSession::new_http2(session);
+        let mut session = ServerSession::new_http2(session);
+        if show_as_upgrade(session.req_header_mut()).is_err() {
+            let _ = session.respond_error(400).await;
+            return;
+        }
         app.process_new_http(session, &shutdown).await;
     });
 }

@@ -21,6 +21,8 @@ mod tcp;
 mod preface;
 pub mod http1;
 mod http2;
+pub mod extended_connect;
+pub mod tunnel;
 pub mod tls;
 mod quic;
 mod quinn_adapter;
@@ -30,6 +32,7 @@ mod frame_rules;
 mod field_section;
 mod uni_streams;
 mod conduct;
+mod protocol_field;
 mod h3;
 
 use std::io;

@@ -190,6 +190,7 @@ where
     let mut h3 = h3::server::builder()
         .max_field_section_size(field_section_bytes_max.into())
         .send_grease(false)
+        .enable_extended_connect(true)
         .build(transport)
         .await?;
     let running = TaskTracker::new();

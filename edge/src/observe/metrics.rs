@@ -27,6 +27,8 @@ pub struct Metrics {
     pub upstream_duration: HistogramVec,
     pub requests_in_flight: IntGauge,
     pub rejections: IntCounterVec,
+    pub tunnels_open: IntGaugeVec,
+    pub tunnels_ended: IntCounterVec,
     pub limit_decisions: IntCounterVec,
     pub cache_lookups: IntCounterVec,
     pub upstream_retries: IntCounterVec,
@@ -76,6 +78,16 @@ impl Metrics {
             rejections: table.counters(
                 "palisade_rejections_total",
                 "Answers made by the edge itself, by reason",
+                &["http_route", "reason"],
+            )?,
+            tunnels_open: table.gauges(
+                "palisade_tunnels_open",
+                "WebSocket connections",
+                &["http_route"],
+            )?,
+            tunnels_ended: table.counters(
+                "palisade_tunnels_ended_total",
+                "WebSocket connections that ended, by reason",
                 &["http_route", "reason"],
             )?,
             limit_decisions: table.counters(
@@ -173,6 +185,15 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    pub fn tunnel_opened(&self, route: &str) {
+        self.tunnels_open.with_label_values(&[route]).inc();
+    }
+
+    pub fn tunnel_ended(&self, route: &str, reason: &str) {
+        self.tunnels_open.with_label_values(&[route]).dec();
+        self.tunnels_ended.with_label_values(&[route, reason]).inc();
     }
 
     /// What the limits of an admitted request said.

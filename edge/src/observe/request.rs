@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 
 use super::access_log::{Line, unix_time};
 use crate::gateway::Gateway;
+use crate::listen::extended_connect::is_extended_connect;
 use crate::listen::{Connection, Listener};
 use crate::request_ctx::{Now, RequestCtx};
 use crate::stages::cache;
@@ -27,12 +28,20 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         ctx.route_name().unwrap_or(""),
         status_text,
         scheme(connection),
-        protocol(session),
+        protocol(session, connection),
         ctx.rejection
             .as_ref()
             .map_or("", |rejection| rejection.code()),
     ];
     metrics.request(&labels, duration);
+    if let Some(tunnel) = ctx.tunnel.as_ref().filter(|tunnel| tunnel.is_open) {
+        let reason = match (tunnel.ended_by.get(), &ctx.error) {
+            (Some(reason), _) => reason,
+            (None, Some(_)) => "error",
+            (None, None) => "closed",
+        };
+        metrics.tunnel_ended(ctx.route_name().unwrap_or(""), reason);
+    }
     if let Some(rejection) = &ctx.rejection {
         metrics
             .rejections
@@ -76,7 +85,7 @@ fn write_line(
             .client
             .as_ref()
             .map_or_else(String::new, |client| client.address.to_string()),
-        protocol: protocol(session),
+        protocol: protocol(session, connection),
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
         method: head.method.as_str(),
@@ -132,9 +141,12 @@ fn scheme(connection: Option<&Connection>) -> &'static str {
     }
 }
 
-fn protocol(session: &Session) -> &'static str {
-    if session.is_custom() {
+fn protocol(session: &Session, connection: Option<&Connection>) -> &'static str {
+    if connection.is_some_and(|connection| connection.listener == Listener::Http3) {
         return "3";
+    }
+    if is_extended_connect(session.req_header()) {
+        return "2";
     }
     match session.req_header().version {
         Version::HTTP_2 => "2",

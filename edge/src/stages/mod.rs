@@ -9,6 +9,7 @@ pub mod host;
 pub mod route;
 pub mod authn;
 pub mod authz;
+pub mod websocket;
 pub mod rate_limit;
 pub mod cache;
 pub mod rewrite;
@@ -36,6 +37,8 @@ pub struct Downstream {
     pub proof: Option<host::Proof>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
+    /// Extended CONNECT of h2 or h3, shown as an upgrade.
+    pub is_extended_connect: bool,
 }
 
 /// A request that may go on to the cache and upstream.
@@ -47,6 +50,8 @@ pub struct Admitted {
     /// Lower case, without port.
     pub host: String,
     pub host_rules: Arc<Host>,
+    /// Present where the request is to become a WebSocket connection.
+    pub websocket: Option<websocket::Terms>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -76,6 +81,8 @@ pub fn admit(
         quotas: Quotas::default(),
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
+    let is_websocket =
+        websocket::is_handshake(head, downstream.is_extended_connect).map_err(refused)?;
     let rules = snapshot.policy.hosts.find(&host);
     let refused = |rejection| Refused {
         host_rules: Some(rules.clone()),
@@ -89,6 +96,10 @@ pub fn admit(
     };
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
+    let websocket = is_websocket
+        .then(|| websocket::admit(snapshot, &route, head, &permit, now))
+        .transpose()
+        .map_err(refused)?;
     let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
@@ -103,5 +114,6 @@ pub fn admit(
         quotas,
         host,
         host_rules: rules.clone(),
+        websocket,
     })
 }

@@ -24,3 +24,4 @@ mod tls_tickets;
 mod tls_matrix;
 mod reload;
 mod shutdown;
+mod websocket;

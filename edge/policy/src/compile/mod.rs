@@ -16,6 +16,7 @@ mod paths;
 mod routes;
 mod tls;
 mod values;
+mod websocket;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

@@ -96,6 +96,10 @@ impl Compiler<'_> {
                 &doc.translate,
                 cluster.and_then(|position| defined.clusters.get(position).copied()),
             ),
+            websocket: self.websocket(
+                doc,
+                cluster.and_then(|position| defined.clusters.get(position).copied()),
+            ),
             cluster: ClusterId(cluster.unwrap_or_default()),
         }
     }

@@ -23,6 +23,8 @@ clusters:
     tls: {server_name: a, ca: ../certs/ca.pem}
     timeouts: {}
     ejection: {}
+  - name: web
+    endpoints: ["127.0.0.1:3"]
 issuers:
   - name: id
     issuer: id
@@ -41,6 +43,11 @@ routes:
     cache: {}
     request_headers: {}
     cluster: core
+  - name: w
+    matches: [{path: /w}]
+    auth: {issuer: id}
+    websocket: {}
+    cluster: web
 hosts:
   - name: h
     hosts: [b.example]
@@ -307,6 +314,27 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "RouteDoc.translate",
         "cluster: core",
         "cluster: core\n    translate: true",
+    ),
+    ("RouteDoc.websocket", "    websocket: {}\n", ""),
+    (
+        "WebSocketDoc.origins",
+        "websocket: {}",
+        "websocket: {origins: [\"https://a.example\"]}",
+    ),
+    (
+        "WebSocketDoc.idle_timeout",
+        "websocket: {}",
+        "websocket: {idle_timeout: 1m}",
+    ),
+    (
+        "WebSocketDoc.lifetime",
+        "websocket: {}",
+        "websocket: {lifetime: 1m}",
+    ),
+    (
+        "WebSocketDoc.end_with_token",
+        "websocket: {}",
+        "websocket: {end_with_token: false}",
     ),
     ("MatchDoc.path", "path: /x", "path: /y"),
     ("MatchDoc.methods", "path: /x", "path: /x, methods: [GET]"),

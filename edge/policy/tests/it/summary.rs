@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
-use palisade_policy::model::{Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch};
+use palisade_policy::model::{
+    Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch, WebSocket,
+};
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
@@ -184,6 +186,15 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     }
     if let Some(cache) = &route.cache {
         writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
+    }
+    if let Some(WebSocket {
+        origins,
+        idle_timeout,
+        lifetime,
+        end_with_token,
+    }) = &route.websocket
+    {
+        writeln!(out, "  websocket from {origins:?}, idle {idle_timeout:?}, lifetime {lifetime:?}, ends with token {end_with_token}").unwrap();
     }
     for (side, HeaderEdits { remove, set, add }) in [
         ("request", &route.request_headers),

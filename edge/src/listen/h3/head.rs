@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST, TE};
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{Digest, SocketDigest};
@@ -11,6 +11,8 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 
 use crate::listen::connection::Connection;
+use crate::listen::extended_connect::show_as_upgrade;
+use crate::listen::protocol_field::is_websocket;
 
 /// Connection-specific fields (RFC 9114, 4.2); `te` may only say `trailers`.
 const OF_CONNECTIONS: [&str; 5] = [
@@ -81,7 +83,22 @@ fn request_header(request: Request<()>) -> Result<RequestHeader> {
         (None, None) => return Error::e_explain(ErrorType::InvalidHTTPHeader, "no :authority"),
         _ => {}
     }
-    Ok(parts.into())
+    if let Some(protocol) = parts.extensions.get::<h3::ext::Protocol>() {
+        // RFC 8441, 4: only with this method does it mean anything.
+        if parts.method != Method::CONNECT {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, ":protocol without CONNECT");
+        }
+        let protocol = if is_websocket(*protocol) {
+            h2::ext::Protocol::from_static("websocket")
+        } else {
+            h2::ext::Protocol::from_static("unknown")
+        };
+        // One mark for both protocols.
+        parts.extensions.insert(protocol);
+    }
+    let mut head = parts.into();
+    show_as_upgrade(&mut head)?;
+    Ok(head)
 }
 
 pub(super) fn digest(connection: &Arc<Connection>) -> Digest {

@@ -41,6 +41,8 @@ pub(super) fn options(bounds: &Bounds) -> Builder {
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX)
         .reset_stream_duration(REMEMBERED_RESETS_FOR)
-        .max_local_error_reset_streams(Some(FORCED_RESETS_MAX));
+        .max_local_error_reset_streams(Some(FORCED_RESETS_MAX))
+        // RFC 8441: WebSockets; every other `:protocol` is refused by the stages.
+        .enable_connect_protocol();
     options
 }

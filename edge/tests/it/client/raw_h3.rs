@@ -123,6 +123,92 @@ impl RawRequest {
     }
 }
 
+impl RawRequest {
+    /// To go on frame by frame.
+    pub(crate) fn into_tunnel(self) -> RawTunnel {
+        RawTunnel {
+            send: self.send,
+            recv: RawFrames {
+                recv: self.recv,
+                buffer: BytesMut::new(),
+            },
+        }
+    }
+}
+
+/// A request of which both directions stay open.
+pub(crate) struct RawTunnel {
+    send: SendStream,
+    recv: RawFrames,
+}
+
+impl RawTunnel {
+    /// The status of the answer, where it is one of the static table; none where there is no answer.
+    pub(crate) async fn head(&mut self) -> Option<(Option<u16>, Bytes)> {
+        let (_, block) = self.recv.frame(HEADERS).await?;
+        Some((status_of_block(&block), block))
+    }
+
+    pub(crate) async fn data(&mut self) -> Option<Bytes> {
+        self.recv.data().await
+    }
+
+    pub(crate) fn split(self) -> (SendStream, RawFrames) {
+        (self.send, self.recv)
+    }
+}
+
+/// The frames of an answer.
+pub(crate) struct RawFrames {
+    recv: RecvStream,
+    buffer: BytesMut,
+}
+
+impl RawFrames {
+    /// The payload of the next DATA frame; none at the end.
+    pub(crate) async fn data(&mut self) -> Option<Bytes> {
+        self.frame(DATA).await.map(|(_, payload)| payload)
+    }
+
+    /// The next frame of this type, others left out.
+    async fn frame(&mut self, wanted: u64) -> Option<(u64, Bytes)> {
+        loop {
+            if let Some((kind, payload)) = take_frame(&mut self.buffer) {
+                if kind == wanted {
+                    return Some((kind, payload));
+                }
+                continue;
+            }
+            let chunk = self.recv.read_chunk(64 * 1024, true).await.ok()??;
+            self.buffer.extend_from_slice(&chunk.bytes);
+        }
+    }
+}
+
+/// A whole frame off the front.
+fn take_frame(buffer: &mut BytesMut) -> Option<(u64, Bytes)> {
+    let (kind, kind_bytes) = varint(buffer)?;
+    let (length, length_bytes) = varint(&buffer[kind_bytes..])?;
+    let head = kind_bytes + length_bytes;
+    let end = head + usize::try_from(length).expect("a length");
+    if buffer.len() < end {
+        return None;
+    }
+    let frame = buffer.split_to(end).freeze();
+    Some((kind, frame.slice(head..)))
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let first = *bytes.first()?;
+    let length = 1_usize << (first >> 6);
+    let number = bytes.get(..length)?;
+    let rest = number[1..].iter();
+    let value = rest.fold(u64::from(first & 0x3f), |value, byte| {
+        value << 8 | u64::from(*byte)
+    });
+    Some((value, length))
+}
+
 /// A HEADERS frame with these fields.
 pub(crate) fn headers(fields: &[(String, String)]) -> Bytes {
     let mut block = BytesMut::new();
@@ -179,10 +265,16 @@ fn put_prefixed(out: &mut BytesMut, pattern: u8, bits: u32, value: u64) {
 /// The first field of the first frame, if it is a `:status` of the static table (RFC 9204, appendix A).
 fn status(answer: &[u8]) -> Option<u16> {
     let length_bytes = 1_usize << (answer.get(1)? >> 6);
-    let block = answer.get(1 + length_bytes + 2..)?;
+    status_of_block(answer.get(1 + length_bytes..)?)
+}
+
+fn status_of_block(block: &[u8]) -> Option<u16> {
+    let block = block.get(2..)?;
     let index = match block.first()? {
         byte @ 0xc0..0xff => u16::from(byte & 0x3f),
         0xff => 63 + u16::from(*block.get(1)?),
+        // The name from the static table, and a value of three digits.
+        0x5f => return digits(block.get(2..)?),
         _ => return None,
     };
     let known = [
@@ -205,4 +297,35 @@ fn status(answer: &[u8]) -> Option<u16> {
         .iter()
         .find(|(at, _)| *at == index)
         .map(|(_, status)| *status)
+}
+
+/// A string literal of decimal digits, plain or in the Huffman code of RFC 7541, appendix B.
+fn digits(text: &[u8]) -> Option<u16> {
+    let (first, rest) = text.split_first()?;
+    let bytes = rest.get(..usize::from(first & 0x7f))?;
+    if first & 0x80 == 0 {
+        return std::str::from_utf8(bytes).ok()?.parse().ok();
+    }
+    let bits: Vec<u16> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1)))
+        .collect();
+    let number = |bits: &[u16]| bits.iter().fold(0, |number, bit| number << 1 | bit);
+    let (mut at, mut value) = (0, 0);
+    // 0 to 2 have five bits, 3 to 9 six; the rest is padding.
+    while let Some(short) = bits.get(at..at + 5) {
+        let digit = match number(short) {
+            digit @ 0..=2 => digit,
+            _ => {
+                at += 1;
+                match number(bits.get(at - 1..at + 5)?) {
+                    code @ 0x19..=0x1f => code - 0x19 + 3,
+                    _ => return Some(value),
+                }
+            }
+        };
+        value = value * 10 + digit;
+        at += 5;
+    }
+    Some(value)
 }
