@@ -19,5 +19,6 @@ mod certs;
 mod tls_hosts;
 mod tls_tickets;
 mod tls_matrix;
+mod sslyze;
 mod reload;
 mod shutdown;
