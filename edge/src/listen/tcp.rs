@@ -25,11 +25,8 @@ use super::{Accepting, Bounds, http1, http2};
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accept until told to stop; connections go on in tasks of their own.
-pub(super) async fn serve<A>(
-    listener: TcpListener,
-    tls: Option<Acceptor>,
-    accepting: Accepting<A>,
-) where
+pub(super) async fn serve<A>(listener: TcpListener, tls: Option<Acceptor>, accepting: Accepting<A>)
+where
     A: HttpServerApp + Send + Sync + 'static,
 {
     loop {

@@ -231,10 +231,7 @@ impl Acceptor {
 
 impl Handshake {
     /// A ticket holds the certificate of its first handshake, which may have ended since.
-    fn check_again(
-        &self,
-        chain: &[rustls::pki_types::CertificateDer<'static>],
-    ) -> io::Result<()> {
+    fn check_again(&self, chain: &[rustls::pki_types::CertificateDer<'static>]) -> io::Result<()> {
         let Some(clients) = &self.clients else {
             return Ok(());
         };

@@ -56,7 +56,9 @@ async fn intermediate_by_default_and_modern_by_one_line() {
     edge.files.write_policy("policy.yaml", modern);
     let old = visitor(None, &[&rustls::version::TLS12]);
     until("the line to hold", || async {
-        visit(edge.https, &old, "localhost", "localhost").await.err()
+        visit(edge.https, &old, "localhost", "localhost")
+            .await
+            .err()
     })
     .await;
     let found = scan(&edge).await;

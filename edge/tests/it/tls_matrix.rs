@@ -96,7 +96,11 @@ impl Cell {
             return json!("refused");
         }
         let wants_guarded = self.names != Names::GuardedThenOpen;
-        json!(if asks_guarded == wants_guarded { 200 } else { 421 })
+        json!(if asks_guarded == wants_guarded {
+            200
+        } else {
+            421
+        })
     }
 }
 
@@ -114,7 +118,10 @@ async fn ask(edge: &Edge, identity: &(PathBuf, PathBuf), cells: &[Cell]) -> Vec<
     let requests: Vec<Value> = cells.iter().map(Cell::request).collect();
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let text = json!(requests).to_string();
-    stdin.write_all(text.as_bytes()).await.expect("python reads");
+    stdin
+        .write_all(text.as_bytes())
+        .await
+        .expect("python reads");
     drop(stdin);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
         .await
@@ -133,7 +140,10 @@ async fn no_cell_leaks() {
     let (pem, key) = issue(&names);
     replace(&files.certs().join("sites.pem"), pem.as_bytes());
     replace(&files.certs().join("sites.key"), key.as_bytes());
-    replace(&files.root().join("clients.pem"), authority.pem().as_bytes());
+    replace(
+        &files.root().join("clients.pem"),
+        authority.pem().as_bytes(),
+    );
     files.write_policy(
         "policy.yaml",
         &format!(
@@ -157,20 +167,35 @@ hosts:
     assert_eq!(outcomes.len(), cells.len());
     let mut table = String::new();
     for (cell, outcome) in cells.iter().zip(&outcomes) {
-        let mark = if *outcome == cell.expected() { "" } else { "  <- expected " };
-        let expected = if mark.is_empty() { Value::Null } else { cell.expected() };
+        let mark = if *outcome == cell.expected() {
+            ""
+        } else {
+            "  <- expected "
+        };
+        let expected = if mark.is_empty() {
+            Value::Null
+        } else {
+            cell.expected()
+        };
         table.push_str(&format!(
             "{} {:8} {:?} certificate {}: {outcome}{mark}{}\n",
             cell.protocol,
             cell.form,
             cell.names,
             cell.certificate,
-            if expected.is_null() { String::new() } else { expected.to_string() },
+            if expected.is_null() {
+                String::new()
+            } else {
+                expected.to_string()
+            },
         ));
     }
     assert!(!table.contains("<- expected"), "\n{table}");
     let record = origin.record();
-    let guarded = record.requests.iter().filter(|seen| seen.header("x-host").is_some());
+    let guarded = record
+        .requests
+        .iter()
+        .filter(|seen| seen.header("x-host").is_some());
     let mut served = 0;
     for seen in guarded {
         assert!(seen.header("client-cert").is_some(), "{seen:?}");

@@ -1,6 +1,8 @@
 //! Session tickets across restarts and replicas, and never across trust; staples beside certificates.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,17 +12,19 @@ use rustls::client::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ALL_VERSIONS, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme,
-};
+use rustls::{ALL_VERSIONS, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::aioquic::python;
 use crate::client::tls;
 use crate::client::visit::{visit, visitor};
 use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{issue, replace};
 use crate::harness::ocsp;
-use crate::harness::waiting::until;
+use crate::harness::waiting::{until, within};
 use crate::tls_hosts::{guarded, prepare, start};
 use crate::upstream::Origin;
 
@@ -47,7 +51,10 @@ async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {
                 replace(&files.root().join("clients.pem"), ca.as_bytes());
                 for entry in fs::read_dir(&shared).expect("ticket keys") {
                     let path = entry.expect("an entry").path();
-                    let to = files.certs().join("tickets").join(path.file_name().expect("a name"));
+                    let to = files
+                        .certs()
+                        .join("tickets")
+                        .join(path.file_name().expect("a name"));
                     replace(&to, &fs::read(path).expect("a key"));
                 }
                 Edge::start_with(files, &[]).await
@@ -59,6 +66,68 @@ async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {
                 assert!(origin.last("/echo").header("client-cert").is_some());
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_sessions_are_resumed_until_their_host_asks_for_certificates() {
+    let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
+    let (guarded, ca, _) = guarded(&authority, None);
+    let files = prepare(&origin, "  - { name: all }\n");
+    replace(&files.root().join("clients.pem"), ca.as_bytes());
+    let edge = Edge::start_with(files, &[]).await;
+    let mut client = QuicVisitor::start();
+    let first = client.visit(&edge, "partners.test").await;
+    assert_eq!(first, json!({ "status": 200, "resumed": false }));
+    let second = client.visit(&edge, "partners.test").await;
+    assert_eq!(second, json!({ "status": 200, "resumed": true }));
+    let Edge { files, .. } = edge;
+    let edge = Edge::start_with(files, &[]).await;
+    let third = client.visit(&edge, "partners.test").await;
+    assert_eq!(third, json!({ "status": 200, "resumed": true }));
+    let policy = format!("version: 1\nhosts:\n{guarded}");
+    edge.files.write_policy("hosts.yaml", &policy);
+    until("the name to be refused", || async {
+        // A client of its own, so that the tickets are still there.
+        let seen = QuicVisitor::start().visit(&edge, "partners.test").await;
+        (seen == json!("refused")).then_some(())
+    })
+    .await;
+    assert_eq!(client.visit(&edge, "partners.test").await, json!("refused"));
+}
+
+/// An aioquic that keeps its tickets.
+struct QuicVisitor {
+    _child: Child,
+    requests: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl QuicVisitor {
+    fn start() -> Self {
+        let mut child = Command::new(python())
+            .kill_on_drop(true)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/quic_tickets_client.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        Self {
+            requests: child.stdin.take().expect("stdin is piped"),
+            answers: BufReader::new(stdout).lines(),
+            _child: child,
+        }
+    }
+
+    async fn visit(&mut self, edge: &Edge, name: &str) -> Value {
+        let request = json!({ "port": edge.https.port(), "name": name });
+        let line = format!("{request}\n");
+        let sent = self.requests.write_all(line.as_bytes()).await;
+        sent.expect("python reads");
+        let answer = within("aioquic", self.answers.next_line()).await;
+        let answer = answer.expect("python writes").expect("python runs");
+        serde_json::from_str(&answer).expect("JSON")
     }
 }
 
@@ -157,7 +226,8 @@ impl ServerCertVerifier for Stapled {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
     fn verify_tls13_signature(
         &self,
@@ -165,7 +235,8 @@ impl ServerCertVerifier for Stapled {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
@@ -174,13 +245,16 @@ impl ServerCertVerifier for Stapled {
 
 /// What a full handshake for open.test staples.
 async fn stapled(edge: &Edge) -> Vec<u8> {
-    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(tls::roots()), tls::provider());
+    let inner =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(tls::roots()), tls::provider());
     let verifier = Arc::new(Stapled {
         inner: inner.build().expect("a verifier"),
         seen: Mutex::default(),
     });
     let mut config = tls::config_for(&["http/1.1"], ALL_VERSIONS);
-    config.dangerous().set_certificate_verifier(verifier.clone());
+    config
+        .dangerous()
+        .set_certificate_verifier(verifier.clone());
     config.resumption = Resumption::disabled();
     let seen = visit(edge.https, &Arc::new(config), "open.test", "open.test").await;
     assert_eq!(seen.expect("an answer").status, 200);
@@ -197,8 +271,14 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     assert!(stapled(&edge).await.is_empty());
     let good = ocsp::response(&serial, ocsp::GOOD, -3_600..3_600);
     replace(&file("ocsp"), &good);
-    until("the staple", || async { (stapled(&edge).await == good).then_some(()) }).await;
-    let errors = edge.metric("palisade_certificate_errors_total ").await.expect("a counter");
+    until("the staple", || async {
+        (stapled(&edge).await == good).then_some(())
+    })
+    .await;
+    let errors = edge
+        .metric("palisade_certificate_errors_total ")
+        .await
+        .expect("a counter");
     let unfit = [
         ocsp::response(&serial, ocsp::GOOD, -7_200..-3_600),
         ocsp::response(&serial, ocsp::GOOD, 3_600..7_200),
@@ -221,10 +301,19 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     let (pem, key) = issue(&["open.test", "partners.test"]);
     replace(&file("key"), key.as_bytes());
     replace(&file("pem"), pem.as_bytes());
-    until("the staple to be left out", || async { stapled(&edge).await.is_empty().then_some(()) }).await;
+    until("the staple to be left out", || async {
+        stapled(&edge).await.is_empty().then_some(())
+    })
+    .await;
     let serial = ocsp::serial(pem.as_bytes());
     let short = ocsp::response(&serial, ocsp::GOOD, -3_600..8);
     replace(&file("ocsp"), &short);
-    until("the short staple", || async { (stapled(&edge).await == short).then_some(()) }).await;
-    until("its end", || async { stapled(&edge).await.is_empty().then_some(()) }).await;
+    until("the short staple", || async {
+        (stapled(&edge).await == short).then_some(())
+    })
+    .await;
+    until("its end", || async {
+        stapled(&edge).await.is_empty().then_some(())
+    })
+    .await;
 }

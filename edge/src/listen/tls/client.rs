@@ -31,8 +31,8 @@ impl ClientCertificate {
         // It was verified, so only what the verifier does not read can be wrong.
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(io::Error::other)?;
         let rest: Vec<String> = rest.iter().map(|one| byte_sequence(one)).collect();
-        let rest = Some(rest.join(", "))
-            .filter(|text| !text.is_empty() && text.len() <= CHAIN_BYTES_MAX);
+        let rest =
+            Some(rest.join(", ")).filter(|text| !text.is_empty() && text.len() <= CHAIN_BYTES_MAX);
         let value = |text: String| HeaderValue::try_from(text).map_err(io::Error::other);
         Ok(Some(Self {
             not_after: parsed.validity().not_after.timestamp(),

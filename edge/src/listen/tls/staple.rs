@@ -6,7 +6,6 @@
 use der::Decode;
 use x509_ocsp::{BasicOcspResponse, CertStatus, OcspResponse, OcspResponseStatus};
 
-
 /// Clocks of responders and ours differ by a little.
 const CLOCK_SKEW_S: u64 = 300;
 

@@ -292,9 +292,7 @@ mod tests {
 
     fn later(ticketer: &Ticketer, now: u64) -> usize {
         let errors = std::cell::Cell::new(0);
-        ticketer
-            .keys
-            .look(now, &|_| errors.set(errors.get() + 1));
+        ticketer.keys.look(now, &|_| errors.set(errors.get() + 1));
         errors.get()
     }
 

@@ -27,7 +27,11 @@ pub(crate) struct Visit {
 impl Visit {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.text.lines().take_while(|line| !line.is_empty());
-        lines.find_map(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")).then(|| &line[name.len() + 2..]))
+        lines.find_map(|line| {
+            line.to_ascii_lowercase()
+                .starts_with(&format!("{name}: "))
+                .then(|| &line[name.len() + 2..])
+        })
     }
 }
 
@@ -57,7 +61,19 @@ pub(crate) async fn visit(
     server_name: &str,
     authority: &str,
 ) -> io::Result<Visit> {
-    let request = format!("GET /echo HTTP/1.1\r\nhost: {authority}\r\nclient-cert: :forged:\r\nclient-cert-chain: :forged:\r\nconnection: close\r\n\r\n");
+    fetch(address, config, (server_name, authority), "/echo").await
+}
+
+/// The same for any target.
+pub(crate) async fn fetch(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    (server_name, authority): (&str, &str),
+    target: &str,
+) -> io::Result<Visit> {
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nhost: {authority}\r\nclient-cert: :forged:\r\nclient-cert-chain: :forged:\r\nconnection: close\r\n\r\n"
+    );
     let visiting = async {
         let socket = TcpStream::connect(address).await?;
         let name = ServerName::try_from(server_name.to_owned()).expect("a name");
@@ -68,7 +84,10 @@ pub(crate) async fn visit(
         stream.read_to_end(&mut text).await?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let session = stream.get_ref().1;
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = text
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         Ok(Visit {
             status: status.ok_or(io::ErrorKind::UnexpectedEof)?,
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),

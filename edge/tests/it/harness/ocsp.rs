@@ -61,11 +61,17 @@ pub(crate) fn response(serial: &[u8], status: u8, valid: Range<i64>) -> Vec<u8> 
     let (this, next) = (time(valid.start), der(0xa0, &[&time(valid.end)]));
     let single = der(SEQUENCE, &[&id, &status, &this, &next]);
     let responder = der(0xa2, &[&hash]);
-    let data = der(SEQUENCE, &[&responder, &time(-60), &der(SEQUENCE, &[&single])]);
+    let data = der(
+        SEQUENCE,
+        &[&responder, &time(-60), &der(SEQUENCE, &[&single])],
+    );
     let ecdsa_sha256 = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
     let algorithm = der(SEQUENCE, &[&der(OID, &[&ecdsa_sha256])]);
     let basic = der(SEQUENCE, &[&data, &algorithm, &der(0x03, &[&[0, 1, 2, 3]])]);
     let pkix_ocsp_basic = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
-    let bytes = der(SEQUENCE, &[&der(OID, &[&pkix_ocsp_basic]), &der(OCTETS, &[&basic])]);
+    let bytes = der(
+        SEQUENCE,
+        &[&der(OID, &[&pkix_ocsp_basic]), &der(OCTETS, &[&basic])],
+    );
     der(SEQUENCE, &[&der(0x0a, &[&[0]]), &der(0xa0, &[&bytes])])
 }
