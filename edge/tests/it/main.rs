@@ -22,6 +22,7 @@ mod certs;
 mod tls_hosts;
 mod tls_tickets;
 mod tls_matrix;
+mod sslyze;
 mod reload;
 mod shutdown;
 mod websocket;

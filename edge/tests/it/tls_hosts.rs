@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::visit::{visit, visitor};
+use crate::client::visit::{fetch, visit, visitor};
 use crate::client::{Client, Protocol, tls};
 use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
@@ -143,6 +143,20 @@ async fn clients_are_asked_for_certificates_and_upstreams_told() {
             assert_eq!(seen.header("client-cert"), None, "{name}");
             assert_eq!(seen.header("client-cert-chain"), None, "{name}");
         }
+    }
+    // What upstreams say to differ by client is never another client's.
+    let other = authority.issue(2);
+    let clients = [&known, &other, &known].map(|one| (one, visitor(Some(one), ALL_VERSIONS)));
+    for (number, (identity, client)) in clients.iter().enumerate() {
+        let names = ("partners.test", "partners.test");
+        let seen = fetch(edge.https, client, names, "/fresh-for-client").await;
+        let seen = seen.expect("an answer");
+        let own = format!(":{}:", STANDARD.encode(&identity.certificate));
+        assert!(seen.text.ends_with(&own), "{number}: {}", seen.text);
+        let hit = seen
+            .header("cache-status")
+            .is_some_and(|text| text.contains("; hit"));
+        assert_eq!(hit, number == 2, "{number}: {}", seen.text);
     }
     // What a connection proved for one host is nothing to another that asks for more.
     let partner = visitor(Some(&known), ALL_VERSIONS);

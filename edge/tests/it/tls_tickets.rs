@@ -1,6 +1,8 @@
 //! Session tickets across restarts and replicas, and never across trust; staples beside certificates.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,14 +13,18 @@ use rustls::client::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::aioquic::python;
 use crate::client::tls;
 use crate::client::visit::{visit, visitor};
 use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{issue, replace};
 use crate::harness::ocsp;
-use crate::harness::waiting::until;
+use crate::harness::waiting::{until, within};
 use crate::tls_hosts::{guarded, prepare, start};
 use crate::upstream::Origin;
 
@@ -60,6 +66,68 @@ async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {
                 assert!(origin.last("/echo").header("client-cert").is_some());
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_sessions_are_resumed_until_their_host_asks_for_certificates() {
+    let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
+    let (guarded, ca, _) = guarded(&authority, None);
+    let files = prepare(&origin, "  - { name: all }\n");
+    replace(&files.root().join("clients.pem"), ca.as_bytes());
+    let edge = Edge::start_with(files, &[]).await;
+    let mut client = QuicVisitor::start();
+    let first = client.visit(&edge, "partners.test").await;
+    assert_eq!(first, json!({ "status": 200, "resumed": false }));
+    let second = client.visit(&edge, "partners.test").await;
+    assert_eq!(second, json!({ "status": 200, "resumed": true }));
+    let Edge { files, .. } = edge;
+    let edge = Edge::start_with(files, &[]).await;
+    let third = client.visit(&edge, "partners.test").await;
+    assert_eq!(third, json!({ "status": 200, "resumed": true }));
+    let policy = format!("version: 1\nhosts:\n{guarded}");
+    edge.files.write_policy("hosts.yaml", &policy);
+    until("the name to be refused", || async {
+        // A client of its own, so that the tickets are still there.
+        let seen = QuicVisitor::start().visit(&edge, "partners.test").await;
+        (seen == json!("refused")).then_some(())
+    })
+    .await;
+    assert_eq!(client.visit(&edge, "partners.test").await, json!("refused"));
+}
+
+/// An aioquic that keeps its tickets.
+struct QuicVisitor {
+    _child: Child,
+    requests: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl QuicVisitor {
+    fn start() -> Self {
+        let mut child = Command::new(python())
+            .kill_on_drop(true)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/quic_tickets_client.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        Self {
+            requests: child.stdin.take().expect("stdin is piped"),
+            answers: BufReader::new(stdout).lines(),
+            _child: child,
+        }
+    }
+
+    async fn visit(&mut self, edge: &Edge, name: &str) -> Value {
+        let request = json!({ "port": edge.https.port(), "name": name });
+        let line = format!("{request}\n");
+        let sent = self.requests.write_all(line.as_bytes()).await;
+        sent.expect("python reads");
+        let answer = within("aioquic", self.answers.next_line()).await;
+        let answer = answer.expect("python writes").expect("python runs");
+        serde_json::from_str(&answer).expect("JSON")
     }
 }
 

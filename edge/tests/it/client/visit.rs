@@ -61,8 +61,18 @@ pub(crate) async fn visit(
     server_name: &str,
     authority: &str,
 ) -> io::Result<Visit> {
+    fetch(address, config, (server_name, authority), "/echo").await
+}
+
+/// The same for any target.
+pub(crate) async fn fetch(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    (server_name, authority): (&str, &str),
+    target: &str,
+) -> io::Result<Visit> {
     let request = format!(
-        "GET /echo HTTP/1.1\r\nhost: {authority}\r\nclient-cert: :forged:\r\nclient-cert-chain: :forged:\r\nconnection: close\r\n\r\n"
+        "GET {target} HTTP/1.1\r\nhost: {authority}\r\nclient-cert: :forged:\r\nclient-cert-chain: :forged:\r\nconnection: close\r\n\r\n"
     );
     let visiting = async {
         let socket = TcpStream::connect(address).await?;
