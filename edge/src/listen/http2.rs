@@ -9,7 +9,6 @@ mod guard;
 mod options;
 mod quiet;
 
-use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -193,9 +192,8 @@ fn report<A>(error: Option<Box<Error>>, client: SocketAddr, accepting: &Acceptin
         return;
     };
     debug!(%client, %error, "h2 connection ended");
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let cause = error.cause.as_ref();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
     match cause
         .filter(|cause| cause.is_library())
         .map(h2::Error::reason)

@@ -11,6 +11,8 @@ mod startup;
 mod matrix;
 mod h3_traps;
 mod h2_cases;
+mod h2_attacks;
+mod h2c;
 mod aioquic;
 mod plain_http;
 mod limits;

@@ -3,7 +3,6 @@
 //! Header blocks are written as literals without indexing or Huffman code (RFC 7541, 6.2.2); of those
 //! that come back only the status is read, which is always first.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -38,7 +37,6 @@ pub(crate) const WITH_PRIORITY: u8 = 0x20;
 /// A whole request without a body.
 pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 
-pub(crate) const NO_ERROR: u32 = 0x0;
 pub(crate) const PROTOCOL_ERROR: u32 = 0x1;
 pub(crate) const FLOW_CONTROL_ERROR: u32 = 0x3;
 pub(crate) const SETTINGS_TIMEOUT: u32 = 0x4;
@@ -247,17 +245,19 @@ impl RawH2 {
 
     /// The next frame; none when the connection is over, however it ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        within("a frame", async {
-            loop {
-                if let Some(frame) = self.take() {
-                    return Some(frame);
-                }
-                if self.io.read_buf(&mut self.inbox).await.unwrap_or(0) == 0 {
-                    return None;
-                }
+        within("a frame", self.next_at_last()).await
+    }
+
+    /// However long it takes.
+    pub(crate) async fn next_at_last(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.take() {
+                return Some(frame);
             }
-        })
-        .await
+            if self.io.read_buf(&mut self.inbox).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
     }
 
     fn take(&mut self) -> Option<Frame> {
@@ -289,8 +289,13 @@ impl RawH2 {
 
     /// Read to the end: the code of the last GOAWAY, if there was one.
     pub(crate) async fn ended(&mut self) -> Option<u32> {
+        within("the end of the connection", self.ended_at_last()).await
+    }
+
+    /// However long it takes.
+    pub(crate) async fn ended_at_last(&mut self) -> Option<u32> {
         let mut code = None;
-        while let Some(frame) = self.next().await {
+        while let Some(frame) = self.next_at_last().await {
             if frame.kind == GOAWAY {
                 code = Some(frame.code());
             }
@@ -322,12 +327,8 @@ impl RawH2 {
 }
 
 /// Read frames from one half to the end: the code of the last GOAWAY.
-pub(crate) async fn drain(
-    reading: impl AsyncRead + Send + Unpin + 'static,
-) -> io::Result<Option<u32>> {
-    let mut rest = RawH2 {
-        io: Box::new(tokio::io::join(reading, tokio::io::sink())),
-        inbox: BytesMut::new(),
-    };
-    Ok(rest.ended().await)
+pub(crate) async fn drain(reading: impl AsyncRead + Send + Unpin + 'static) -> Option<u32> {
+    RawH2::over(tokio::io::join(reading, tokio::io::sink()))
+        .ended()
+        .await
 }

@@ -6,6 +6,7 @@
 pub(crate) mod clients;
 pub(crate) mod files;
 pub(crate) mod ocsp;
+pub(crate) mod process;
 pub(crate) mod tokens;
 pub(crate) mod usage;
 pub(crate) mod waiting;
