@@ -11,6 +11,7 @@ mod startup;
 mod matrix;
 mod h3_traps;
 mod aioquic;
+mod h3_cases;
 mod plain_http;
 mod limits;
 mod clusters;
