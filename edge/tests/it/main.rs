@@ -12,6 +12,7 @@ mod matrix;
 mod h3_traps;
 mod aioquic;
 mod h3_cases;
+mod h3_attacks;
 mod plain_http;
 mod limits;
 mod clusters;

@@ -4,6 +4,7 @@
 //! condition that never comes fails the test by name.
 
 pub(crate) mod files;
+pub(crate) mod process;
 pub(crate) mod tokens;
 pub(crate) mod waiting;
 
