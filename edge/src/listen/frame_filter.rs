@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h3::error::Code;
 
 use super::frame_rules::Rules;
@@ -45,7 +45,7 @@ pub(super) struct FrameFilter {
     fate: Fate,
     payload_left: u64,
     /// A held frame, with its head.
-    held: BytesMut,
+    held: Vec<u8>,
     held_head_bytes: usize,
     /// For the reader, in order.
     pieces: VecDeque<Bytes>,
@@ -60,7 +60,7 @@ impl FrameFilter {
             kind: 0,
             fate: Fate::Pass,
             payload_left: 0,
-            held: BytesMut::new(),
+            held: Vec::new(),
             held_head_bytes: 0,
             pieces: VecDeque::new(),
             ended: false,
@@ -112,7 +112,7 @@ impl FrameFilter {
             passed = 0;
             let payload = input.split_to(here);
             if self.fate == Fate::Hold {
-                self.held.extend_from_slice(&payload);
+                self.hold(&payload);
                 self.release()?;
             }
         }
@@ -156,7 +156,7 @@ impl FrameFilter {
             Fate::Pass => self.pieces.push_back(head.into()),
             Fate::Skip => {}
             Fate::Hold => {
-                self.held.extend_from_slice(&head);
+                self.hold(&head);
                 self.held_head_bytes = head.len();
                 self.release()?;
             }
@@ -168,12 +168,23 @@ impl FrameFilter {
         Ok(0)
     }
 
+    /// Room grows with what came and never beyond the frame: many clients hold many of them.
+    fn hold(&mut self, bytes: &[u8]) {
+        if self.held.capacity() - self.held.len() < bytes.len() {
+            let left = usize::try_from(self.payload_left).unwrap_or(usize::MAX);
+            let needed = bytes.len().saturating_add(left);
+            let doubled = self.held.len().max(bytes.len());
+            self.held.reserve_exact(doubled.min(needed));
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
     /// Judge a held frame once it is whole.
     fn release(&mut self) -> Result<(), Violation> {
         if self.payload_left > 0 {
             return Ok(());
         }
-        let frame = self.held.split().freeze();
+        let frame = Bytes::from(std::mem::take(&mut self.held));
         let payload = frame.get(self.held_head_bytes..).unwrap_or(&[]);
         if self.rules.end(self.kind, payload)? {
             let shown = self.rules.stand_in(payload);

@@ -27,7 +27,7 @@ pub(crate) fn python() -> PathBuf {
     workspace.join(".palisade/venv/bin/python")
 }
 
-async fn assert_installed(python: &Path) {
+pub(crate) async fn assert_installed(python: &Path) {
     let probe = Command::new(python)
         .args(["-c", "import aioquic"])
         .stdout(Stdio::null())

@@ -14,6 +14,8 @@ mod h2_cases;
 mod h2_attacks;
 mod h2c;
 mod aioquic;
+mod h3_cases;
+mod h3_attacks;
 mod plain_http;
 mod limits;
 mod listeners;
