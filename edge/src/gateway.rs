@@ -14,6 +14,7 @@ mod admission;
 mod answers;
 mod refused_heads;
 mod tunnels;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -236,7 +237,11 @@ impl ProxyHttp for Gateway {
             request_id: &ctx.request_id,
             trace: &ctx.trace,
         };
-        rewrite::request(upstream, ctx.admitted()?, &forwarding)
+        rewrite::request(upstream, ctx.admitted()?, &forwarding)?;
+        if upstream.version == Version::HTTP_2 {
+            versions::request_to_h2(upstream, session).await?;
+        }
+        Ok(())
     }
 
     /// An error must be marked as the client's: with an h2 upstream Pingora would otherwise
@@ -346,9 +351,9 @@ impl ProxyHttp for Gateway {
                 cache::status(&session.cache, Now::read().wall),
             )?;
         }
-        Self::keep_alive_after_continue(session);
+        versions::keep_alive_after_continue(session);
         self.own_headers(response, session, ctx)?;
-        Self::fit_to_http10(response, session)?;
+        versions::answer_to_http10(response, session)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)
     }
 

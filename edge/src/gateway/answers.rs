@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version};
+use http::Method;
+use http::header::EXPECT;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -76,41 +76,6 @@ impl Gateway {
             (None, None) => return Ok(()),
         };
         rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
-    }
-
-    /// Pingora takes a 100 for an answer that came before the end of the body, and would close.
-    pub(super) fn keep_alive_after_continue(session: &mut Session) {
-        let continued = session
-            .response_written()
-            .is_some_and(|interim| interim.status == StatusCode::CONTINUE);
-        if continued && session.is_body_done() {
-            session.set_keepalive(Some(0));
-        }
-    }
-
-    /// RFC 9112, 6.1: HTTP/1.0 knows no chunks; an answer without a length ends with its connection.
-    pub(super) fn fit_to_http10(header: &mut ResponseHeader, session: &mut Session) -> Result<()> {
-        let bodyless = session.req_header().method == Method::HEAD
-            || matches!(
-                header.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        if session.req_header().version != Version::HTTP_10
-            || header.headers.contains_key(CONTENT_LENGTH)
-            || bodyless
-        {
-            return Ok(());
-        }
-        // After this filter Pingora makes chunks of an h2 upstream's answer, and cannot be told not to.
-        if header.version == Version::HTTP_2 {
-            return Error::e_explain(
-                ErrorType::HTTPStatus(505),
-                "no length for an HTTP/1.0 client",
-            );
-        }
-        header.remove_header(&TRANSFER_ENCODING);
-        session.set_keepalive(None);
-        Ok(())
     }
 
     /// What a failure inside Pingora means to the client; none where nobody is left to tell.

@@ -18,7 +18,7 @@ const DRIP: Duration = Duration::from_millis(200);
 
 /// Drip bytes of a head that never ends until the edge hangs up.
 async fn drip(mut socket: impl AsyncReadExt + AsyncWriteExt + Unpin, what: &str) {
-    let mut answer = [0; 1024];
+    let mut answer = Vec::new();
     within(what, async {
         socket
             .write_all(b"GET /echo HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
@@ -26,7 +26,7 @@ async fn drip(mut socket: impl AsyncReadExt + AsyncWriteExt + Unpin, what: &str)
             .expect("a connection");
         loop {
             tokio::select! {
-                read = socket.read(&mut answer) => match read {
+                read = socket.read_buf(&mut answer) => match read {
                     Ok(0) | Err(_) => return,
                     Ok(_) => {}
                 },
@@ -38,6 +38,8 @@ async fn drip(mut socket: impl AsyncReadExt + AsyncWriteExt + Unpin, what: &str)
         }
     })
     .await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("HTTP/1.1 408 "), "{what}: {answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn bytes_after_an_upgrade_wait_for_the_upstream() {
         let mut socket = Pieces {
-            bytes: b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\n\r\nGET /admin".to_vec(),
+            bytes: b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\nGET /admin".to_vec(),
             cuts: Vec::new(),
         };
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -36,7 +36,7 @@ pub enum Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
     pub body: Body,
-    /// The client asks for another protocol after this request (RFC 9110, 7.8).
+    /// The client asks for WebSocket after this request, the one protocol that is passed on.
     pub upgrade: bool,
 }
 
@@ -159,7 +159,7 @@ impl HeadReader {
             14 if field.is("content-length") => self.take_length(field.value),
             17 if field.is("transfer-encoding") => self.take_coding(field.value),
             7 if field.is("upgrade") => {
-                self.upgrade = true;
+                self.upgrade |= field.value.eq_ignore_ascii_case(b"websocket");
                 Ok(())
             }
             _ => Ok(()),
@@ -254,6 +254,10 @@ impl HeadReader {
         };
         // RFC 9110, 7.8: ignored in HTTP/1.0.
         let upgrade = self.upgrade && !start.is_http10;
+        // RFC 6455, 4.1. Where its body ends and the other protocol begins would be a guess.
+        if upgrade && body != Body::Empty {
+            return Err(Refusal::Malformed("a WebSocket handshake has a body"));
+        }
         Ok(Framing { body, upgrade })
     }
 }

@@ -58,6 +58,7 @@ pub(super) const CASES: &[Accepted] = &[
     ("a nominated length", "9110 7.6.1", b"POST /case HTTP/1.1\r\nhost: localhost\r\nconnection: content-length\r\ncontent-length: 3\r\n\r\nabc", &[("POST /case", "abc")]),
     ("a nominated coding", "9110 7.6.1", b"POST /case HTTP/1.1\r\nhost: localhost\r\nconnection: transfer-encoding\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[("POST /case", "abc")]),
     ("an upgrade that nobody takes up", "9110 7.8", b"GET /case HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n", &[("GET /case", "")]),
+    ("an upgrade with a body that nobody takes up", "9110 7.8", b"POST /case HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc", &[("POST /case", "abc")]),
     ("two requests in a row", "9112 9.3.2", b"GET /one HTTP/1.1\r\nhost: localhost\r\n\r\nPOST /two HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc", &[("GET /one", ""), ("POST /two", "abc")]),
     ("requests in a row after chunks", "9112 9.3.2", b"POST /one HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\n\r\nGET /two HTTP/1.1\r\nhost: localhost\r\n\r\nHEAD /three HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("POST /one", "abc"), ("GET /two", ""), ("HEAD /three", "")]),
     ("an empty line between requests", "9112 2.2", b"POST /one HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc\r\nGET /two HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("POST /one", "abc"), ("GET /two", "")]),

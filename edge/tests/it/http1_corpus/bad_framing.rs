@@ -64,4 +64,6 @@ pub(super) const CASES: &[Refused] = &[
     ("a space before the colon of a coding", "9112 5.1", 400, b"POST /case HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n"),
     ("a coding after bare LF", "9112 2.2", 400, b"POST /case HTTP/1.1\r\nhost: localhost\r\nx: y\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("a length with a coding after bare CR", "9112 2.2", 400, b"POST /case HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nx: y\rtransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("a WebSocket handshake with a length", "6455 4.1", 400, b"GET /switch HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 3\r\n\r\nabc"),
+    ("a WebSocket handshake with chunks", "6455 4.1", 400, b"GET /switch HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
 ];

@@ -34,8 +34,8 @@ const MARKER: &[u8] = b"GET /marker HTTP/1.1\r\nhost: localhost\r\n\r\n";
 struct World {
     edge: Edge,
     origin: WireOrigin,
-    /// Serves `/h2` over HTTP/2.
-    _h2: Origin,
+    /// Another behind it, which speaks HTTP/2.
+    h2: Origin,
 }
 
 impl World {
@@ -48,7 +48,7 @@ clusters:
   - {{ name: h2, endpoints: [\"{}\"], protocol: http2 }}
 routes:
   - {{ name: stored, matches: [{{ path: {{ prefix: /fresh }} }}], plain_http: true, cache: {{}}, cluster: wire }}
-  - {{ name: h2, matches: [{{ path: {{ prefix: /chunked }} }}, {{ path: {{ prefix: /bytes }} }}], plain_http: true, cluster: h2 }}
+  - {{ name: h2, matches: [{{ path: {{ prefix: /chunked }} }}, {{ path: {{ prefix: /bytes }} }}, {{ path: {{ prefix: /count }} }}], plain_http: true, cluster: h2 }}
   - {{ name: all, matches: [{{ path: {{ prefix: / }} }}], plain_http: true, cluster: wire }}
 ",
             origin.address, h2.address
@@ -56,7 +56,7 @@ routes:
         Self {
             edge: Edge::start(&[("all.yaml", &policy)]).await,
             origin,
-            _h2: h2,
+            h2,
         }
     }
 }

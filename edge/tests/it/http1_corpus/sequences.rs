@@ -241,6 +241,32 @@ async fn expectations_are_the_upstreams_to_meet() {
     assert!(!world.origin.log().contains("/smuggled HTTP"));
 }
 
+/// Pingora never sees an h2 upstream's interim answers, so the edge asks for the body itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expectations_before_an_h2_upstream_are_met_by_the_edge() {
+    let world = World::start().await;
+    let mut socket = Socket::connect(&world.edge, Over::Plain).await;
+    socket
+        .send(format!("POST /count {EXPECTING}").as_bytes())
+        .await;
+    assert_eq!(
+        socket
+            .answer("the expectation")
+            .await
+            .expect("an answer")
+            .status,
+        100
+    );
+    socket.send(b"abc").await;
+    let answer = socket.answer("the request").await.expect("an answer");
+    assert_eq!(
+        (answer.status, answer.field("connection")),
+        (200, Some("keep-alive"))
+    );
+    assert!(answer.body.contains("\"bytes\":3"), "{}", answer.body);
+    assert_eq!(world.h2.last("/count").header("expect"), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_answers_come_before_the_last() {
     let world = World::start().await;
@@ -403,6 +429,11 @@ async fn old_clients_of_new_upstreams() {
     );
     let bytes = b"GET /chunked/3 HTTP/1.0\r\nhost: localhost\r\n\r\n";
     assert_eq!(last_status(&world, bytes).await, 505);
+    // h2 has no request without a host.
+    assert_eq!(
+        last_status(&world, b"GET /bytes/3 HTTP/1.0\r\n\r\n").await,
+        400
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

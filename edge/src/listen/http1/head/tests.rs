@@ -57,11 +57,11 @@ fn bodies_are_framed() {
 fn only_newer_clients_upgrade() {
     let upgrades = |lines: &[&str]| judged(lines).map(|framing| framing.upgrade);
     assert_eq!(
-        upgrades(&["GET / HTTP/1.1", "Host: a", "Upgrade: x"]),
+        upgrades(&["GET / HTTP/1.1", "Host: a", "Upgrade: WebSocket"]),
         Ok(true)
     );
     assert_eq!(
-        upgrades(&["GET / HTTP/1.0", "Host: a", "Upgrade: x"]),
+        upgrades(&["GET / HTTP/1.0", "Host: a", "Upgrade: WebSocket"]),
         Ok(false)
     );
     assert_eq!(upgrades(&["GET / HTTP/1.1", "Host: a"]), Ok(false));
