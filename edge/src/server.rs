@@ -1,9 +1,12 @@
 //! The wiring of a running edge: what is started, in which order, and how it stops.
 //!
 //! Everything that can be wrong with flags, files and addresses is found before anything
-//! listens: `Edge::prepare` binds and loads, `Edge::run` serves.
+//! listens: `Edge::prepare` binds (or takes over what another process has bound) and loads,
+//! `Edge::run` serves.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,11 +22,13 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::Gateway;
-use crate::listen::{self, Bounds, Sockets, tls::ServerTls};
+use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
+use crate::listen::{self, Bounds, Running, Sockets, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
@@ -40,6 +45,13 @@ const TRIES_MAX: usize = 16;
 /// How long idle HTTP/1.1 connections may still bring a request after the stop signal: each gets
 /// `Connection: close` with its answer, instead of a reset in answer to a request under way.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// The same once we are replaced: nothing waits for us, so only what is idle for long is closed.
+const LAME_DUCK_REPLACED: Duration = Duration::from_secs(10);
+/// How long connections go on as before once we are replaced: one just made is not told to finish
+/// before it could bring its first request.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The name under which the admin listener is handed over.
+const ADMIN: &str = "admin";
 
 /// The first policy in force, and the task that follows its files.
 async fn policies(
@@ -81,7 +93,16 @@ pub struct Edge {
     admin_listener: TcpListener,
     /// Follows the policy files; never ends.
     reloading: BoxFuture<'static, ()>,
+    replacing: Replacing,
     parts: EdgeParts,
+}
+
+/// Whom we replace, and how we are replaced.
+struct Replacing {
+    predecessor: Option<Predecessor>,
+    /// None if the state folder cannot be used: then a restart is the only way.
+    station: Option<Station>,
+    respawn: Respawn,
 }
 
 /// What is shared by everything that runs.
@@ -93,19 +114,45 @@ struct EdgeParts {
     issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// No more questions to the admin listener; those under way are answered.
+    admin_stop: CancellationToken,
 }
 
 impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
+        let respawn = Respawn::new()?;
+        let taken = if args.upgrade {
+            handover::take_over(&args.state).await?
+        } else {
+            TakenOver::nothing()?
+        };
+        let mut inherited = taken.inherited;
         let tls = ServerTls::load(&args.certs)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
         let (policies, reloading) = policies(&args, &issuers, metrics.clone()).await?;
-        let sockets = Sockets::bind(args.http, args.https).await?;
-        let admin_listener = TcpListener::bind(args.admin)
-            .await
-            .with_context(|| format!("cannot listen on admin `{}`", args.admin))?;
+        metrics
+            .process_generation
+            .set(taken.generation.number.into());
+        let sockets =
+            Sockets::bind(args.http, args.https, &mut inherited, taken.generation).await?;
+        let admin_listener = listen::bind_tcp(ADMIN, args.admin, &mut inherited).await?;
+        let mut duplicates = sockets.duplicates()?;
+        duplicates.push((
+            ADMIN.to_owned(),
+            admin_listener.as_fd().try_clone_to_owned()?,
+        ));
+        let station = Station::open(
+            &args.state,
+            duplicates,
+            &mut inherited,
+            args.upgrade_deadline(),
+        );
+        let station = station.inspect_err(|error| {
+            let state = args.state.display();
+            warn!(%state, error = format!("{error:#}"), "this process can be restarted, not replaced");
+        });
         let parts = EdgeParts {
             bounds: Bounds {
                 connections_max: args.connections_max,
@@ -117,33 +164,45 @@ impl Edge {
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
+            admin_stop: CancellationToken::new(),
         };
         Ok(Self {
             sockets,
             admin_listener,
             reloading,
+            replacing: Replacing {
+                predecessor: taken.predecessor,
+                station: station.ok(),
+                respawn,
+            },
             parts,
         })
     }
 
-    /// Serve until `stop` resolves, then drain. Returns whether every request ended by itself.
+    /// Serve until `stop` resolves or another process serves, then drain. Returns whether every
+    /// request ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
         let Self {
             sockets,
             admin_listener,
             reloading,
+            replacing,
             parts,
         } = self;
         let (http, https) = sockets.addresses()?;
         let admin_address = admin_listener.local_addr()?;
+        let (generation, takes_quic) = (sockets.generation.number, sockets.quic_inherited);
         let log = parts.args.access_log == AccessLogTarget::Stdout;
         let dropped = parts.metrics.access_log_dropped.clone();
         let access_log = Arc::new(AccessLog::new(log, dropped).context("access log thread")?);
         let cache = ResponseCache::new(parts.args.cache_mib.saturating_mul(1024 * 1024));
         let proxy = Arc::new(parts.proxy(parts.gateway(https, cache, access_log.clone())?));
-        let mut background = parts.background(cache, admin_listener);
+        let mut background = JoinSet::new();
         background.spawn(reloading);
         parts.issuers.first_attempts().await;
+        if let Some(predecessor) = &replacing.predecessor {
+            predecessor.ready(takes_quic).await?;
+        }
         let running = listen::start(
             sockets,
             &parts.tls,
@@ -151,12 +210,56 @@ impl Edge {
             proxy.clone(),
             parts.metrics.clone(),
         )?;
-        info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
-        stop.await;
-        info!(open = running.open(), "draining");
-        parts.draining.store(true, Ordering::Relaxed);
-        running.begin_drain();
+        parts.spawn_background(&mut background, cache, admin_listener);
+        if let Some(predecessor) = replacing.predecessor {
+            predecessor.serving().await?;
+        }
+        info!(%http, %https, admin = %admin_address, generation, version = env!("CARGO_PKG_VERSION"), "listening");
+        let mut stop = std::pin::pin!(stop);
+        let replaced = async {
+            match replacing.station {
+                Some(station) => station.replaced(&running.quic).await,
+                None => std::future::pending().await,
+            }
+        };
+        let replaced = tokio::select! {
+            () = &mut stop => false,
+            () = replaced => true,
+            never = replacing.respawn.run(parts.args.upgrade_deadline()) => match never {},
+        };
+        let stop = replaced.then_some(stop);
+        let clean = parts.drain(&running, &proxy, stop).await;
+        background.abort_all();
+        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES_TIMEOUT)).await;
+        Ok(clean)
+    }
+}
+
+impl EdgeParts {
+    /// Returns when the last connection has ended, or the deadline is over; whether it was the first.
+    ///
+    /// With `stop` we were replaced, and it may still come: then idle connections wait no longer.
+    async fn drain<S>(
+        &self,
+        running: &Running,
+        proxy: &HttpProxy<Gateway>,
+        mut stop: Option<Pin<&mut S>>,
+    ) -> bool
+    where
+        S: Future<Output = ()>,
+    {
+        info!(open = running.open(), replaced = stop.is_some(), "draining");
+        self.draining.store(true, Ordering::Relaxed);
         let idle_out = async {
+            if let Some(stop) = &mut stop {
+                running.stop_accepting();
+                self.admin_stop.cancel();
+                if tokio::time::timeout(SETTLE, stop.as_mut()).await.is_err() {
+                    running.begin_drain();
+                    let _ = tokio::time::timeout(LAME_DUCK_REPLACED, stop.as_mut()).await;
+                }
+            }
+            running.begin_drain();
             tokio::time::sleep(LAME_DUCK).await;
             proxy.http_cleanup().await;
             std::future::pending::<()>().await;
@@ -164,7 +267,7 @@ impl Edge {
         let clean = tokio::select! {
             () = running.drained() => true,
             () = idle_out => false,
-            () = tokio::time::sleep(parts.args.drain_deadline()) => false,
+            () = tokio::time::sleep(self.args.drain_deadline()) => false,
         };
         if clean {
             info!("drained");
@@ -174,13 +277,9 @@ impl Edge {
                 "drain deadline reached, the rest is cut"
             );
         }
-        background.abort_all();
-        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES_TIMEOUT)).await;
-        Ok(clean)
+        clean
     }
-}
 
-impl EdgeParts {
     fn gateway(
         &self,
         https: SocketAddr,
@@ -220,8 +319,12 @@ impl EdgeParts {
     }
 
     /// Certificate reload and admin listener: ended with the process.
-    fn background(&self, cache: ResponseCache, admin_listener: TcpListener) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    fn spawn_background(
+        &self,
+        tasks: &mut JoinSet<()>,
+        cache: ResponseCache,
+        admin_listener: TcpListener,
+    ) {
         let metrics = self.metrics.clone();
         let certificates = self.tls.certificates.clone();
         tasks.spawn(async move {
@@ -238,11 +341,12 @@ impl EdgeParts {
             draining: self.draining.clone(),
         };
         let router = admin::router(Arc::new(admin));
+        let stop = self.admin_stop.clone().cancelled_owned();
+        let serving = axum::serve(admin_listener, router).with_graceful_shutdown(stop);
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(admin_listener, router).await {
+            if let Err(error) = serving.await {
                 error!(%error, "admin listener ended");
             }
         });
-        tasks
     }
 }

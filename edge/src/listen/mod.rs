@@ -19,6 +19,10 @@ mod http1;
 mod http2;
 pub mod tls;
 mod quic;
+mod routed_socket;
+mod relay;
+pub mod generation;
+mod inherited;
 mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
@@ -26,6 +30,7 @@ mod h3;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use connection::{Connection, Listener};
+pub use generation::Generation;
+pub use inherited::Inherited;
+pub use routed_socket::RoutedSocket;
 
 /// What a client may hold, and for how long.
 #[derive(Debug, Clone)]
@@ -77,41 +85,78 @@ pub trait Observer: Send + Sync {
     fn connection_opened(&self, listener: Listener) -> Box<dyn Send + Sync>;
     /// A connection was closed before its first request.
     fn connection_refused(&self, reason: &'static str);
+    /// Datagrams that belong to an older process were passed on to it, or lost on the way.
+    fn datagrams_relayed(&self, delivered: bool);
 }
+
+/// Names under which sockets are handed over.
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+const QUIC: &str = "quic";
 
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.
 pub struct Sockets {
     pub http: TcpListener,
     pub https: TcpListener,
     pub quic: std::net::UdpSocket,
+    /// The UDP socket is another process's as well, which waits for us to read it.
+    pub quic_inherited: bool,
+    pub generation: Generation,
 }
 
 impl Sockets {
-    /// Bind all three. With port 0 for https, UDP takes the port that TCP was given.
-    pub async fn bind(http: SocketAddr, https: SocketAddr) -> Result<Self, BindError> {
-        let bind = |what: &'static str, address| {
-            move |source| BindError {
-                what,
-                address,
-                source,
-            }
-        };
-        let http_listener = TcpListener::bind(http).await.map_err(bind("http", http))?;
-        let https_listener = TcpListener::bind(https)
-            .await
-            .map_err(bind("https", https))?;
-        let local = https_listener.local_addr().map_err(bind("https", https))?;
-        let quic = quic::bind(local).map_err(bind("https (udp)", local))?;
+    /// Bind those that were not inherited. With port 0 for https, UDP takes the port of TCP.
+    pub async fn bind(
+        http: SocketAddr,
+        https: SocketAddr,
+        inherited: &mut Inherited,
+        generation: Generation,
+    ) -> Result<Self, BindError> {
+        let http = bind_tcp(HTTP, http, inherited).await?;
+        let https_listener = bind_tcp(HTTPS, https, inherited).await?;
+        let at = |address| BindError::at("https (udp)", address);
+        let local = https_listener.local_addr().map_err(at(https))?;
+        let quic = inherited.udp(QUIC, local).map_err(at(local))?;
         Ok(Self {
-            http: http_listener,
+            http,
             https: https_listener,
-            quic,
+            quic_inherited: quic.is_some(),
+            quic: quic.map_or_else(|| quic::bind(local).map_err(at(local)), Ok)?,
+            generation,
         })
+    }
+
+    /// Further descriptors of the same sockets, by name. While one is open, so is its socket.
+    ///
+    /// Errors: the system has no descriptors left.
+    pub fn duplicates(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let named = [
+            (HTTP, self.http.as_fd()),
+            (HTTPS, self.https.as_fd()),
+            (QUIC, self.quic.as_fd()),
+        ];
+        let duplicate = |(name, fd): (&str, std::os::fd::BorrowedFd<'_>)| {
+            Ok((name.to_owned(), fd.try_clone_to_owned()?))
+        };
+        named.into_iter().map(duplicate).collect()
     }
 
     /// Where the sockets ended up: (http, https).
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.http.local_addr()?, self.https.local_addr()?))
+    }
+}
+
+/// The listener handed over under this name, or a new one.
+pub async fn bind_tcp(
+    name: &'static str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<TcpListener, BindError> {
+    let at = || BindError::at(name, address);
+    match inherited.tcp(name, address).map_err(at())? {
+        Some(listener) => TcpListener::from_std(listener).map_err(at()),
+        None => TcpListener::bind(address).await.map_err(at()),
     }
 }
 
@@ -124,6 +169,16 @@ pub struct BindError {
     source: io::Error,
 }
 
+impl BindError {
+    fn at(what: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            what,
+            address,
+            source,
+        }
+    }
+}
+
 /// Everything the accept loops share.
 struct Accepting<A> {
     app: Arc<A>,
@@ -132,6 +187,8 @@ struct Accepting<A> {
     connections: Arc<Semaphore>,
     tracker: TaskTracker,
     /// No more connections from here on.
+    leave: CancellationToken,
+    /// Connections finish what they have begun.
     stop: CancellationToken,
     /// Pingora's form of the same: sessions finish and do not reuse their connection.
     shutdown: ShutdownWatch,
@@ -145,6 +202,7 @@ impl<A> Clone for Accepting<A> {
             observer: self.observer.clone(),
             connections: self.connections.clone(),
             tracker: self.tracker.clone(),
+            leave: self.leave.clone(),
             stop: self.stop.clone(),
             shutdown: self.shutdown.clone(),
         }
@@ -153,7 +211,10 @@ impl<A> Clone for Accepting<A> {
 
 /// The running listeners.
 pub struct Running {
+    /// Who reads the UDP socket.
+    pub quic: Arc<RoutedSocket>,
     tracker: TaskTracker,
+    leave: CancellationToken,
     stop: CancellationToken,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
@@ -176,15 +237,24 @@ where
         bounds: Arc::new(bounds),
         observer,
         tracker: TaskTracker::new(),
+        leave: CancellationToken::new(),
         stop: CancellationToken::new(),
         shutdown: watch,
     };
+    let (endpoint, quic) = quic::endpoint(
+        sockets.quic,
+        sockets.generation,
+        accepting.observer.clone(),
+        tls.quic.clone(),
+        &accepting.bounds,
+    )?;
     let running = Running {
+        quic: quic.clone(),
         tracker: accepting.tracker.clone(),
+        leave: accepting.leave.clone(),
         stop: accepting.stop.clone(),
         shutdown,
     };
-    let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
     let tracker = &running.tracker;
     tracker.spawn(tcp::serve(sockets.http, None, accepting.clone()));
     tracker.spawn(tcp::serve(
@@ -192,13 +262,19 @@ where
         Some(tls.tcp.clone()),
         accepting.clone(),
     ));
-    tracker.spawn(quic::serve(endpoint, accepting));
+    tracker.spawn(quic::serve(endpoint, quic, accepting));
     Ok(running)
 }
 
 impl Running {
+    /// Take no more connections; those that are there go on as before.
+    pub fn stop_accepting(&self) {
+        self.leave.cancel();
+    }
+
     /// Stop accepting; tell every connection to finish (h1 `Connection: close`, GOAWAY on h2 and h3).
     pub fn begin_drain(&self) {
+        self.leave.cancel();
         self.stop.cancel();
         let _ = self.shutdown.send(true);
         self.tracker.close();

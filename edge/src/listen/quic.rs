@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use h3::error::Code;
-use h3::quic::SendStream as _;
+use h3::quic::{RecvStream as _, SendStream as _};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -20,9 +20,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::generation::Generation;
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
-use super::{Accepting, Bounds};
+use super::routed_socket::RoutedSocket;
+use super::{Accepting, Bounds, Observer};
 
 /// Bytes one stream may have in flight toward us; also the most that a stalled request pins.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -36,6 +38,11 @@ const UNI_STREAMS_MAX: u32 = 8;
 const INCOMING_MAX: usize = 1_024;
 /// Above this many handshakes at once a client must prove its address first (RFC 9000, 8.1.2).
 const UNVALIDATED_MAX: usize = 256;
+/// How long after the first GOAWAY requests are still taken: those sent before it arrived
+/// (RFC 9114, 5.2) must not fail. Many round trips.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+/// The first GOAWAY names the largest id there is (RFC 9114, 5.2): nothing is refused yet.
+const ANY_REQUEST: usize = usize::MAX;
 /// How long a finished response may wait for the client's acknowledgement before its connection closes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
@@ -59,15 +66,26 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// The endpoint over a bound socket.
 pub(super) fn endpoint(
     socket: UdpSocket,
+    generation: Generation,
+    observer: Arc<dyn Observer>,
     tls: Arc<rustls::ServerConfig>,
     bounds: &Bounds,
-) -> anyhow::Result<Endpoint> {
+) -> anyhow::Result<(Endpoint, Arc<RoutedSocket>)> {
     let crypto = QuicServerConfig::try_from(tls).context("tls configuration for quic")?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(bounds)?));
     config.max_incoming(INCOMING_MAX);
+    config.token_key(Arc::new(generation.secret.token_key()));
+    let mut shared = EndpointConfig::new(Arc::new(generation.secret.reset_key()));
     let runtime = quinn::default_runtime().context("quic needs a tokio runtime")?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).context("quic endpoint")
+    let network = runtime.wrap_udp_socket(socket).context("quic socket")?;
+    let socket = Arc::new(RoutedSocket::new(network, generation, observer));
+    let ids = socket.ids().clone();
+    shared.cid_generator(move || Box::new(ids.clone()));
+    let endpoint =
+        Endpoint::new_with_abstract_socket(shared, Some(config), socket.clone(), runtime)
+            .context("quic endpoint")?;
+    Ok((endpoint, socket))
 }
 
 fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
@@ -84,7 +102,8 @@ fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
 }
 
 /// Accept until told to stop, then refuse: a silent endpoint would leave clients in time-outs.
-pub(super) async fn serve<A>(endpoint: Endpoint, accepting: Accepting<A>)
+/// Once replaced, all that still comes are handshakes begun with us: those are accepted.
+pub(super) async fn serve<A>(endpoint: Endpoint, socket: Arc<RoutedSocket>, accepting: Accepting<A>)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -92,7 +111,7 @@ where
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            () = accepting.stop.cancelled() => break,
+            () = accepting.leave.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
         if endpoint.open_connections() > UNVALIDATED_MAX && !incoming.remote_address_validated() {
@@ -112,11 +131,18 @@ where
     tokio::pin!(drained);
     loop {
         tokio::select! {
+            biased;
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                let permit = accepting.connections.clone().try_acquire_owned();
+                match permit {
+                    Ok(permit) if socket.is_relayed() => {
+                        connections.spawn(connection(incoming, accepting.clone(), permit));
+                    }
+                    _ => incoming.refuse(),
+                }
+            }
             () = &mut drained => break,
-            incoming = endpoint.accept() => match incoming {
-                Some(incoming) => incoming.refuse(),
-                None => break,
-            },
         }
     }
     endpoint.close(code(Code::H3_NO_ERROR), b"shutting down");
@@ -190,23 +216,46 @@ where
     let running = TaskTracker::new();
     // A closed tracker still takes tasks; it only lets `wait` end when there are none.
     running.close();
-    let mut draining = false;
+    let lame_duck = async {
+        accepting.stop.cancelled().await;
+        tokio::time::sleep(LAME_DUCK).await;
+    };
+    tokio::pin!(lame_duck);
+    let (mut used, mut announced, mut closing) = (false, false, false);
     loop {
         let resolver = tokio::select! {
             accepted = h3.accept() => accepted?,
-            () = accepting.stop.cancelled(), if !draining => {
-                draining = true;
+            // Before the first request this h3 version could only announce that it will refuse it.
+            () = accepting.stop.cancelled(), if used && !announced => {
+                announced = true;
+                h3.shutdown(ANY_REQUEST).await?;
+                continue;
+            }
+            () = &mut lame_duck, if !closing => {
+                closing = true;
                 // 1, not 0: this h3 version announces the last id plus the number, and with 0
                 // the client would take its newest request for unprocessed.
                 h3.shutdown(1).await?;
                 continue;
             }
-            () = running.wait(), if draining => return Ok(()),
+            () = running.wait(), if closing => return Ok(()),
         };
-        let Some(resolver) = resolver else {
+        let Some(mut resolver) = resolver else {
             running.wait().await;
             return Ok(());
         };
+        used = true;
+        if closing {
+            // The client was told that this one is not processed, and may send it elsewhere.
+            resolver
+                .frame_stream
+                .reset(Code::H3_REQUEST_REJECTED.value());
+            resolver
+                .frame_stream
+                .stream
+                .stop_sending(Code::H3_REQUEST_REJECTED.value());
+            continue;
+        }
         let Some(signals) = streams.take(stream_id(&resolver)) else {
             warn!("request stream without signals");
             continue;

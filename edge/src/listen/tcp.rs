@@ -35,7 +35,7 @@ pub(super) async fn serve<A>(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = accepting.stop.cancelled() => return,
+            () = accepting.leave.cancelled() => return,
         };
         let (socket, client) = match accepted {
             Ok(pair) => pair,

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub upstream_ejections: IntCounterVec,
     pub connections_open: IntGaugeVec,
     pub connections_refused: IntCounterVec,
+    pub datagrams_relayed: IntCounterVec,
+    pub process_generation: IntGauge,
     pub policy_reloads: IntCounterVec,
     pub policy_last_success: IntGauge,
     pub policy_info: IntGaugeVec,
@@ -106,6 +108,15 @@ impl Metrics {
                 "palisade_connections_refused_total",
                 "Connections and streams closed before a request was judged",
                 &["reason"],
+            )?,
+            datagrams_relayed: table.counters(
+                "palisade_quic_relayed_total",
+                "QUIC datagrams, or several received together, for a process being replaced, by result",
+                &["result"],
+            )?,
+            process_generation: table.gauge(
+                "palisade_process_generation",
+                "Number of this process in the row of those that replaced each other",
             )?,
             policy_reloads: table.counters(
                 "palisade_policy_reloads_total",
@@ -285,5 +296,10 @@ impl Observer for Metrics {
 
     fn connection_refused(&self, reason: &'static str) {
         self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
+    fn datagrams_relayed(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "lost" };
+        self.datagrams_relayed.with_label_values(&[result]).inc();
     }
 }
