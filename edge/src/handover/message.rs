@@ -46,6 +46,18 @@ pub(super) enum Message {
     },
 }
 
+/// Send a message and receive the answer.
+///
+/// Errors: the other side is gone, or sent something else.
+pub(super) async fn ask(
+    stream: &UnixStream,
+    message: &Message,
+) -> io::Result<(Message, Vec<OwnedFd>)> {
+    // What the other side said before it closed is worth more than that it has closed.
+    let _ = send(stream, message, &[]).await;
+    receive(stream).await
+}
+
 /// Send a message whole.
 ///
 /// Errors: the other side is gone, or there are more descriptors than may be.

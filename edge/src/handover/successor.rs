@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use tokio::net::UnixStream;
 use tracing::info;
 
-use super::message::{Message, receive, send};
+use super::message::{Message, ask};
 use super::{PROTOCOL, check_user, socket_path};
 use crate::listen::generation::Older;
 use crate::listen::{Generation, Inherited};
@@ -57,11 +57,7 @@ pub async fn take_over(state: &Path) -> anyhow::Result<TakenOver> {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let offer = async {
-        send(&stream, &hello, &[]).await?;
-        receive(&stream).await
-    };
-    let (offer, descriptors) = tokio::time::timeout(ANSWER_TIMEOUT, offer)
+    let (offer, descriptors) = tokio::time::timeout(ANSWER_TIMEOUT, ask(&stream, &hello))
         .await
         .context("the serving process does not answer")?
         .context("the serving process does not hand over")?;
@@ -101,11 +97,8 @@ impl Predecessor {
     ///
     /// Errors: the serving process goes on, and we must not.
     pub async fn ready(&self, quic: bool) -> anyhow::Result<()> {
-        let answer = async {
-            send(&self.0, &Message::Ready { quic }, &[]).await?;
-            receive(&self.0).await
-        };
-        let (answer, _) = tokio::time::timeout(ANSWER_TIMEOUT, answer)
+        let ready = Message::Ready { quic };
+        let (answer, _) = tokio::time::timeout(ANSWER_TIMEOUT, ask(&self.0, &ready))
             .await
             .context("the serving process does not answer")?
             .context("the serving process goes on")?;
@@ -119,13 +112,10 @@ impl Predecessor {
     ///
     /// Errors: it has given us up and goes on.
     pub async fn serving(self) -> anyhow::Result<()> {
-        send(&self.0, &Message::Serving, &[])
-            .await
-            .context("the serving process goes on")?;
-        // It closes when it has understood, and says so when it has not.
-        match receive(&self.0).await {
-            Ok((Message::Refused { reason }, _)) => bail!("the serving process goes on: {reason}"),
-            _ => Ok(()),
+        // It closes when it has understood, and says so when it goes on.
+        match ask(&self.0, &Message::Serving).await {
+            Ok((message, _)) => Err(refusal(message)),
+            Err(_) => Ok(()),
         }
     }
 }

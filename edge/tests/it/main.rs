@@ -18,3 +18,4 @@ mod jwks;
 mod certs;
 mod reload;
 mod shutdown;
+mod upgrade;
