@@ -215,7 +215,10 @@ impl Edge {
             predecessor.serving().await?;
         }
         info!(%http, %https, admin = %admin_address, generation, version = env!("CARGO_PKG_VERSION"), "listening");
+        handover::tell_service_manager();
         let mut stop = std::pin::pin!(stop);
+        let replaceable = replacing.station.is_some();
+        let upgrade_deadline = parts.args.upgrade_deadline();
         let replaced = async {
             match replacing.station {
                 Some(station) => station.replaced(&running.quic).await,
@@ -225,7 +228,7 @@ impl Edge {
         let replaced = tokio::select! {
             () = &mut stop => false,
             () = replaced => true,
-            never = replacing.respawn.run(parts.args.upgrade_deadline()) => match never {},
+            never = replacing.respawn.run(replaceable, upgrade_deadline) => match never {},
         };
         let stop = replaced.then_some(stop);
         let clean = parts.drain(&running, &proxy, stop).await;
@@ -256,7 +259,8 @@ impl EdgeParts {
                 self.admin_stop.cancel();
                 if tokio::time::timeout(SETTLE, stop.as_mut()).await.is_err() {
                     running.begin_drain();
-                    let _ = tokio::time::timeout(LAME_DUCK_REPLACED, stop.as_mut()).await;
+                    let lame_duck = LAME_DUCK_REPLACED.min(self.args.drain_deadline() / 2);
+                    let _ = tokio::time::timeout(lame_duck, stop.as_mut()).await;
                 }
             }
             running.begin_drain();

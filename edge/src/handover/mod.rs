@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use tokio::net::UnixStream;
+use tracing::debug;
 
 pub use respawn::Respawn;
 pub use serving::Station;
@@ -35,6 +36,15 @@ const PROTOCOL: u32 = 1;
 const SOCKET_FILE: &str = "upgrade.sock";
 /// The name under which that socket is handed over itself.
 const SOCKET_NAME: &str = "upgrade";
+
+/// Tell systemd, if it started us, that we serve and are the process to watch from here on.
+pub fn tell_service_manager() {
+    use sd_notify::NotifyState;
+    let state = [NotifyState::Ready, NotifyState::MainPid(std::process::id())];
+    if let Err(error) = sd_notify::notify(&state) {
+        debug!(%error, "systemd was not told");
+    }
+}
 
 fn socket_path(state: &Path) -> PathBuf {
     state.join(SOCKET_FILE)

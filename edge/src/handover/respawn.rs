@@ -23,12 +23,18 @@ impl Respawn {
     }
 
     /// Start a process for each signal; one that does not get to serve within `deadline` is ended.
-    pub async fn run(mut self, deadline: Duration) -> Infallible {
+    ///
+    /// Without a `station` none is started: it would replace whoever serves from our folder.
+    pub async fn run(mut self, station: bool, deadline: Duration) -> Infallible {
         loop {
             if self.0.recv().await.is_none() {
                 return std::future::pending().await;
             }
-            start(deadline + SERVING_TIMEOUT).await;
+            if station {
+                start(deadline + SERVING_TIMEOUT).await;
+            } else {
+                error!("SIGUSR2 ignored: this process can be restarted, not replaced");
+            }
         }
     }
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tracing::{info, warn};
 
 use super::message::{Message, receive, send};
 use super::{PROTOCOL, SOCKET_NAME, check_user, socket_path};
-use crate::listen::{Inherited, RoutedSocket};
+use crate::listen::{Inherited, Relay, RoutedSocket};
 
 /// The first message of a process that connects.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,8 +128,7 @@ impl Station {
             );
         }
         info!(%version, "a process wants to replace this one");
-        let (relay, theirs) = UnixDatagram::pair().context("socket pair")?;
-        self.offer(stream, quic, theirs.into()).await?;
+        let relay = self.offer(stream, quic).await?;
         let (ready, _) = tokio::time::timeout(self.deadline, receive(stream))
             .await
             .context("the new process was not ready in time")?
@@ -140,7 +138,7 @@ impl Station {
         };
         let mut lent = Lent { quic, lent: false };
         if takes_quic {
-            quic.read_relay(relay).context("relay")?;
+            quic.read_relay(relay);
             lent.lent = true;
         }
         send(stream, &Message::Go, &[]).await?;
@@ -155,13 +153,8 @@ impl Station {
         Ok(())
     }
 
-    async fn offer(
-        &self,
-        stream: &UnixStream,
-        quic: &RoutedSocket,
-        relay: OwnedFd,
-    ) -> anyhow::Result<()> {
-        let next = quic.successor(relay)?;
+    async fn offer(&self, stream: &UnixStream, quic: &RoutedSocket) -> anyhow::Result<Relay> {
+        let (next, relay) = quic.successor()?;
         let offer = Message::Offer {
             generation: next.number,
             secret: next.secret,
@@ -171,7 +164,8 @@ impl Station {
         let sockets = self.sockets.iter().map(|(_, socket)| socket.as_fd());
         let relays = next.older.iter().map(|older| older.relay.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> = sockets.chain(relays).collect();
-        send(stream, &offer, &descriptors).await.context("offer")
+        send(stream, &offer, &descriptors).await.context("offer")?;
+        Ok(relay)
     }
 }
 

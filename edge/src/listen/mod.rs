@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 pub use connection::{Connection, Listener};
 pub use generation::Generation;
 pub use inherited::Inherited;
-pub use routed_socket::RoutedSocket;
+pub use routed_socket::{Relay, RoutedSocket};
 
 /// What a client may hold, and for how long.
 #[derive(Debug, Clone)]

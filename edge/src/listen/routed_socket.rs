@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -37,8 +36,11 @@ struct Reading {
 
 enum Source {
     Network,
-    Relay(UnixDatagram),
+    Relay(Relay),
 }
+
+/// Where another process passes on what belongs to this one.
+pub struct Relay(UnixDatagram);
 
 impl RoutedSocket {
     pub(super) fn new(
@@ -63,10 +65,11 @@ impl RoutedSocket {
         &self.ids
     }
 
-    /// What the process that replaces this one must know; `relay` leads to this one.
+    /// What the process that replaces this one must know, and what that one passes on to us.
     ///
     /// Errors: too many processes are still draining, or the system has no descriptors left.
-    pub fn successor(&self, relay: OwnedFd) -> io::Result<Generation> {
+    pub fn successor(&self) -> io::Result<(Generation, Relay)> {
+        let (reader, relay) = relay::pair()?;
         let mut reading = self.reading();
         reading.older.retain(|older| relay::is_read(&older.relay));
         if reading.older.len() >= GENERATIONS_MAX {
@@ -84,20 +87,17 @@ impl RoutedSocket {
             number: self.ids.number(),
             relay,
         });
-        Ok(Generation {
+        let next = Generation {
             number,
             secret: self.secret.clone(),
             older,
-        })
+        };
+        Ok((next, Relay(reader)))
     }
 
     /// Leave the socket to another process and read what that one passes on.
-    ///
-    /// Errors: the relay cannot be watched; then nothing has changed.
-    pub fn read_relay(&self, relay: std::os::unix::net::UnixDatagram) -> io::Result<()> {
-        relay.set_nonblocking(true)?;
-        self.read(Source::Relay(UnixDatagram::from_std(relay)?));
-        Ok(())
+    pub fn read_relay(&self, relay: Relay) {
+        self.read(Source::Relay(relay));
     }
 
     /// Read the socket again: the other process did not come to serve.
@@ -204,7 +204,7 @@ impl AsyncUdpSocket for RoutedSocket {
             none => *none = Some(cx.waker().clone()),
         }
         let received = match &reading.source {
-            Source::Relay(relay) => return relay::poll_receive(relay, cx, buffers, metas),
+            Source::Relay(relay) => return relay::poll_receive(&relay.0, cx, buffers, metas),
             Source::Network => ready!(self.network.poll_recv(cx, buffers, metas))?,
         };
         if !reading.older.is_empty() {
@@ -237,5 +237,197 @@ impl fmt::Debug for RoutedSocket {
         f.debug_struct("RoutedSocket")
             .field("network", &self.network)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use quinn::ConnectionIdGenerator;
+
+    use super::*;
+    use crate::listen::Listener;
+
+    /// Segments of one size, as the kernel joins them; the last may be shorter.
+    const STRIDE: usize = 20;
+
+    #[derive(Debug, Default)]
+    struct Network(Mutex<VecDeque<Vec<u8>>>);
+
+    impl AsyncUdpSocket for Network {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            unreachable!("nothing is sent")
+        }
+
+        fn try_send(&self, _: &Transmit<'_>) -> io::Result<()> {
+            unreachable!("nothing is sent")
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            buffers: &mut [IoSliceMut<'_>],
+            metas: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            let Some(next) = self.0.lock().expect("a queue").pop_front() else {
+                return Poll::Pending;
+            };
+            buffers[0][..next.len()].copy_from_slice(&next);
+            metas[0] = RecvMeta {
+                addr: ([127, 0, 0, 1], 1).into(),
+                len: next.len(),
+                stride: STRIDE,
+                ecn: None,
+                dst_ip: None,
+            };
+            Poll::Ready(Ok(1))
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 2).into())
+        }
+    }
+
+    #[derive(Default)]
+    struct Relayed(AtomicUsize);
+
+    impl Observer for Relayed {
+        fn connection_opened(&self, _: Listener) -> Box<dyn Send + Sync> {
+            Box::new(())
+        }
+
+        fn connection_refused(&self, _: &'static str) {}
+
+        fn datagrams_relayed(&self, delivered: bool) {
+            assert!(delivered);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Process {
+        network: Arc<Network>,
+        relayed: Arc<Relayed>,
+        socket: RoutedSocket,
+    }
+
+    impl Process {
+        fn new(generation: Generation) -> Self {
+            let (network, relayed) = (Arc::new(Network::default()), Arc::new(Relayed::default()));
+            Self {
+                socket: RoutedSocket::new(network.clone(), generation, relayed.clone()),
+                network,
+                relayed,
+            }
+        }
+
+        /// Datagrams for these processes, each full but for the last.
+        fn receive(&self, parts: &[(&Process, u8)]) -> Vec<u8> {
+            let datagram = |(process, mark): &(&Process, u8)| {
+                let id = process.socket.ids().clone().generate_cid();
+                let mut datagram = [&[0x40], &*id].concat();
+                datagram.resize(STRIDE, *mark);
+                datagram
+            };
+            let mut all: Vec<u8> = parts.iter().flat_map(datagram).collect();
+            all.truncate(all.len() - 1);
+            self.network
+                .0
+                .lock()
+                .expect("a queue")
+                .push_back(all.clone());
+            all
+        }
+
+        async fn read(&self) -> Vec<u8> {
+            let mut buffer = vec![0; 10 * STRIDE];
+            let mut metas = [RecvMeta::default()];
+            let mut buffers = [IoSliceMut::new(&mut buffer)];
+            let received = poll_fn(|cx| self.socket.poll_recv(cx, &mut buffers, &mut metas)).await;
+            assert_eq!(received.expect("datagrams"), 1);
+            assert!(metas[0].len == 0 || metas[0].stride == STRIDE);
+            buffer.truncate(metas[0].len);
+            buffer
+        }
+    }
+
+    fn segments(all: &[u8], wanted: &[usize]) -> Vec<u8> {
+        let all: Vec<&[u8]> = all.chunks(STRIDE).collect();
+        wanted.iter().flat_map(|at| all[*at].to_vec()).collect()
+    }
+
+    #[tokio::test]
+    async fn each_process_reads_what_is_its_own() {
+        let first = Process::new(Generation::first().expect("a generation"));
+        let (next, relay) = first.socket.successor().expect("a generation");
+        let second = Process::new(next);
+        first.socket.read_relay(relay);
+        let (next, relay) = second.socket.successor().expect("a generation");
+        let third = Process::new(next);
+        second.socket.read_relay(relay);
+
+        let all = third.receive(&[
+            (&first, 1),
+            (&third, 2),
+            (&first, 3),
+            (&first, 4),
+            (&second, 5),
+            (&third, 6),
+        ]);
+        assert_eq!(third.read().await, segments(&all, &[1, 5]));
+        assert!(first.read().await.is_empty(), "asked whether it lives");
+        assert_eq!(first.read().await, segments(&all, &[0]));
+        assert_eq!(first.read().await, segments(&all, &[2, 3]));
+        assert_eq!(second.read().await, segments(&all, &[4]));
+        assert_eq!(third.relayed.0.load(Ordering::Relaxed), 3);
+
+        let all = third.receive(&[(&first, 1), (&first, 2)]);
+        assert!(third.read().await.is_empty());
+        assert_eq!(first.read().await, all);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_stays() {
+        let first = Process::new(Generation::first().expect("a generation"));
+        let (next, relay) = first.socket.successor().expect("a generation");
+        let second = Process::new(next);
+        drop(relay);
+        for _ in 0..2 {
+            let all = second.receive(&[(&second, 1), (&first, 2)]);
+            assert_eq!(second.read().await, all);
+        }
+        let (next, _relay) = second.socket.successor().expect("a generation");
+        let older: Vec<u8> = next.older.iter().map(|older| older.number).collect();
+        assert_eq!(older, [2], "the dead are not handed on");
+    }
+
+    #[tokio::test]
+    async fn the_reader_follows_the_source() {
+        let process = Process::new(Generation::first().expect("a generation"));
+        let (_, relay) = process.socket.successor().expect("a generation");
+        let process = Arc::new(process);
+        process.socket.read_relay(relay);
+        let waiting = process.clone();
+        let waiting = tokio::spawn(async move { waiting.read().await });
+        tokio::task::yield_now().await;
+        let all = process.receive(&[(&*process, 1)]);
+        process.socket.read_network();
+        assert_eq!(waiting.await.expect("a reader"), all);
+    }
+
+    #[tokio::test]
+    async fn too_many_draining_processes_are_refused() {
+        let mut last = Process::new(Generation::first().expect("a generation"));
+        let mut relays = Vec::new();
+        for _ in 0..GENERATIONS_MAX {
+            let (next, relay) = last.socket.successor().expect("a generation");
+            relays.push(relay);
+            last = Process::new(next);
+        }
+        assert!(last.socket.successor().is_err());
+        relays.pop();
+        assert!(last.socket.successor().is_ok());
     }
 }

@@ -106,6 +106,10 @@ impl Edge {
         kill_process(id, signal).expect("the edge takes signals");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the edge still runs")
+    }
+
     /// Wait for the process to end; its output may be held open by others.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let status = within("the edge to end", self.child.wait()).await;

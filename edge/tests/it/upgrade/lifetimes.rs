@@ -9,7 +9,7 @@ use super::{PATIENT, Site};
 use crate::client::h3::quic;
 use crate::client::{Client, Protocol};
 use crate::harness::Edge;
-use crate::harness::files::Files;
+use crate::harness::files::{Files, replace, set_mode};
 use crate::harness::waiting::{until, within};
 use crate::upstream::tunnel::Tunnel;
 
@@ -132,6 +132,12 @@ async fn a_second_edge_in_the_same_folder_leaves_the_first_alone() {
         line["error"] == "another process serves from this folder"
     });
     assert_eq!(warned.await["level"], "WARN");
+    // Whoever it started would replace the first.
+    second.signal(Signal::USR2);
+    let ignored = second.log_line("the signal to be refused", |line| {
+        line["message"] == "SIGUSR2 ignored: this process can be restarted, not replaced"
+    });
+    assert_eq!(ignored.await["level"], "ERROR");
     let successor = edge.successor(&[]).await;
     assert_eq!(successor.https, edge.https);
     assert_eq!(edge.ended().await.code, Some(0));
@@ -165,4 +171,34 @@ async fn addresses_may_change_with_the_process() {
         let refused = tokio::net::TcpStream::connect(address).await;
         assert!(refused.is_err(), "{address} is still open");
     }
+}
+
+/// Everything that systemd is told, as it comes.
+async fn told(manager: &tokio::net::UnixDatagram) -> String {
+    let mut text = vec![0; 4096];
+    let length = within("systemd to be told", manager.recv(&mut text)).await;
+    text.truncate(length.expect("a datagram"));
+    String::from_utf8(text).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_is_told_which_process_serves() {
+    let files = Files::with_policies(NOTHING);
+    let (socket, wrapper) = (files.root().join("notify"), files.root().join("palisade"));
+    let manager = tokio::net::UnixDatagram::bind(&socket).expect("a socket");
+    let script = format!(
+        "#!/bin/sh\nNOTIFY_SOCKET='{}' exec '{}' \"$@\"\n",
+        socket.display(),
+        crate::harness::BINARY
+    );
+    replace(&wrapper, script.as_bytes());
+    set_mode(&wrapper, 0o755);
+    let files = std::sync::Arc::new(files);
+    let first = Edge::start_as(&wrapper, files.clone(), &[]).await;
+    let expected = format!("READY=1\nMAINPID={}\n", first.pid());
+    assert_eq!(told(&manager).await, expected);
+    let second = Edge::start_as(&wrapper, files.clone(), &["--upgrade"]).await;
+    let expected = format!("READY=1\nMAINPID={}\n", second.pid());
+    assert_eq!(told(&manager).await, expected);
+    assert_eq!(first.ended().await.code, Some(0));
 }
