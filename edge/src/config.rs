@@ -59,9 +59,17 @@ pub struct RunArgs {
     /// Longest time for requests in flight after a stop signal, in seconds.
     #[arg(long, env = "PALISADE_DRAIN_SECONDS", default_value_t = 25)]
     pub drain_seconds: u64,
-    /// Where the last good key sets of token issuers are kept.
+    /// Where the last good key sets of token issuers are kept, and where a process that replaces
+    /// this one reports.
     #[arg(long, env = "PALISADE_STATE", default_value = ".palisade/edge")]
     pub state: PathBuf,
+    /// Replace the process that serves from the same --state: take its sockets, let it drain. With
+    /// none there, start. A running process does the same by itself on SIGUSR2.
+    #[arg(long)]
+    pub upgrade: bool,
+    /// Longest time a process that replaces this one may take to load, in seconds.
+    #[arg(long, env = "PALISADE_UPGRADE_SECONDS", default_value_t = 60)]
+    pub upgrade_seconds: u64,
     /// One JSON line a request.
     #[arg(long, env = "PALISADE_ACCESS_LOG", default_value = "stdout")]
     pub access_log: AccessLogTarget,
@@ -84,6 +92,10 @@ impl RunArgs {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         }
+    }
+
+    pub fn upgrade_deadline(&self) -> Duration {
+        Duration::from_secs(self.upgrade_seconds)
     }
 
     pub fn drain_deadline(&self) -> Duration {

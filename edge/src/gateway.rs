@@ -227,7 +227,7 @@ impl ProxyHttp for Gateway {
     /// Does not run on a cache hit: no access control here.
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {

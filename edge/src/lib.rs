@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod dev_certs;
 pub mod server;
 pub mod listen;
+pub mod handover;
 pub mod gateway;
 pub mod request_id;
 pub mod request_ctx;

@@ -1,9 +1,12 @@
 //! The wiring of a running edge: what is started, in which order, and how it stops.
 //!
 //! Everything that can be wrong with flags, files and addresses is found before anything
-//! listens: `Edge::prepare` binds and loads, `Edge::run` serves.
+//! listens: `Edge::prepare` binds (or takes over what another process has bound) and loads,
+//! `Edge::run` serves.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,12 +21,14 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::{Gateway, RefusedHeads};
-use crate::listen::{self, Bounds, Sockets, tls::Handshakes, tls::ServerTls};
+use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
+use crate::listen::{self, Bounds, Running, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
@@ -40,6 +45,15 @@ const TRIES_MAX: usize = 16;
 /// How long idle HTTP/1.1 connections may still bring a request after the stop signal: each gets
 /// `Connection: close` with its answer, instead of a reset in answer to a request under way.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// The same once we are replaced: nothing waits for us, so only what is idle for long is closed.
+const LAME_DUCK_REPLACED: Duration = Duration::from_secs(10);
+/// Before the drain deadline, for the Close frames of tunnels and their answers.
+const TUNNELS_FAREWELL: Duration = Duration::from_secs(2);
+/// How long connections go on as before once we are replaced: one just made is not told to finish
+/// before it could bring its first request.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The name under which the admin listener is handed over.
+const ADMIN: &str = "admin";
 
 /// What the listeners need of a policy, in their own words.
 fn bounds(snapshot: &Snapshot, h2c: bool) -> Bounds {
@@ -113,7 +127,16 @@ pub struct Edge {
     admin_listener: TcpListener,
     /// Follows the policy files; never ends.
     reloading: BoxFuture<'static, ()>,
+    replacing: Replacing,
     parts: EdgeParts,
+}
+
+/// Whom we replace, and how we are replaced.
+struct Replacing {
+    predecessor: Option<Predecessor>,
+    /// None if the state folder cannot be used: then a restart is the only way.
+    station: Option<Station>,
+    respawn: Respawn,
 }
 
 /// What is shared by everything that runs.
@@ -128,11 +151,20 @@ struct EdgeParts {
     draining: Arc<AtomicBool>,
     /// Ends the tunnels, which would outlast any deadline.
     tunnels: CancellationToken,
+    /// No more questions to the admin listener; those under way are answered.
+    admin_stop: CancellationToken,
 }
 
 impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
+        let respawn = Respawn::new()?;
+        let taken = if args.upgrade {
+            handover::take_over(&args.state).await?
+        } else {
+            TakenOver::nothing()?
+        };
+        let mut inherited = taken.inherited;
         let handshakes = Handshakes::load(&args.certs)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
@@ -141,10 +173,27 @@ impl Edge {
         let names = policies.clone();
         let choose = move |name: &str| names.current().handshake(name).cloned();
         let tls = ServerTls::new(&handshakes, Arc::new(choose))?;
-        let sockets = Sockets::bind(args.http, args.https).await?;
-        let admin_listener = TcpListener::bind(args.admin)
-            .await
-            .with_context(|| format!("cannot listen on admin `{}`", args.admin))?;
+        metrics
+            .process_generation
+            .set(taken.generation.number.into());
+        let sockets =
+            Sockets::bind(args.http, args.https, &mut inherited, taken.generation).await?;
+        let admin_listener = listen::bind_tcp(ADMIN, args.admin, &mut inherited).await?;
+        let mut duplicates = sockets.duplicates()?;
+        duplicates.push((
+            ADMIN.to_owned(),
+            admin_listener.as_fd().try_clone_to_owned()?,
+        ));
+        let station = Station::open(
+            &args.state,
+            duplicates,
+            &mut inherited,
+            args.upgrade_deadline(),
+        );
+        let station = station.inspect_err(|error| {
+            let state = args.state.display();
+            warn!(%state, error = format!("{error:#}"), "this process can be restarted, not replaced");
+        });
         let parts = EdgeParts {
             bounds,
             args,
@@ -155,25 +204,34 @@ impl Edge {
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
             tunnels: CancellationToken::new(),
+            admin_stop: CancellationToken::new(),
         };
         Ok(Self {
             sockets,
             admin_listener,
             reloading,
+            replacing: Replacing {
+                predecessor: taken.predecessor,
+                station: station.ok(),
+                respawn,
+            },
             parts,
         })
     }
 
-    /// Serve until `stop` resolves, then drain. Returns whether every request ended by itself.
+    /// Serve until `stop` resolves or another process serves, then drain. Returns whether every
+    /// request ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
         let Self {
             sockets,
             admin_listener,
             reloading,
+            replacing,
             parts,
         } = self;
         let (http, https) = sockets.addresses()?;
         let admin_address = admin_listener.local_addr()?;
+        let (generation, takes_quic) = (sockets.generation.number, sockets.quic_inherited);
         let log = parts.args.access_log == AccessLogTarget::Stdout;
         let dropped = parts.metrics.access_log_dropped.clone();
         let access_log = Arc::new(AccessLog::new(log, dropped).context("access log thread")?);
@@ -181,9 +239,12 @@ impl Edge {
         let gateway = parts.gateway(https, cache, access_log.clone())?;
         let refused_heads = Arc::new(RefusedHeads::of(&gateway));
         let proxy = Arc::new(parts.proxy(gateway));
-        let mut background = parts.background(cache, admin_listener);
+        let mut background = JoinSet::new();
         background.spawn(reloading);
         parts.issuers.first_attempts().await;
+        if let Some(predecessor) = &replacing.predecessor {
+            predecessor.ready(takes_quic).await?;
+        }
         let running = listen::start(
             sockets,
             &parts.tls,
@@ -192,21 +253,74 @@ impl Edge {
             parts.metrics.clone(),
             refused_heads,
         )?;
-        info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
-        stop.await;
-        info!(open = running.open(), "draining");
-        parts.draining.store(true, Ordering::Relaxed);
-        running.begin_drain();
-        parts.tunnels.cancel();
+        parts.spawn_background(&mut background, cache, admin_listener);
+        if let Some(predecessor) = replacing.predecessor {
+            predecessor.serving().await?;
+        }
+        info!(%http, %https, admin = %admin_address, generation, version = env!("CARGO_PKG_VERSION"), "listening");
+        handover::tell_service_manager();
+        let mut stop = std::pin::pin!(stop);
+        let replaceable = replacing.station.is_some();
+        let upgrade_deadline = parts.args.upgrade_deadline();
+        let replaced = async {
+            match replacing.station {
+                Some(station) => station.replaced(&running.quic).await,
+                None => std::future::pending().await,
+            }
+        };
+        let replaced = tokio::select! {
+            () = &mut stop => false,
+            () = replaced => true,
+            never = replacing.respawn.run(replaceable, upgrade_deadline) => match never {},
+        };
+        let stop = replaced.then_some(stop);
+        let clean = parts.drain(&running, stop).await;
+        background.abort_all();
+        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES_TIMEOUT)).await;
+        Ok(clean)
+    }
+}
+
+impl EdgeParts {
+    /// Returns when the last connection has ended, or the deadline is over; whether it was the first.
+    ///
+    /// With `stop` we were replaced, and it may still come: then idle connections wait no longer.
+    async fn drain<S>(&self, running: &Running, mut stop: Option<Pin<&mut S>>) -> bool
+    where
+        S: Future<Output = ()>,
+    {
+        info!(open = running.open(), replaced = stop.is_some(), "draining");
+        self.draining.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + self.args.drain_deadline();
         let idle_out = async {
+            let lame_duck = LAME_DUCK_REPLACED.min(self.args.drain_deadline() / 2);
+            let mut stopped = stop.is_none();
+            if let Some(stop) = stop.as_mut() {
+                running.stop_accepting();
+                self.admin_stop.cancel();
+                stopped = timeout(SETTLE, stop.as_mut()).await.is_ok();
+            }
+            running.begin_drain();
+            if let Some(stop) = stop.as_mut().filter(|_| !stopped) {
+                stopped = timeout(lame_duck, stop.as_mut()).await.is_ok();
+            }
+            if stopped {
+                self.tunnels.cancel();
+            }
             tokio::time::sleep(LAME_DUCK).await;
             running.close_idle();
+            if let Some(stop) = stop.as_mut().filter(|_| !stopped) {
+                // Nobody waits for this process, so tunnels may use all of its time but what
+                // their farewell takes.
+                let _ = timeout_at(deadline - TUNNELS_FAREWELL, stop.as_mut()).await;
+                self.tunnels.cancel();
+            }
             std::future::pending::<()>().await;
         };
         let clean = tokio::select! {
             () = running.drained() => true,
             () = idle_out => false,
-            () = tokio::time::sleep(parts.args.drain_deadline()) => false,
+            () = tokio::time::sleep_until(deadline) => false,
         };
         if clean {
             info!("drained");
@@ -216,13 +330,9 @@ impl Edge {
                 "drain deadline reached, the rest is cut"
             );
         }
-        background.abort_all();
-        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES_TIMEOUT)).await;
-        Ok(clean)
+        clean
     }
-}
 
-impl EdgeParts {
     fn gateway(
         &self,
         https: SocketAddr,
@@ -254,8 +364,12 @@ impl EdgeParts {
     }
 
     /// Certificate reload and admin listener: ended with the process.
-    fn background(&self, cache: ResponseCache, admin_listener: TcpListener) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    fn spawn_background(
+        &self,
+        tasks: &mut JoinSet<()>,
+        cache: ResponseCache,
+        admin_listener: TcpListener,
+    ) {
         let metrics = self.metrics.clone();
         let watch = self.handshakes.clone();
         tasks.spawn(watch.watch(move |_| metrics.certificate_errors.inc()));
@@ -268,11 +382,12 @@ impl EdgeParts {
             draining: self.draining.clone(),
         };
         let router = admin::router(Arc::new(admin));
+        let stop = self.admin_stop.clone().cancelled_owned();
+        let serving = axum::serve(admin_listener, router).with_graceful_shutdown(stop);
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(admin_listener, router).await {
+            if let Err(error) = serving.await {
                 error!(%error, "admin listener ended");
             }
         });
-        tasks
     }
 }

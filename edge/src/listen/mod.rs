@@ -25,6 +25,10 @@ pub mod extended_connect;
 pub mod tunnel;
 pub mod tls;
 mod quic;
+mod routed_socket;
+mod relay;
+pub mod generation;
+mod inherited;
 mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
@@ -37,6 +41,7 @@ mod h3;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -50,7 +55,10 @@ use caps::Caps;
 
 pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
+pub use generation::Generation;
 pub use http1::refusal::Refusal;
+pub use inherited::Inherited;
+pub use routed_socket::{Relay, RoutedSocket};
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {
@@ -60,6 +68,8 @@ pub trait Observer: Send + Sync {
     fn connection_refused(&self, reason: &'static str);
     /// A QUIC client was asked to prove its address before anything was kept of it.
     fn address_asked(&self);
+    /// Datagrams that belong to an older process were passed on to it, or lost on the way.
+    fn datagrams_relayed(&self, delivered: bool);
 }
 
 /// What is said to requests that never reach the application.
@@ -68,39 +78,74 @@ pub trait Answers: Send + Sync {
     fn head_refused(&self, connection: &Connection, refusal: Refusal) -> Vec<u8>;
 }
 
+/// Names under which sockets are handed over.
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+const QUIC: &str = "quic";
+
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.
 pub struct Sockets {
     pub http: TcpListener,
     pub https: TcpListener,
     pub quic: std::net::UdpSocket,
+    /// The UDP socket is another process's as well, which waits for us to read it.
+    pub quic_inherited: bool,
+    pub generation: Generation,
 }
 
 impl Sockets {
-    /// Bind all three. With port 0 for https, UDP takes the port that TCP was given.
-    pub async fn bind(http: SocketAddr, https: SocketAddr) -> Result<Self, BindError> {
-        let bind = |what: &'static str, address| {
-            move |source| BindError {
-                what,
-                address,
-                source,
-            }
-        };
-        let http_listener = TcpListener::bind(http).await.map_err(bind("http", http))?;
-        let https_listener = TcpListener::bind(https)
-            .await
-            .map_err(bind("https", https))?;
-        let local = https_listener.local_addr().map_err(bind("https", https))?;
-        let quic = quic::bind(local).map_err(bind("https (udp)", local))?;
+    /// Bind those that were not inherited. With port 0 for https, UDP takes the port of TCP.
+    pub async fn bind(
+        http: SocketAddr,
+        https: SocketAddr,
+        inherited: &mut Inherited,
+        generation: Generation,
+    ) -> Result<Self, BindError> {
+        let http = bind_tcp(HTTP, http, inherited).await?;
+        let https_listener = bind_tcp(HTTPS, https, inherited).await?;
+        let at = |address| BindError::at("https (udp)", address);
+        let local = https_listener.local_addr().map_err(at(https))?;
+        let quic = inherited.udp(QUIC, local).map_err(at(local))?;
         Ok(Self {
-            http: http_listener,
+            http,
             https: https_listener,
-            quic,
+            quic_inherited: quic.is_some(),
+            quic: quic.map_or_else(|| quic::bind(local).map_err(at(local)), Ok)?,
+            generation,
         })
+    }
+
+    /// Further descriptors of the same sockets, by name. While one is open, so is its socket.
+    ///
+    /// Errors: the system has no descriptors left.
+    pub fn duplicates(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let named = [
+            (HTTP, self.http.as_fd()),
+            (HTTPS, self.https.as_fd()),
+            (QUIC, self.quic.as_fd()),
+        ];
+        let duplicate = |(name, fd): (&str, std::os::fd::BorrowedFd<'_>)| {
+            Ok((name.to_owned(), fd.try_clone_to_owned()?))
+        };
+        named.into_iter().map(duplicate).collect()
     }
 
     /// Where the sockets ended up: (http, https).
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.http.local_addr()?, self.https.local_addr()?))
+    }
+}
+
+/// The listener handed over under this name, or a new one.
+pub async fn bind_tcp(
+    name: &'static str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<TcpListener, BindError> {
+    let at = || BindError::at(name, address);
+    match inherited.tcp(name, address).map_err(at())? {
+        Some(listener) => TcpListener::from_std(listener).map_err(at()),
+        None => TcpListener::bind(address).await.map_err(at()),
     }
 }
 
@@ -111,6 +156,16 @@ pub struct BindError {
     what: &'static str,
     address: SocketAddr,
     source: io::Error,
+}
+
+impl BindError {
+    fn at(what: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            what,
+            address,
+            source,
+        }
+    }
 }
 
 /// Everything the accept loops share.
@@ -125,6 +180,8 @@ struct Accepting<A> {
     caps: Arc<Caps>,
     tracker: TaskTracker,
     /// No more connections from here on.
+    leave: CancellationToken,
+    /// Connections finish what they have begun.
     stop: CancellationToken,
     /// Some time later: no more requests on HTTP/1.1 connections that have none.
     close_idle: CancellationToken,
@@ -142,6 +199,7 @@ impl<A> Clone for Accepting<A> {
             answers: self.answers.clone(),
             caps: self.caps.clone(),
             tracker: self.tracker.clone(),
+            leave: self.leave.clone(),
             stop: self.stop.clone(),
             close_idle: self.close_idle.clone(),
             shutdown: self.shutdown.clone(),
@@ -161,7 +219,10 @@ impl<A> Accepting<A> {
 
 /// The running listeners.
 pub struct Running {
+    /// Who reads the UDP socket.
+    pub quic: Arc<RoutedSocket>,
     tracker: TaskTracker,
+    leave: CancellationToken,
     stop: CancellationToken,
     close_idle: CancellationToken,
     shutdown: tokio::sync::watch::Sender<bool>,
@@ -188,17 +249,26 @@ where
         answers,
         caps: Arc::new(Caps::default()),
         tracker: TaskTracker::new(),
+        leave: CancellationToken::new(),
         stop: CancellationToken::new(),
         close_idle: CancellationToken::new(),
         shutdown: watch,
     };
+    let (endpoint, quic) = quic::endpoint(
+        sockets.quic,
+        sockets.generation,
+        accepting.observer.clone(),
+        tls.quic.clone(),
+        &accepting.bounds,
+    )?;
     let running = Running {
+        quic: quic.clone(),
         tracker: accepting.tracker.clone(),
+        leave: accepting.leave.clone(),
         stop: accepting.stop.clone(),
         close_idle: accepting.close_idle.clone(),
         shutdown,
     };
-    let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
     let tracker = &running.tracker;
     tracker.spawn(tcp::serve(sockets.http, None, accepting.clone()));
     tracker.spawn(tcp::serve(
@@ -206,13 +276,19 @@ where
         Some(tls.tcp.clone()),
         accepting.clone(),
     ));
-    tracker.spawn(quic::serve(endpoint, accepting));
+    tracker.spawn(quic::serve(endpoint, quic, accepting));
     Ok(running)
 }
 
 impl Running {
+    /// Take no more connections; those that are there go on as before.
+    pub fn stop_accepting(&self) {
+        self.leave.cancel();
+    }
+
     /// Stop accepting; tell every connection to finish (h1 `Connection: close`, GOAWAY on h2 and h3).
     pub fn begin_drain(&self) {
+        self.leave.cancel();
         self.stop.cancel();
         let _ = self.shutdown.send(true);
         self.tracker.close();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use h3::error::Code;
-use h3::quic::SendStream as _;
+use h3::quic::{RecvStream as _, SendStream as _};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use quinn::{Endpoint, Incoming, VarInt};
@@ -24,12 +24,19 @@ use tracing::{debug, warn};
 use super::caps::Place;
 use super::conduct::{CHECK_INTERVAL, Conduct};
 use super::connection::{Connection, Listener, TlsFacts, Tunnel};
+use super::generation::Generation;
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
-use super::{Accepting, Bounds};
+use super::routed_socket::RoutedSocket;
+use super::{Accepting, Bounds, Observer};
 
 /// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).
 const UNVALIDATED_MAX: usize = 64;
+/// How long after the first GOAWAY requests are still taken: those sent before it arrived
+/// (RFC 9114, 5.2) must not fail. Many round trips.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+/// The first GOAWAY names the largest id there is (RFC 9114, 5.2): nothing is refused yet.
+const ANY_REQUEST: usize = usize::MAX;
 /// How long a finished response may wait for the client's acknowledgement before its connection closes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
@@ -53,16 +60,26 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// The endpoint over a bound socket.
 pub(super) fn endpoint(
     socket: UdpSocket,
+    generation: Generation,
+    observer: Arc<dyn Observer>,
     tls: Arc<rustls::ServerConfig>,
     bounds: &Bounds,
-) -> anyhow::Result<Endpoint> {
+) -> anyhow::Result<(Endpoint, Arc<RoutedSocket>)> {
+    let server = settings::server(tls, bounds, &generation.secret)?;
     let runtime = quinn::default_runtime().context("quic needs a tokio runtime")?;
-    let server = settings::server(tls, bounds)?;
-    Endpoint::new(settings::endpoint()?, Some(server), socket, runtime).context("quic endpoint")
+    let network = runtime.wrap_udp_socket(socket).context("quic socket")?;
+    let secret = generation.secret.clone();
+    let socket = Arc::new(RoutedSocket::new(network, generation, observer));
+    let shared = settings::endpoint(&secret, socket.ids().clone())?;
+    let endpoint =
+        Endpoint::new_with_abstract_socket(shared, Some(server), socket.clone(), runtime)
+            .context("quic endpoint")?;
+    Ok((endpoint, socket))
 }
 
 /// Accept until told to stop, then refuse: a silent endpoint would leave clients in time-outs.
-pub(super) async fn serve<A>(endpoint: Endpoint, accepting: Accepting<A>)
+/// Once replaced, all that still comes are handshakes begun with us: those are accepted.
+pub(super) async fn serve<A>(endpoint: Endpoint, socket: Arc<RoutedSocket>, accepting: Accepting<A>)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -70,7 +87,7 @@ where
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            () = accepting.stop.cancelled() => break,
+            () = accepting.leave.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
         if accepting.caps.handshakes() >= UNVALIDATED_MAX && !incoming.remote_address_validated() {
@@ -79,34 +96,47 @@ where
             let _ = incoming.retry();
             continue;
         }
-        let accepting = accepting.renewed();
-        let (caps, bounds) = (&accepting.caps, &accepting.bounds);
-        let places = caps
-            .connection(bounds)
-            .and_then(|place| Ok((place, caps.handshake(bounds)?)));
-        match places {
-            Ok(places) => connections.spawn(connection(incoming, accepting, places)),
-            Err(reason) => {
-                accepting.observer.connection_refused(reason);
-                incoming.refuse();
-                continue;
-            }
-        };
+        admit(incoming, &connections, accepting.renewed());
     }
     connections.close();
     let drained = connections.wait();
     tokio::pin!(drained);
     loop {
         tokio::select! {
+            biased;
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                if socket.is_relayed() {
+                    admit(incoming, &connections, accepting.clone());
+                } else {
+                    incoming.refuse();
+                }
+            }
             () = &mut drained => break,
-            incoming = endpoint.accept() => match incoming {
-                Some(incoming) => incoming.refuse(),
-                None => break,
-            },
         }
     }
     endpoint.close(code(Code::H3_NO_ERROR), b"shutting down");
     endpoint.wait_idle().await;
+}
+
+/// Begin a handshake, or refuse it over a cap.
+fn admit<A>(incoming: Incoming, connections: &TaskTracker, accepting: Accepting<A>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let (caps, bounds) = (&accepting.caps, &accepting.bounds);
+    let places = caps
+        .connection(bounds)
+        .and_then(|place| Ok((place, caps.handshake(bounds)?)));
+    match places {
+        Ok(places) => {
+            connections.spawn(connection(incoming, accepting, places));
+        }
+        Err(reason) => {
+            accepting.observer.connection_refused(reason);
+            incoming.refuse();
+        }
+    }
 }
 
 fn code(code: Code) -> VarInt {
@@ -196,29 +226,52 @@ where
     let running = TaskTracker::new();
     // A closed tracker still takes tasks; it only lets `wait` end when there are none.
     running.close();
-    let mut draining = false;
     let mut checks = tokio::time::interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let lame_duck = async {
+        accepting.stop.cancelled().await;
+        tokio::time::sleep(LAME_DUCK).await;
+    };
+    tokio::pin!(lame_duck);
+    let (mut used, mut announced, mut closing) = (false, false, false);
     loop {
         let resolver = tokio::select! {
             accepted = h3.accept() => accepted?,
-            () = accepting.stop.cancelled(), if !draining => {
-                draining = true;
+            // Before the first request this h3 version could only announce that it will refuse it.
+            () = accepting.stop.cancelled(), if used && !announced => {
+                announced = true;
+                h3.shutdown(ANY_REQUEST).await?;
+                continue;
+            }
+            () = &mut lame_duck, if !closing => {
+                closing = true;
                 // 1, not 0: this h3 version announces the last id plus the number, and with 0
                 // the client would take its newest request for unprocessed.
                 h3.shutdown(1).await?;
                 continue;
             }
-            () = running.wait(), if draining => return Ok(()),
+            () = running.wait(), if closing => return Ok(()),
             _ = checks.tick() => {
                 conduct.check_transport();
                 continue;
             }
         };
-        let Some(resolver) = resolver else {
+        let Some(mut resolver) = resolver else {
             running.wait().await;
             return Ok(());
         };
+        used = true;
+        if closing {
+            // The client was told that this one is not processed, and may send it elsewhere.
+            resolver
+                .frame_stream
+                .reset(Code::H3_REQUEST_REJECTED.value());
+            resolver
+                .frame_stream
+                .stream
+                .stop_sending(Code::H3_REQUEST_REJECTED.value());
+            continue;
+        }
         let Some(signals) = streams.take(stream_id(&resolver)) else {
             warn!("request stream without signals");
             continue;

@@ -33,7 +33,7 @@ where
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = accepting.stop.cancelled() => return,
+            () = accepting.leave.cancelled() => return,
         };
         let (socket, client) = match accepted {
             Ok(pair) => pair,

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub connections_open: IntGaugeVec,
     pub connections_refused: IntCounterVec,
     pub quic_retries: IntCounter,
+    pub datagrams_relayed: IntCounterVec,
+    pub process_generation: IntGauge,
     pub policy_reloads: IntCounterVec,
     pub policy_last_success: IntGauge,
     pub policy_info: IntGaugeVec,
@@ -123,6 +125,15 @@ impl Metrics {
             quic_retries: table.counter(
                 "palisade_quic_retries_total",
                 "QUIC clients asked to prove their address before their handshake",
+            )?,
+            datagrams_relayed: table.counters(
+                "palisade_quic_relayed_total",
+                "QUIC datagrams, or several received together, for a process being replaced, by result",
+                &["result"],
+            )?,
+            process_generation: table.gauge(
+                "palisade_process_generation",
+                "Number of this process in the row of those that replaced each other",
             )?,
             policy_reloads: table.counters(
                 "palisade_policy_reloads_total",
@@ -315,5 +326,10 @@ impl Observer for Metrics {
 
     fn address_asked(&self) {
         self.quic_retries.inc();
+    }
+
+    fn datagrams_relayed(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "lost" };
+        self.datagrams_relayed.with_label_values(&[result]).inc();
     }
 }

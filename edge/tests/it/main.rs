@@ -30,3 +30,4 @@ mod sslyze;
 mod reload;
 mod shutdown;
 mod websocket;
+mod upgrade;

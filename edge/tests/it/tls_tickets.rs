@@ -82,6 +82,7 @@ async fn quic_sessions_are_resumed_until_their_host_asks_for_certificates() {
     let second = client.visit(&edge, "partners.test").await;
     assert_eq!(second, json!({ "status": 200, "resumed": true }));
     let Edge { files, .. } = edge;
+    let files = Arc::into_inner(files).expect("files of nobody else");
     let edge = Edge::start_with(files, &[]).await;
     let third = client.visit(&edge, "partners.test").await;
     assert_eq!(third, json!({ "status": 200, "resumed": true }));

@@ -10,6 +10,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{EndpointConfig, ServerConfig, TransportConfig, ValidationTokenConfig};
 
 use crate::listen::Bounds;
+use crate::listen::generation::{ConnectionIds, Secret};
 
 /// Bytes one stream may have in flight toward us; also the most that a stalled request pins.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -38,13 +39,14 @@ const STATELESS_RESET_INTERVAL: Duration = Duration::from_millis(20);
 const QUIC_V1: u32 = 1;
 
 /// For the socket.
-pub(super) fn endpoint() -> anyhow::Result<EndpointConfig> {
-    let mut config = EndpointConfig::default();
+pub(super) fn endpoint(secret: &Secret, ids: ConnectionIds) -> anyhow::Result<EndpointConfig> {
+    let mut config = EndpointConfig::new(Arc::new(secret.reset_key()));
     config
         .max_udp_payload_size(DATAGRAM_BYTES_MAX)
         .context("size of datagrams")?
         .min_reset_interval(STATELESS_RESET_INTERVAL)
-        .supported_versions(vec![QUIC_V1]);
+        .supported_versions(vec![QUIC_V1])
+        .cid_generator(move || Box::new(ids.clone()));
     Ok(config)
 }
 
@@ -52,6 +54,7 @@ pub(super) fn endpoint() -> anyhow::Result<EndpointConfig> {
 pub(super) fn server(
     tls: Arc<rustls::ServerConfig>,
     bounds: &Bounds,
+    secret: &Secret,
 ) -> anyhow::Result<ServerConfig> {
     let crypto = QuicServerConfig::try_from(tls).context("tls configuration for quic")?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
@@ -61,6 +64,7 @@ pub(super) fn server(
     tokens.sent(0);
     config
         .validation_token_config(tokens)
+        .token_key(Arc::new(secret.token_key()))
         .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BYTES_MAX)
