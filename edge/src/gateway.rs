@@ -10,6 +10,7 @@
 //!
 //! Each phase is a few lines that call what decides. The same code serves h1, h2 and h3.
 
+mod acme;
 mod admission;
 mod answers;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use palisade_acme::Pending;
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -55,6 +57,8 @@ pub struct Gateway {
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
+    /// What a certificate authority asks for while it checks a name.
+    pub acme: Arc<Pending>,
 }
 
 fn connection(session: &Session) -> Result<&Connection> {
@@ -91,6 +95,9 @@ impl ProxyHttp for Gateway {
         session.set_read_timeout(Some(DOWNSTREAM_STALL));
         session.set_write_timeout(Some(DOWNSTREAM_STALL));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        if self.answer_acme(session, ctx).await? {
+            return Ok(true);
+        }
         let downstream = self.downstream(session)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use http::HeaderValue;
+use palisade_acme::{Pending, Renewer};
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::apps::HttpServerApp;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::Gateway;
 use crate::listen::{self, Bounds, Sockets, tls::ServerTls};
@@ -81,6 +83,7 @@ pub struct Edge {
     admin_listener: TcpListener,
     /// Follows the policy files; never ends.
     reloading: BoxFuture<'static, ()>,
+    acme: Option<Renewer>,
     parts: EdgeParts,
 }
 
@@ -93,12 +96,20 @@ struct EdgeParts {
     issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// Empty for good where ACME is off.
+    challenges: Arc<Pending>,
 }
 
 impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
-        let tls = ServerTls::load(&args.certs)?;
+        let acme = Acme::prepare(&args)?;
+        let challenges = acme.as_ref().map(Acme::pending).unwrap_or_default();
+        let (renewer, temporary, certificates) = match acme {
+            Some(acme) => (Some(acme.renewer), Some(acme.temporary), acme.certificates),
+            None => (None, None, None),
+        };
+        let tls = ServerTls::load(&args.certs, temporary, certificates)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
         let (policies, reloading) = policies(&args, &issuers, metrics.clone()).await?;
@@ -117,11 +128,13 @@ impl Edge {
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
+            challenges,
         };
         Ok(Self {
             sockets,
             admin_listener,
             reloading,
+            acme: renewer,
             parts,
         })
     }
@@ -132,6 +145,7 @@ impl Edge {
             sockets,
             admin_listener,
             reloading,
+            acme,
             parts,
         } = self;
         let (http, https) = sockets.addresses()?;
@@ -152,9 +166,18 @@ impl Edge {
             parts.metrics.clone(),
         )?;
         info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
+        // Only now: an authority may come to check at once.
+        let ordering = acme.map(|renewer| {
+            let metrics = parts.metrics.clone();
+            background.spawn(renewer.run(move |outcome| metrics.acme_order(outcome)))
+        });
         stop.await;
         info!(open = running.open(), "draining");
         parts.draining.store(true, Ordering::Relaxed);
+        if let Some(ordering) = ordering {
+            // Nobody could come to check any more.
+            ordering.abort();
+        }
         running.begin_drain();
         let idle_out = async {
             tokio::time::sleep(LAME_DUCK).await;
@@ -195,6 +218,7 @@ impl EdgeParts {
             draining: self.draining.clone(),
             https_port: https.port(),
             alt_svc: HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", https.port()))?,
+            acme: self.challenges.clone(),
         })
     }
 

@@ -18,6 +18,7 @@ mod tcp;
 mod http1;
 mod http2;
 pub mod tls;
+pub mod tls_alpn;
 mod quic;
 mod quinn_adapter;
 mod quinn_errors;

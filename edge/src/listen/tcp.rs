@@ -19,7 +19,7 @@ use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
 use super::transport::Transport;
-use super::{Accepting, Bounds, http1, http2};
+use super::{Accepting, Bounds, http1, http2, tls_alpn};
 
 /// After an accept error such as "too many open files": do not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -93,6 +93,9 @@ enum EstablishError {
     Handshake(io::Error),
     #[error("socket failed: {0}")]
     Socket(io::Error),
+    /// Not a failure: such a handshake is all that its client wanted.
+    #[error("acme challenge answered")]
+    AcmeChallenge,
 }
 
 impl EstablishError {
@@ -101,6 +104,7 @@ impl EstablishError {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Handshake(_) => "handshake_failed",
             Self::Socket(_) => "socket_error",
+            Self::AcmeChallenge => "acme_challenge",
         }
     }
 }
@@ -120,6 +124,9 @@ async fn establish(
                 .await
                 .map_err(|_| EstablishError::HandshakeTimeout)?
                 .map_err(EstablishError::Handshake)?;
+            if stream.get_ref().1.alpn_protocol() == Some(tls_alpn::PROTOCOL) {
+                return Err(EstablishError::AcmeChallenge);
+            }
             let facts = tls_facts(&stream);
             (Transport::Tls(Box::new(stream)), Some(facts))
         }

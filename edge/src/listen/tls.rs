@@ -24,6 +24,8 @@ use tracing::{info, warn};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::tls_alpn::{self, ChallengeCertificates};
+
 /// Nobody keeps this many certificates in one folder by intent.
 const CERTIFICATES_MAX: usize = 4_096;
 /// A chain with keys is a few KiB; more is not a certificate.
@@ -52,10 +54,18 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Load the folder; fails when not one pair is usable.
-    pub fn load(folder: &Path) -> Result<Self, Error> {
-        let certificates = Arc::new(CertificateStore::load(folder)?);
-        let tcp = server_config(certificates.clone(), &[b"h2", b"http/1.1"])?;
+    /// Load the folder; fails when not one pair is usable and there is no `temporary` certificate
+    /// to begin with.
+    pub fn load(
+        folder: &Path,
+        temporary: Option<Arc<CertifiedKey>>,
+        challenges: Option<Arc<dyn ChallengeCertificates>>,
+    ) -> Result<Self, Error> {
+        let certificates = Arc::new(CertificateStore::load(folder, temporary)?);
+        let mut tcp = server_config(certificates.clone(), &[b"h2", b"http/1.1"])?;
+        if let Some(challenges) = challenges {
+            tls_alpn::enable(&mut tcp, challenges);
+        }
         let quic = server_config(certificates.clone(), &[b"h3"])?;
         Ok(Self {
             tcp: TlsAcceptor::from(Arc::new(tcp)),
@@ -86,6 +96,8 @@ fn server_config(
 pub struct CertificateStore {
     folder: PathBuf,
     current: ArcSwap<Certificates>,
+    /// For as long as the folder has nothing to serve.
+    temporary: Option<Arc<CertifiedKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,13 +125,16 @@ pub struct CertificateFacts {
 }
 
 impl CertificateStore {
-    fn load(folder: &Path) -> Result<Self, Error> {
+    fn load(folder: &Path, temporary: Option<Arc<CertifiedKey>>) -> Result<Self, Error> {
         let (certificates, errors) = read_folder(folder, &Certificates::default())?;
         if certificates.by_name.is_empty() && certificates.default.is_none() {
-            return Err(errors
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| Error::Empty(folder.into())));
+            if temporary.is_none() {
+                return Err(errors
+                    .into_iter()
+                    .next()
+                    .unwrap_or_else(|| Error::Empty(folder.into())));
+            }
+            warn!("no certificate yet, a temporary one that nobody trusts is presented");
         }
         for error in errors {
             warn!(%error, "certificate left out");
@@ -127,6 +142,7 @@ impl CertificateStore {
         Ok(Self {
             folder: folder.into(),
             current: ArcSwap::from_pointee(certificates),
+            temporary,
         })
     }
 
@@ -334,7 +350,9 @@ impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.current.load();
         let by_name = hello.server_name().and_then(|name| current.find(name));
-        by_name.or_else(|| current.default.clone())
+        by_name
+            .or_else(|| current.default.clone())
+            .or_else(|| self.temporary.clone())
     }
 }
 

@@ -16,5 +16,6 @@ mod limits;
 mod clusters;
 mod jwks;
 mod certs;
+mod acme;
 mod reload;
 mod shutdown;

@@ -49,8 +49,7 @@ impl Edge {
 
     /// With these files and further flags.
     pub(crate) async fn start_with(files: Files, flags: &[&str]) -> Self {
-        let mut child = run_command(&files)
-            .args(flags)
+        let mut child = run_command(&files, flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -120,6 +119,17 @@ impl Edge {
         }
     }
 
+    /// Stop it and keep its files, for the one that takes over.
+    pub(crate) async fn stop(self) -> Files {
+        self.signal(Signal::TERM);
+        let Self {
+            files, mut child, ..
+        } = self;
+        let status = within("the edge to end", child.wait()).await;
+        assert!(status.is_ok_and(|status| status.success()));
+        files
+    }
+
     /// The first log line, past or to come, for which `wanted` holds.
     pub(crate) async fn log_line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut log = self.log.clone();
@@ -140,28 +150,25 @@ impl Edge {
     }
 }
 
-/// `palisade run` on free ports, killed with its handle.
-fn run_command(files: &Files) -> Command {
+/// `palisade run`, killed with its handle; on free ports where the flags name no others.
+fn run_command(files: &Files, flags: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command
         .kill_on_drop(true)
         .stdin(Stdio::null())
-        .args([
-            "run",
-            "--http",
-            "127.0.0.1:0",
-            "--https",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ])
-        .args(["--threads", "2"])
+        .args(["run", "--threads", "2"])
+        .args(flags)
         .arg("--policies")
         .arg(files.policies())
         .arg("--certs")
         .arg(files.certs())
         .arg("--state")
         .arg(files.state());
+    for listener in ["--http", "--https", "--admin"] {
+        if !flags.contains(&listener) {
+            command.args([listener, "127.0.0.1:0"]);
+        }
+    }
     command
 }
 
