@@ -7,12 +7,13 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::files::Pair;
 use crate::schedule::Validity;
 use crate::settings::Name;
 
 /// The validity of a pair; the error says why it cannot be served.
-pub(crate) fn inspect(chain: &[u8], key: &[u8], name: &Name) -> Result<Validity, String> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+pub(crate) fn inspect(pair: &Pair, name: &Name) -> Result<Validity, String> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.chain)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("not a certificate in PEM: {error}"))?;
     let leaf = chain.first().ok_or("no certificate in it")?.clone();
@@ -21,7 +22,7 @@ pub(crate) fn inspect(chain: &[u8], key: &[u8], name: &Name) -> Result<Validity,
     if !carries(&parsed, name) {
         return Err(format!("does not carry the name `{name}`"));
     }
-    let key = PrivateKeyDer::from_pem_slice(key)
+    let key = PrivateKeyDer::from_pem_slice(&pair.key)
         .map_err(|error| format!("not a private key in PEM: {error}"))?;
     let provider = CryptoProvider::get_default().ok_or("no crypto provider installed")?;
     CertifiedKey::from_der(chain, key, provider)

@@ -35,6 +35,13 @@ pub(crate) struct Files {
     state: PathBuf,
 }
 
+/// A chain, leaf first, and the key of the leaf: both PEM.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) chain: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
 /// What happened to a name so far.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -72,7 +79,7 @@ impl Files {
 
     /// Chain and key of a name, in PEM; none where one of them is missing. A `NAME.crt` is
     /// somebody else's: the edge would read it together with the key written here.
-    pub(crate) fn pair(&self, name: &Name) -> Result<Option<(Vec<u8>, Vec<u8>)>, FileError> {
+    pub(crate) fn pair(&self, name: &Name) -> Result<Option<Pair>, FileError> {
         let foreign = self.pair_file(name, "crt");
         if foreign.exists() {
             return Err(FileError {
@@ -82,14 +89,14 @@ impl Files {
         }
         let chain = read(&self.pair_file(name, "pem"))?;
         let key = read(&self.pair_file(name, "key"))?;
-        Ok(chain.zip(key))
+        Ok(chain.zip(key).map(|(chain, key)| Pair { chain, key }))
     }
 
-    pub(crate) fn write_pair(&self, name: &Name, chain: &str, key: &str) -> Result<(), FileError> {
+    pub(crate) fn write_pair(&self, name: &Name, pair: &Pair) -> Result<(), FileError> {
         let (chain_path, key_path) = (self.pair_file(name, "pem"), self.pair_file(name, "key"));
         // Both are on disk before either is in its place: the moment in between is two renames.
-        let key = stage(&key_path, key.as_bytes(), PRIVATE)?;
-        let chain = stage(&chain_path, chain.as_bytes(), PUBLIC)?;
+        let key = stage(&key_path, &pair.key, PRIVATE)?;
+        let chain = stage(&chain_path, &pair.chain, PUBLIC)?;
         persist(key, &key_path)?;
         persist(chain, &chain_path)?;
         sync_folder(&self.certificates)
@@ -235,6 +242,13 @@ mod tests {
         (root, files.unwrap())
     }
 
+    fn pair(chain: &str) -> Pair {
+        Pair {
+            chain: chain.into(),
+            key: b"key".to_vec(),
+        }
+    }
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -243,11 +257,10 @@ mod tests {
     fn a_pair_is_replaced_whole_and_its_key_is_private() {
         let (root, files) = files();
         let name: Name = "shop.test".parse().unwrap();
-        assert_eq!(files.pair(&name).unwrap(), None);
+        assert!(files.pair(&name).unwrap().is_none());
         for round in ["first", "second, and longer", "3"] {
-            files.write_pair(&name, round, "key").unwrap();
-            let pair = files.pair(&name).unwrap().unwrap();
-            assert_eq!(pair, (round.into(), b"key".to_vec()));
+            files.write_pair(&name, &pair(round)).unwrap();
+            assert!(files.pair(&name).unwrap() == Some(pair(round)), "{round}");
         }
         let certs = root.path().join("certs");
         assert_eq!(mode(&certs.join("shop.test.key")), 0o600);
@@ -263,15 +276,13 @@ mod tests {
     fn a_failed_write_leaves_what_was_there() {
         let (root, files) = files();
         let name: Name = "shop.test".parse().unwrap();
-        files.write_pair(&name, "chain", "key").unwrap();
-        // The chain cannot be renamed over a folder; the key of the pair must be the old one's
-        // or the new one's, and no temporary file may stay.
+        files.write_pair(&name, &pair("chain")).unwrap();
+        // Nothing can be renamed over a folder: the pair is not begun, and nothing stays beside it.
         let other: Name = "blog.test".parse().unwrap();
         fs::create_dir(root.path().join("certs/blog.test.key")).unwrap();
-        assert!(files.write_pair(&other, "chain", "key").is_err());
+        assert!(files.write_pair(&other, &pair("chain")).is_err());
         assert!(!root.path().join("certs/blog.test.pem").exists());
-        let kept = files.pair(&name).unwrap().unwrap();
-        assert_eq!(kept, (b"chain".to_vec(), b"key".to_vec()));
+        assert!(files.pair(&name).unwrap() == Some(pair("chain")));
         assert_eq!(fs::read_dir(root.path().join("certs")).unwrap().count(), 3);
     }
 
@@ -311,7 +322,7 @@ mod tests {
         let name: Name = "shop.test".parse().unwrap();
         fs::write(root.path().join("certs/shop.test.crt"), "theirs").unwrap();
         fs::write(root.path().join("certs/shop.test.key"), "theirs").unwrap();
-        let error = files.pair(&name).unwrap_err().to_string();
-        assert!(error.contains("shop.test.crt"), "{error}");
+        let error = files.pair(&name).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("shop.test.crt")));
     }
 }

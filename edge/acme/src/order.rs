@@ -8,7 +8,7 @@ use instant_acme::{
     NewOrder, Order, OrderStatus, RetryPolicy,
 };
 
-use crate::files::{FileError, Files};
+use crate::files::{FileError, Files, Pair};
 use crate::http_client::AcmeHttp;
 use crate::pending::{Answering, Challenge, Pending};
 use crate::settings::{ChallengeType, Name, Settings};
@@ -33,12 +33,6 @@ pub(crate) enum OrderError {
     NotProved(String),
 }
 
-/// What an order ends with, in PEM.
-pub(crate) struct Issued {
-    pub(crate) chain: String,
-    pub(crate) key: String,
-}
-
 /// Everything an order needs but its name.
 pub(crate) struct Orderer {
     pub(crate) settings: Settings,
@@ -48,7 +42,7 @@ pub(crate) struct Orderer {
 }
 
 impl Orderer {
-    pub(crate) async fn order(&self, name: &Name) -> Result<Issued, OrderError> {
+    pub(crate) async fn order(&self, name: &Name) -> Result<Pair, OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
         let request = NewOrder::new(&identifiers);
         let mut order = match self.account().await?.new_order(&request).await {
@@ -62,7 +56,10 @@ impl Orderer {
         self.prove(&mut order, name).await?;
         let key = order.finalize().await?;
         let chain = order.poll_certificate(&POLLING).await?;
-        Ok(Issued { chain, key })
+        Ok(Pair {
+            chain: chain.into_bytes(),
+            key: key.into_bytes(),
+        })
     }
 
     async fn account(&self) -> Result<Account, OrderError> {

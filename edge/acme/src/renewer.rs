@@ -11,9 +11,9 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
 use crate::certificate::inspect;
-use crate::files::{FileError, Files, Record};
+use crate::files::{FileError, Files, Pair, Record};
 use crate::http_client::AcmeHttp;
-use crate::order::{Issued, OrderError, Orderer};
+use crate::order::{OrderError, Orderer};
 use crate::pending::Pending;
 use crate::schedule::{Validity, next_order_after, retry_after};
 use crate::settings::{NAMES_MAX, Name, Settings, SetupError};
@@ -160,7 +160,7 @@ impl Managed {
             }
             Standing::Waiting { failures, retry_at } => {
                 let retry_at = text(*retry_at);
-                info!(%name, failures, retry_at, "certificate is due and waits after failures");
+                info!(%name, failures, retry_at, "certificate is due, its next order waits");
             }
             Standing::Unknown(error) => warn!(%name, error, "certificate not looked after"),
             Standing::Due(_) => {}
@@ -172,7 +172,7 @@ impl Managed {
         let reading = tokio::task::spawn_blocking(move || {
             let pair = orderer.files.pair(&name)?;
             // What cannot be served is as good as missing; the edge says why by itself.
-            let validity = pair.and_then(|(chain, key)| inspect(&chain, &key, &name).ok());
+            let validity = pair.and_then(|pair| inspect(&pair, &name).ok());
             let record = orderer.files.record(&name)?;
             Ok(Found { validity, record })
         });
@@ -192,7 +192,7 @@ impl Managed {
         info!(%name, %directory, challenge, why = due.why, "ordering certificate");
         let ordering = tokio::time::timeout(ORDER_TIMEOUT, orderer.order(name));
         let result = match ordering.await {
-            Ok(Ok(issued)) => self.save(orderer, issued).await,
+            Ok(Ok(pair)) => self.save(orderer, pair).await,
             Ok(Err(error)) => Err(cause(&error)),
             Err(_) => Err(format!("no end within {ORDER_TIMEOUT:?}")),
         };
@@ -213,43 +213,42 @@ impl Managed {
             failures,
             retry_at: self.retry_at.unix_timestamp(),
         };
-        if let Err(error) = self.write_record(orderer, record).await {
+        if let Err(error) = self.write(orderer, None, record).await {
             warn!(name = %self.name, error, "failure not recorded");
         }
         Outcome::Failure
     }
 
     /// A chain that cannot be served must not replace one that can.
-    async fn save(&self, orderer: &Arc<Orderer>, issued: Issued) -> Result<Validity, String> {
-        let validity = inspect(issued.chain.as_bytes(), issued.key.as_bytes(), &self.name)?;
-        let (at, name) = (orderer.clone(), self.name.clone());
-        // Once begun it is done, even where the process is told to stop meanwhile.
-        let writing = tokio::task::spawn_blocking(move || {
-            at.files.write_pair(&name, &issued.chain, &issued.key)
-        });
-        flatten(writing.await)?;
+    async fn save(&self, orderer: &Arc<Orderer>, pair: Pair) -> Result<Validity, String> {
+        let validity = inspect(&pair, &self.name)?;
         let record = Record {
             directory: orderer.settings.directory.as_str().to_owned(),
             issued: true,
             failures: 0,
             retry_at: 0,
         };
-        self.write_record(orderer, record).await?;
+        self.write(orderer, Some(pair), record).await?;
         Ok(validity)
     }
 
-    async fn write_record(&self, orderer: &Arc<Orderer>, record: Record) -> Result<(), String> {
+    /// Once begun it is done, even where the process is told to stop meanwhile.
+    async fn write(
+        &self,
+        orderer: &Arc<Orderer>,
+        pair: Option<Pair>,
+        record: Record,
+    ) -> Result<(), String> {
         let (orderer, name) = (orderer.clone(), self.name.clone());
-        flatten(
-            tokio::task::spawn_blocking(move || orderer.files.write_record(&name, &record)).await,
-        )
+        let writing = tokio::task::spawn_blocking(move || {
+            if let Some(pair) = pair {
+                orderer.files.write_pair(&name, &pair)?;
+            }
+            orderer.files.write_record(&name, &record)
+        });
+        let written = writing.await.map_err(|error| error.to_string())?;
+        written.map_err(|error: FileError| error.to_string())
     }
-}
-
-fn flatten(result: Result<Result<(), FileError>, tokio::task::JoinError>) -> Result<(), String> {
-    result
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())
 }
 
 fn cause(error: &OrderError) -> String {

@@ -322,7 +322,7 @@ async fn a_directory_that_is_down_leaves_the_old_certificate_in_force() {
     // Who starts again and again still does not ask again and again.
     let edge = Edge::start_with(edge.stop().await, &flags).await;
     let waiting = edge.log_line("the wait", |line| {
-        is_about(line, NAME, "certificate is due and waits after failures")
+        is_about(line, NAME, "certificate is due, its next order waits")
     });
     assert_eq!(waiting.await["failures"], 1);
     assert_eq!(edge.metric(FAILURES).await, None, "nothing was tried");
