@@ -105,11 +105,13 @@ impl ProxyHttp for Gateway {
                 self.metrics.limits(&refused.quotas);
                 ctx.refused_route = refused.route;
                 ctx.refused_quotas = refused.quotas;
+                ctx.refused_host = refused.host_rules;
                 self.reject(session, ctx, refused.rejection).await?;
                 return Ok(true);
             }
         };
         self.metrics.limits(&admitted.quotas);
+        admission::tell_certificate(session, &admitted.host_rules)?;
         let too_large =
             admission::body_is_too_large(session.req_header(), admitted.route.request_body_max);
         ctx.admitted = Some(admitted);

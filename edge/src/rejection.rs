@@ -20,6 +20,8 @@ pub enum Rejection {
     HttpsRequired {
         location: String,
     },
+    /// The connection's handshake did not prove what the host asks for (RFC 9110, 15.5.20).
+    Misdirected,
     /// No token, or one that does not hold.
     Unauthorized(Refusal),
     /// The issuer's keys were never loaded: nobody's token can be checked.
@@ -60,6 +62,7 @@ impl Rejection {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -83,6 +86,7 @@ impl Rejection {
             Self::NotFound => "route_not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HttpsRequired { .. } => "https_required",
+            Self::Misdirected => "misdirected_request",
             Self::Unauthorized(refusal) => refusal.code(),
             Self::NoKeys => "issuer_keys_unavailable",
             Self::Forbidden {
@@ -110,6 +114,7 @@ impl Rejection {
             Self::UpstreamTimeout | Self::RequestTimeout => 4,
             Self::Forbidden { .. } => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
+            Self::Misdirected => 9,
             Self::NotFound | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
             Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
@@ -126,6 +131,7 @@ impl Rejection {
             Self::NotFound => "nothing is served at this host and path",
             Self::MethodNotAllowed(_) => "this path does not serve the method",
             Self::HttpsRequired { .. } => "use https",
+            Self::Misdirected => "this host needs a connection of its own",
             Self::Unauthorized(refusal) => refusal.description(),
             Self::NoKeys => "tokens cannot be checked at the moment",
             Self::Forbidden {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use palisade_cache::Arrival;
+use palisade_policy::hosts::Host;
 use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
@@ -62,6 +63,7 @@ pub struct RequestCtx {
     /// The route of a request that was refused on it, and what its limits said.
     pub refused_route: Option<Arc<Route>>,
     pub refused_quotas: Quotas,
+    pub refused_host: Option<Arc<Host>>,
     pub rejection: Option<Rejection>,
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
@@ -95,6 +97,7 @@ impl RequestCtx {
             admitted: None,
             refused_route: None,
             refused_quotas: Quotas::default(),
+            refused_host: None,
             rejection: None,
             error: None,
             upstream: UpstreamFacts::default(),
@@ -108,6 +111,14 @@ impl RequestCtx {
         self.admitted.as_ref().ok_or_else(|| {
             Error::explain(ErrorType::InternalError, "phase reached without admission")
         })
+    }
+
+    /// Of the request's host; of every host where that is not known.
+    pub fn host_rules(&self) -> &Arc<Host> {
+        let admitted = self.admitted.as_ref().map(|admitted| &admitted.host_rules);
+        admitted
+            .or(self.refused_host.as_ref())
+            .unwrap_or(self.snapshot.policy.hosts.any())
     }
 
     /// The route as far as it was found.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use http::HeaderValue;
-use palisade_acme::{Pending, Renewer};
+use palisade_acme::Pending;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::apps::HttpServerApp;
@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::Gateway;
-use crate::listen::{self, Bounds, Sockets, tls::ServerTls};
+use crate::listen::{self, Bounds, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
@@ -47,16 +47,19 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 async fn policies(
     args: &RunArgs,
     issuers: &Arc<Issuers>,
+    handshakes: &Handshakes,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Arc<PolicyStore<Snapshot>>, BoxFuture<'static, ()>)> {
-    let issuers = issuers.clone();
+    let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
         let (issuers, verifier) = (issuers.clone(), verifier.clone());
+        let handshakes = handshakes.clone();
         async move {
             let now = Now::monotonic();
             let parts = Parts {
                 issuers: &issuers,
+                handshakes: &handshakes,
                 verifier: &verifier,
                 previous: previous.as_deref(),
                 now,
@@ -83,7 +86,7 @@ pub struct Edge {
     admin_listener: TcpListener,
     /// Follows the policy files; never ends.
     reloading: BoxFuture<'static, ()>,
-    acme: Option<Renewer>,
+    acme: Option<Acme>,
     parts: EdgeParts,
 }
 
@@ -91,6 +94,7 @@ pub struct Edge {
 struct EdgeParts {
     args: RunArgs,
     bounds: Bounds,
+    handshakes: Handshakes,
     tls: ServerTls,
     policies: Arc<PolicyStore<Snapshot>>,
     issuers: Arc<Issuers>,
@@ -104,15 +108,15 @@ impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
         let acme = Acme::prepare(&args)?;
-        let challenges = acme.as_ref().map(Acme::pending).unwrap_or_default();
-        let (renewer, temporary, certificates) = match acme {
-            Some(acme) => (Some(acme.renewer), Some(acme.temporary), acme.certificates),
-            None => (None, None, None),
-        };
-        let tls = ServerTls::load(&args.certs, temporary, certificates)?;
+        let temporary = acme.as_ref().map(|acme| acme.temporary.clone());
+        let handshakes = Handshakes::load(&args.certs, temporary)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
-        let (policies, reloading) = policies(&args, &issuers, metrics.clone()).await?;
+        let (policies, reloading) = policies(&args, &issuers, &handshakes, metrics.clone()).await?;
+        let names = policies.clone();
+        let choose = move |name: &str| names.current().handshake(name).cloned();
+        let challenges = acme.as_ref().and_then(|acme| acme.certificates.clone());
+        let tls = ServerTls::new(&handshakes, Arc::new(choose), challenges)?;
         let sockets = Sockets::bind(args.http, args.https).await?;
         let admin_listener = TcpListener::bind(args.admin)
             .await
@@ -123,18 +127,19 @@ impl Edge {
                 ..Bounds::default()
             },
             args,
+            handshakes,
             tls,
             policies,
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
-            challenges,
+            challenges: acme.as_ref().map(Acme::pending).unwrap_or_default(),
         };
         Ok(Self {
             sockets,
             admin_listener,
             reloading,
-            acme: renewer,
+            acme,
             parts,
         })
     }
@@ -167,9 +172,10 @@ impl Edge {
         )?;
         info!(%http, %https, admin = %admin_address, version = env!("CARGO_PKG_VERSION"), "listening");
         // Only now: an authority may come to check at once.
-        let ordering = acme.map(|renewer| {
+        let ordering = acme.map(|acme| {
             let metrics = parts.metrics.clone();
-            background.spawn(renewer.run(move |outcome| metrics.acme_order(outcome)))
+            let observe = move |outcome| metrics.acme_order(outcome);
+            background.spawn(acme.renewer.run(observe))
         });
         stop.await;
         info!(open = running.open(), "draining");
@@ -247,17 +253,13 @@ impl EdgeParts {
     fn background(&self, cache: ResponseCache, admin_listener: TcpListener) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let metrics = self.metrics.clone();
-        let certificates = self.tls.certificates.clone();
-        tasks.spawn(async move {
-            certificates
-                .watch(move |_| metrics.certificate_errors.inc())
-                .await
-        });
+        let watch = self.handshakes.clone();
+        tasks.spawn(watch.watch(move |_| metrics.certificate_errors.inc()));
         let admin = Admin {
             policies: self.policies.clone(),
             metrics: self.metrics.clone(),
             issuers: self.issuers.clone(),
-            certificates: self.tls.certificates.clone(),
+            certificates: self.handshakes.certificates.clone(),
             cache,
             draining: self.draining.clone(),
         };

@@ -31,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "snapshot",
         ],
     ),
-    ("snapshot", &["cluster", "stages"]),
+    ("snapshot", &["cluster", "listen", "stages"]),
     (
         "request_ctx",
         &[
@@ -83,13 +83,14 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 8] = [
+const STAGES: [(&str, &[&str]); 9] = [
     (
         "mod",
         &[
             "authn",
             "authz",
             "cache",
+            "host",
             "rate_limit",
             "rewrite",
             "route",
@@ -97,6 +98,7 @@ const STAGES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("sanitize", &[]),
+    ("host", &[]),
     ("route", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),

@@ -16,6 +16,7 @@ pub(crate) struct Document {
     pub(crate) issuers: List<IssuerDoc>,
     pub(crate) limits: List<LimitDoc>,
     pub(crate) routes: List<RouteDoc>,
+    pub(crate) hosts: List<HostDoc>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -178,7 +179,57 @@ pub(crate) struct HeaderEditsDoc {
     pub(crate) add: Field<Entries<String>>,
 }
 
-/// A cluster, issuer, limit or route: what is looked up by its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostDoc {
+    pub(crate) name: Field<String>,
+    pub(crate) hosts: List<String>,
+    pub(crate) tls: Field<HostTlsDoc>,
+    pub(crate) hsts: Field<Either<HstsDoc>>,
+    pub(crate) alt_svc: Field<bool>,
+    pub(crate) security_headers: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostTlsDoc {
+    pub(crate) min_version: Field<TlsVersionDoc>,
+    pub(crate) client_certificates: Field<Either<ClientCertificatesDoc>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum TlsVersionDoc {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientCertificatesDoc {
+    pub(crate) mode: Field<ClientCertificatesModeDoc>,
+    pub(crate) ca: Field<String>,
+    pub(crate) crl: Field<String>,
+    pub(crate) forward: Field<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClientCertificatesModeDoc {
+    Required,
+    Optional,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HstsDoc {
+    pub(crate) max_age: Field<String>,
+    pub(crate) include_subdomains: Field<bool>,
+    pub(crate) preload: Field<bool>,
+}
+
+/// A cluster, issuer, limit, route or host: what is looked up by its name.
 pub(crate) trait Named {
     /// As messages call it.
     const KIND: &'static str;
@@ -198,7 +249,7 @@ macro_rules! named {
     )*};
 }
 
-named!(ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route");
+named!(ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route", HostDoc => "host");
 
 /// All definitions of one kind, in order of files and lines.
 pub(crate) fn all<'d, T>(

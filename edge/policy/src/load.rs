@@ -32,6 +32,7 @@ impl Loaded {
             clusters,
             issuers,
             limits,
+            hosts: _,
         } = &self.policy;
         let parts = [
             count(routes.routes().count(), "route"),

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method};
 use palisade_token::IssuerSpec;
 use palisade_translate::Translator;
 
+use crate::hosts::HostTable;
 use crate::routing::RouteTable;
 
 /// One immutable set of rules. A request reads exactly one from start to end.
@@ -26,6 +27,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSpec>,
     /// Rate limits; `LimitId` is the position.
     pub limits: Vec<Limit>,
+    /// What handshakes and answers of each host need.
+    pub hosts: HostTable,
 }
 
 /// Position in `Policy::clusters`.

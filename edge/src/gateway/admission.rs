@@ -1,22 +1,24 @@
 //! From a session to the stages' verdict.
 
 use http::header::CONTENT_LENGTH;
+use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::Listener;
+use crate::listen::connection::TlsFacts;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
-use crate::stages::{self, Downstream};
+use crate::stages::host::Proof;
+use crate::stages::{self, Downstream, rewrite};
 
 impl Gateway {
     pub(super) fn downstream(&self, session: &Session) -> Result<Downstream> {
         let connection = connection(session)?;
         Ok(Downstream {
             client: connection.client.ip(),
-            encrypted: connection.listener != Listener::Http,
+            proof: connection.tls.as_ref().map(proof),
             https_port: self.https_port,
         })
     }
@@ -54,6 +56,34 @@ impl Gateway {
             ),
             _ => Err(refused),
         }
+    }
+}
+
+fn proof(facts: &TlsFacts) -> Proof {
+    Proof {
+        version: if facts.version == "TLSv1.3" {
+            TlsVersion::Tls13
+        } else {
+            TlsVersion::Tls12
+        },
+        trust_domain: facts.trust_domain.map(TrustDomain),
+        client_until: facts.client.as_ref().map(|client| client.not_after),
+    }
+}
+
+/// Upstreams of some hosts are told who connected.
+pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()> {
+    let forward = |clients: &ClientCertificates| clients.forward;
+    if !rules.client_certificates.as_ref().is_some_and(forward) {
+        return Ok(());
+    }
+    let facts = connection(session)?.tls.as_ref();
+    let client = facts.and_then(|facts| facts.client.clone());
+    match client {
+        Some(client) => {
+            rewrite::client_certificate(session.req_header_mut(), client.leaf, client.chain)
+        }
+        None => Ok(()),
     }
 }
 

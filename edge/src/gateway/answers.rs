@@ -57,8 +57,12 @@ impl Gateway {
     ) -> Result<()> {
         header.insert_header("x-request-id", ctx.request_id.header())?;
         let listener = connection(session)?.listener;
-        if listener == Listener::Https {
+        let rules = ctx.host_rules();
+        if listener == Listener::Https && rules.alt_svc {
             header.insert_header("alt-svc", self.alt_svc.clone())?;
+        }
+        if listener != Listener::Http {
+            rewrite::host_response(header, rules)?;
         }
         if self.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);

@@ -13,6 +13,8 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
+use super::tls::ClientCertificate;
+
 /// Which of our sockets a connection came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -41,8 +43,12 @@ pub struct Connection {
 pub struct TlsFacts {
     /// As the access log prints it: `TLSv1.3`.
     pub version: &'static str,
-    /// Server Name Indication, lower case.
+    /// Server Name Indication, lower case, without final dot.
     pub server_name: Option<String>,
+    /// Whose client certificates the handshake asked for (`tls::ClientTrust::domain`).
+    pub trust_domain: Option<[u8; 32]>,
+    /// Verified.
+    pub client: Option<ClientCertificate>,
 }
 
 /// Whether the client still owes us a request head.

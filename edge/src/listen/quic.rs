@@ -162,7 +162,10 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
         local,
         tls: Some(TlsFacts {
             version: "TLSv1.3",
-            server_name: server_name.map(|name| name.to_ascii_lowercase()),
+            server_name: server_name.as_deref().map(super::tls::canonical),
+            // Names that ask for client certificates are refused by the handshake.
+            trust_domain: None,
+            client: None,
         }),
         head_deadline: HeadDeadline::default(),
     })

@@ -12,24 +12,21 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::{ALPN, Ssl};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, HeadDeadline, Listener};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
+use super::tls::Acceptor;
 use super::transport::Transport;
-use super::{Accepting, Bounds, http1, http2, tls_alpn};
+use super::{Accepting, Bounds, http1, http2};
 
 /// After an accept error such as "too many open files": do not spin.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accept until told to stop; connections go on in tasks of their own.
-pub(super) async fn serve<A>(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    accepting: Accepting<A>,
-) where
+pub(super) async fn serve<A>(listener: TcpListener, tls: Option<Acceptor>, accepting: Accepting<A>)
+where
     A: HttpServerApp + Send + Sync + 'static,
 {
     loop {
@@ -60,7 +57,7 @@ pub(super) async fn serve<A>(
 async fn connection<A>(
     socket: TcpStream,
     client: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     accepting: Accepting<A>,
     permit: OwnedSemaphorePermit,
 ) where
@@ -112,7 +109,7 @@ impl EstablishError {
 async fn establish(
     socket: Socket,
     client: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     bounds: &Bounds,
 ) -> Result<DownstreamStream, EstablishError> {
     let local = socket.prepare().map_err(EstablishError::Socket)?;
@@ -120,14 +117,11 @@ async fn establish(
         None => (Transport::Plain(socket), None),
         Some(acceptor) => {
             let handshake = tokio::time::timeout(bounds.handshake_timeout, acceptor.accept(socket));
-            let stream = handshake
+            let (stream, facts) = handshake
                 .await
                 .map_err(|_| EstablishError::HandshakeTimeout)?
-                .map_err(EstablishError::Handshake)?;
-            if stream.get_ref().1.alpn_protocol() == Some(tls_alpn::PROTOCOL) {
-                return Err(EstablishError::AcmeChallenge);
-            }
-            let facts = tls_facts(&stream);
+                .map_err(EstablishError::Handshake)?
+                .ok_or(EstablishError::AcmeChallenge)?;
             (Transport::Tls(Box::new(stream)), Some(facts))
         }
     };
@@ -148,14 +142,6 @@ async fn establish(
         connection,
         bounds.head_timeout,
     ))
-}
-
-fn tls_facts(stream: &tokio_rustls::server::TlsStream<Socket>) -> TlsFacts {
-    let session = stream.get_ref().1;
-    TlsFacts {
-        version: super::tls::version_name(session.protocol_version()),
-        server_name: session.server_name().map(str::to_ascii_lowercase),
-    }
 }
 
 async fn serve_http<A>(stream: DownstreamStream, accepting: &Accepting<A>)

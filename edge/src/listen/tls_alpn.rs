@@ -7,11 +7,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 /// RFC 8737, 6.2.
-pub(super) const PROTOCOL: &[u8] = b"acme-tls/1";
+const PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Where answers to challenges come from.
 pub trait ChallengeCertificates: Debug + Send + Sync {
@@ -19,33 +19,34 @@ pub trait ChallengeCertificates: Debug + Send + Sync {
     fn certificate(&self, server_name: &str) -> Option<Arc<CertifiedKey>>;
 }
 
-/// Let a configuration answer challenges.
-pub(super) fn enable(config: &mut ServerConfig, challenges: Arc<dyn ChallengeCertificates>) {
-    // Last: a client that offers HTTP as well is no authority.
-    config.alpn_protocols.push(PROTOCOL.to_vec());
-    config.cert_resolver = Arc::new(Resolver {
-        challenges,
-        inner: config.cert_resolver.clone(),
-    });
+/// Whether the client is an authority that checks a name: it offers this protocol and no other
+/// (RFC 8737, 3).
+pub(super) fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    let mut protocols = hello.alpn().into_iter().flatten();
+    protocols.next() == Some(PROTOCOL) && protocols.next().is_none()
+}
+
+/// The configuration for such handshakes and no others. It gives no tickets.
+pub(super) fn config(
+    challenges: Arc<dyn ChallengeCertificates>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Pending(challenges)));
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 #[derive(Debug)]
-struct Resolver {
-    challenges: Arc<dyn ChallengeCertificates>,
-    inner: Arc<dyn ResolvesServerCert>,
-}
+struct Pending(Arc<dyn ChallengeCertificates>);
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for Pending {
+    /// Without a pending challenge the handshake fails: no other certificate may answer.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let offers = |hello: &ClientHello<'_>| {
-            let mut protocols = hello.alpn()?;
-            // An authority offers this one and nothing else (RFC 8737, 3).
-            Some(protocols.next()? == PROTOCOL && protocols.next().is_none())
-        };
-        if offers(&hello) == Some(true) {
-            // Without a pending challenge the handshake fails: no other certificate may answer.
-            return self.challenges.certificate(hello.server_name()?);
-        }
-        self.inner.resolve(hello)
+        self.0.certificate(hello.server_name()?)
     }
 }

@@ -125,7 +125,7 @@ impl Metrics {
             )?,
             certificate_not_after: table.gauges(
                 "palisade_certificate_not_after_timestamp_seconds",
-                "Expiry of each server certificate",
+                "Expiry of each server certificate, client authority and revocation list",
                 &["file"],
             )?,
             certificate_errors: table.counter(

@@ -4,6 +4,7 @@
 //! facts of earlier ones as arguments, so that a wrong order does not compile.
 
 pub mod sanitize;
+pub mod host;
 pub mod route;
 pub mod authn;
 pub mod authz;
@@ -14,6 +15,7 @@ pub mod rewrite;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 use pingora_http::RequestHeader;
 
@@ -27,8 +29,8 @@ use rate_limit::Quotas;
 #[derive(Debug, Clone, Copy)]
 pub struct Downstream {
     pub client: IpAddr,
-    /// TLS or QUIC.
-    pub encrypted: bool,
+    /// By TLS or QUIC; none in plain text.
+    pub proof: Option<host::Proof>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
 }
@@ -41,6 +43,7 @@ pub struct Admitted {
     pub quotas: Quotas,
     /// Lower case, without port.
     pub host: String,
+    pub host_rules: Arc<Host>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -49,6 +52,8 @@ pub struct Refused {
     pub rejection: Rejection,
     /// For the log and the metrics.
     pub route: Option<Arc<Route>>,
+    /// As far as the host was understood.
+    pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
 }
@@ -61,17 +66,25 @@ pub fn admit(
     downstream: Downstream,
     now: Now,
 ) -> Result<Admitted, Refused> {
-    let unrouted = |rejection| Refused {
-        rejection,
-        route: None,
-        quotas: Quotas::default(),
-    };
-    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(unrouted)?;
-    let route = route::select(snapshot, &host, head, downstream).map_err(unrouted)?;
     let refused = |rejection| Refused {
         rejection,
-        route: Some(route.clone()),
+        route: None,
+        host_rules: None,
         quotas: Quotas::default(),
+    };
+    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
+    let rules = snapshot.policy.hosts.find(&host);
+    let refused = |rejection| Refused {
+        host_rules: Some(rules.clone()),
+        ..refused(rejection)
+    };
+    if let Some(proof) = downstream.proof {
+        host::check(rules, proof, now).map_err(refused)?;
+    }
+    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let refused = |rejection| Refused {
+        route: Some(route.clone()),
+        ..refused(rejection)
     };
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
@@ -79,9 +92,8 @@ pub fn admit(
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
-            rejection,
-            route: Some(route),
             quotas,
+            ..refused(rejection)
         });
     }
     Ok(Admitted {
@@ -89,5 +101,6 @@ pub fn admit(
         permit,
         quotas,
         host,
+        host_rules: rules.clone(),
     })
 }

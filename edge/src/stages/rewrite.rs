@@ -4,7 +4,8 @@
 //! what a client sent under those names was removed by `sanitize`.
 
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, HOST, STRICT_TRANSPORT_SECURITY};
+use palisade_policy::hosts::Host;
 use palisade_policy::model::HeaderEdits;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -12,6 +13,12 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::{Admitted, rate_limit::Quotas};
 use crate::observe::trace::TraceContext;
 use crate::request_id::RequestId;
+
+/// What no answer loses by: a browser neither guesses types nor tells other sites its full URLs.
+const SECURITY_HEADERS: [(&str, &str); 2] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+];
 
 /// Facts that upstreams are told.
 pub struct Forwarding<'a> {
@@ -69,6 +76,20 @@ fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
     Ok(())
 }
 
+/// The certificate of the connection (RFC 9440). Set ahead of the cache, which then heeds
+/// `vary: client-cert`.
+pub fn client_certificate(
+    head: &mut RequestHeader,
+    leaf: HeaderValue,
+    chain: Option<HeaderValue>,
+) -> Result<()> {
+    head.insert_header("client-cert", leaf)?;
+    if let Some(chain) = chain {
+        head.insert_header("client-cert-chain", chain)?;
+    }
+    Ok(())
+}
+
 fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
     for name in &edits.remove {
         head.remove_header(name);
@@ -78,6 +99,22 @@ fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
     }
     for (name, value) in &edits.add {
         head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// What the host's rules add to answers over TLS; what the upstream says itself stays.
+pub fn host_response(head: &mut ResponseHeader, rules: &Host) -> Result<()> {
+    let secure = rules.security_headers.then_some(SECURITY_HEADERS);
+    for (name, value) in secure.into_iter().flatten() {
+        if !head.headers.contains_key(name) {
+            head.insert_header(name, value)?;
+        }
+    }
+    if let Some(hsts) = &rules.hsts
+        && !head.headers.contains_key(STRICT_TRANSPORT_SECURITY)
+    {
+        head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
     }
     Ok(())
 }

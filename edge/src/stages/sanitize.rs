@@ -24,7 +24,10 @@ const FIELD_BYTES_MAX: usize = 64 * 1024;
 const HOST_BYTES_MAX: usize = 255;
 
 /// Fields that only the edge may set, beyond `x-forwarded-*` and those named by policies.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 10] = [
+    // RFC 9440, 2.4.
+    "client-cert",
+    "client-cert-chain",
     "forwarded",
     "x-real-ip",
     "x-client-ip",

@@ -3,8 +3,10 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod client_certificates;
 mod clusters;
 mod headers;
+mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
@@ -46,6 +48,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         limits: compiler.index(&limits, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
+    let hosts = all(documents, |document| &document.hosts);
+    compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
     let defined = routes::Defined {
         clusters: &clusters,
@@ -65,6 +69,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters,
         issuers,
         limits,
+        hosts: compiler.host_rules(&hosts),
     }
 }
 
@@ -303,10 +308,13 @@ impl Fingerprint {
     }
 
     fn finish(self) -> u64 {
-        let digest = self.0.finalize();
-        digest
+        self.digest()
             .iter()
             .take(8)
             .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+
+    fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }

@@ -36,6 +36,11 @@ routes:
     cache: {}
     request_headers: {}
     cluster: core
+hosts:
+  - name: h
+    hosts: [b.example]
+    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}
+    hsts: {}
 "#;
 
 /// Key, text of `BASE`, what it is replaced by.
@@ -270,6 +275,70 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "request_headers: {}",
         "request_headers: {add: {x-b: a}}",
     ),
+    (
+        "Document.hosts",
+        "    hsts: {}\n",
+        "    hsts: {}\n  - {name: other, hosts: [c.example]}\n",
+    ),
+    ("HostDoc.name", "name: h\n", "name: h2\n"),
+    ("HostDoc.hosts", "[b.example]", "[c.example]"),
+    (
+        "HostDoc.tls",
+        "    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}\n",
+        "",
+    ),
+    ("HostDoc.hsts", "    hsts: {}\n", ""),
+    (
+        "HostDoc.alt_svc",
+        "    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}\n",
+        "    alt_svc: false\n",
+    ),
+    (
+        "HostDoc.security_headers",
+        "hsts: {}",
+        "security_headers: false",
+    ),
+    (
+        "HostTlsDoc.min_version",
+        "tls: {client",
+        "tls: {min_version: 1.3, client",
+    ),
+    (
+        "HostTlsDoc.client_certificates",
+        "{mode: required, ca: ../certs/ca.pem}",
+        "off",
+    ),
+    (
+        "ClientCertificatesDoc.mode",
+        "mode: required",
+        "mode: optional",
+    ),
+    (
+        "ClientCertificatesDoc.ca",
+        "required, ca: ../certs/ca.pem",
+        "required, ca: ../certs/edge.pem",
+    ),
+    (
+        "ClientCertificatesDoc.crl",
+        "mode: required",
+        "mode: required, crl: ../certs/ca.crl",
+    ),
+    (
+        "ClientCertificatesDoc.forward",
+        "mode: required",
+        "mode: required, forward: true",
+    ),
+    ("HstsDoc.max_age", "hsts: {}", "hsts: {max_age: 1d}"),
+    (
+        "HstsDoc.include_subdomains",
+        "hsts: {}",
+        "hsts: {include_subdomains: true}",
+    ),
+    (
+        "HstsDoc.preload",
+        "hsts: {}",
+        "hsts: {include_subdomains: true, preload: true}",
+    ),
 ];
 
 /// Keys without an effect on the model.
@@ -282,11 +351,12 @@ fn model(text: &str) -> String {
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
         .policy;
     let debug = format!(
-        "{:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
         policy.clusters,
         policy.issuers,
         policy.limits,
-        policy.routes.rules()
+        policy.routes.rules(),
+        policy.hosts.hosts()
     );
     // Lines move, and a table of bindings is a hash map; what can be set about it is in its options.
     let debug = without(&debug, "Origin {", "}");
