@@ -43,3 +43,59 @@ fn carries(certificate: &X509Certificate<'_>, name: &Name) -> bool {
         |entry| matches!(entry, GeneralName::DNSName(dns) if dns.eq_ignore_ascii_case(name.as_str())),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+
+    fn made(names: &[&str]) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        params.not_after = params.not_before + Duration::days(90);
+        Pair {
+            chain: params.self_signed(&key).unwrap().pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+        }
+    }
+
+    #[test]
+    fn only_a_pair_that_can_be_served_for_the_name_passes() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let name: Name = "shop.test".parse().unwrap();
+        let good = inspect(&made(&["www.shop.test", "SHOP.test"]), &name).unwrap();
+        assert_eq!(good.lifetime(), Duration::days(90));
+        assert_eq!(good.not_before.unix_timestamp(), 20_000 * 86_400);
+
+        let with_key = |key: &[u8]| Pair {
+            key: key.to_vec(),
+            ..made(&["shop.test"])
+        };
+        let with_chain = |chain: &[u8]| Pair {
+            chain: chain.to_vec(),
+            ..made(&["shop.test"])
+        };
+        for (pair, wanted) in [
+            (made(&["www.shop.test"]), "does not carry"),
+            (made(&["*.test"]), "does not carry"),
+            (made(&[]), "does not carry"),
+            (with_key(&made(&["shop.test"]).key), "do not go together"),
+            (with_key(b""), "not a private key"),
+            (with_key(&made(&["shop.test"]).chain), "not a private key"),
+            (with_chain(b""), "no certificate"),
+            (with_chain(b"nonsense"), "no certificate"),
+            (
+                with_chain(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+                "not X.509",
+            ),
+        ] {
+            let error = inspect(&pair, &name).unwrap_err();
+            assert!(error.contains(wanted), "{wanted}: {error}");
+            assert!(!error.contains("PRIVATE"), "{error}");
+        }
+    }
+}

@@ -107,3 +107,85 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A server that gives every connection the same answer; its URL, and its certificate as a file.
+    async fn server(answer: String) -> (String, tempfile::NamedTempFile) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), certificate.pem()).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "https://localhost:{}/",
+            listener.local_addr().unwrap().port()
+        );
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(socket).await else {
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        (url, file)
+    }
+
+    async fn get(url: &str, authority: &Path) -> Result<BytesResponse, Error> {
+        let client = AcmeHttp::new(Some(authority)).unwrap();
+        let request = Request::builder().uri(url).body(BodyWrapper::default());
+        client.request(request.unwrap()).await
+    }
+
+    fn answer(body_bytes: usize) -> String {
+        let body = "x".repeat(body_bytes);
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_up_to_a_bound() {
+        let (url, file) = server(answer(RESPONSE_BYTES_MAX)).await;
+        let mut response = get(&url, file.path()).await.unwrap();
+        let body = response.body.into_bytes().await.unwrap();
+        assert_eq!(body.len(), RESPONSE_BYTES_MAX);
+        let (url, file) = server(answer(RESPONSE_BYTES_MAX + 1)).await;
+        let error = get(&url, file.path()).await.err().unwrap().to_string();
+        assert!(error.contains("larger than"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_else_is_trusted_and_no_redirect_followed() {
+        let (elsewhere, other) = server(answer(1)).await;
+        let redirect =
+            format!("HTTP/1.1 302 Found\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
+        let (url, file) = server(redirect).await;
+        let response = get(&url, file.path()).await.unwrap();
+        assert_eq!(response.parts.status, 302);
+        let error = get(&url, other.path()).await.err().unwrap().to_string();
+        assert!(error.contains("certificate"), "{error}");
+        let plain = url.replace("https://", "http://");
+        assert!(get(&plain, file.path()).await.is_err());
+    }
+}

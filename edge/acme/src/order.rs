@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use instant_acme::{
     Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 
 use crate::files::{FileError, Files, Pair};
@@ -46,9 +46,7 @@ impl Orderer {
         let identifiers = [Identifier::Dns(name.to_string())];
         let request = NewOrder::new(&identifiers);
         let mut order = match self.account().await?.new_order(&request).await {
-            Err(instant_acme::Error::Api(problem))
-                if problem.r#type.as_deref() == Some(ACCOUNT_UNKNOWN) =>
-            {
+            Err(instant_acme::Error::Api(problem)) if may_be_unknown(&problem) => {
                 self.register().await?.new_order(&request).await?
             }
             order => order?,
@@ -140,6 +138,13 @@ impl Orderer {
         handle.set_ready().await?;
         Ok(answering)
     }
+}
+
+/// Whether the authority no longer knows the account. Some (smallstep's library, and so Caddy) give
+/// no type at all; a new account is then the better guess than to fail for ever.
+fn may_be_unknown(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref();
+    kind.is_none_or(|kind| kind == ACCOUNT_UNKNOWN)
 }
 
 /// What the authority found wrong, for the log.

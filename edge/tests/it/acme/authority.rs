@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) struct Authority {
     /// Where names resolve to, unless said otherwise.
     address: Ipv4Addr,
     folder: TempDir,
-    _caddy: Child,
+    caddy: Child,
 }
 
 impl Authority {
@@ -52,29 +52,21 @@ impl Authority {
              {site} {{\n\tbind {address}\n\ttls internal\n\tacme_server\n}}\n"
         );
         fs::write(folder.path().join("Caddyfile"), caddyfile).expect("the folder can be written");
-        let caddy = Command::new("caddy")
-            .args(["run", "--config", "Caddyfile"])
-            .current_dir(folder.path())
-            .env("HOME", folder.path())
-            .env("XDG_DATA_HOME", folder.path())
-            .env("XDG_CONFIG_HOME", folder.path())
-            .env("LD_PRELOAD", "libnss_wrapper.so")
-            .env("NSS_WRAPPER_HOSTS", folder.path().join("hosts"))
-            // Go asks the C library only when told to.
-            .env("GODEBUG", "netdns=cgo")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.path().join("log")).expect("a log"))
-            .kill_on_drop(true)
-            .spawn()
-            .expect("caddy starts: `make setup-tests` installs it");
         let authority = Self {
             address,
+            caddy: caddy(folder.path()),
             folder,
-            _caddy: caddy,
         };
         until("caddy to serve its directory", || authority.answers()).await;
         authority
+    }
+
+    /// Begin anew with another root, and without the accounts there were.
+    pub(super) async fn forget(&mut self) {
+        self.caddy.kill().await.expect("caddy runs");
+        fs::remove_dir_all(self.folder.path().join("caddy")).expect("what caddy kept");
+        self.caddy = caddy(self.folder.path());
+        until("caddy to serve its directory", || self.answers()).await;
     }
 
     async fn answers(&self) -> Option<()> {
@@ -118,6 +110,26 @@ impl Authority {
         }
         Edge::start_with(files, &arguments).await
     }
+}
+
+/// Caddy on the `Caddyfile` of this folder, which keeps all its state there.
+fn caddy(folder: &Path) -> Child {
+    Command::new("caddy")
+        .args(["run", "--config", "Caddyfile"])
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("XDG_DATA_HOME", folder)
+        .env("XDG_CONFIG_HOME", folder)
+        .env("LD_PRELOAD", "libnss_wrapper.so")
+        .env("NSS_WRAPPER_HOSTS", folder.join("hosts"))
+        // Go asks the C library only when told to.
+        .env("GODEBUG", "netdns=cgo")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(folder.join("log")).expect("a log"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("caddy starts: `make setup-tests` installs it")
 }
 
 /// A loopback address of which ports 80 and 443 are free.

@@ -6,7 +6,7 @@ mod authority;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -120,6 +120,14 @@ fn files_without_certificate(origin: &Origin) -> Files {
     files
 }
 
+/// Where the one account is kept.
+fn account_file(files: &Files) -> PathBuf {
+    let state = fs::read_dir(files.state().join("acme")).expect("the state folder");
+    let mut paths = state.map(|entry| entry.expect("an entry").path());
+    let is_account = |path: &PathBuf| path.to_string_lossy().contains("/account_");
+    paths.find(is_account).expect("an account")
+}
+
 fn mode(path: &Path) -> u32 {
     let facts = fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     facts.permissions().mode() & 0o777
@@ -182,13 +190,8 @@ async fn http_01_brings_a_certificate_that_a_restart_keeps() {
         "all else is redirected"
     );
 
-    let (certs, state) = (edge.files.certs(), edge.files.state().join("acme"));
-    assert_eq!(mode(&certs.join(format!("{NAME}.key"))), 0o600);
-    let account = fs::read_dir(&state)
-        .expect("the state folder")
-        .map(|entry| entry.expect("an entry").path())
-        .find(|path| path.to_string_lossy().contains("account_"))
-        .expect("an account");
+    assert_eq!(mode(&edge.files.certs().join(format!("{NAME}.key"))), 0o600);
+    let account = account_file(&edge.files);
     assert_eq!(mode(&account), 0o600);
     let registered = fs::read(&account).expect("an account");
     let log = edge.log_line("the order", |line| {
@@ -344,10 +347,39 @@ async fn a_name_that_cannot_be_proved_does_not_hold_up_the_others() {
     let failed = edge.log_line("the failure", |line| {
         line["level"] == "WARN" && line["name"] == DEAD && line["failures"] == 1
     });
-    failed.await;
+    let failed = failed.await;
+    let error = failed["error"].as_str().expect("an error");
+    assert!(
+        error.contains("connect"),
+        "the reason of the authority is told: {failed}"
+    );
     counted(&edge, SUCCESSES, 1.0).await;
     counted(&edge, FAILURES, 1.0).await;
     assert!(!edge.files.certs().join(format!("{DEAD}.pem")).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_the_authority_forgot_is_registered_anew() {
+    let mut authority = Authority::start(&[NAME], &[]).await;
+    let origin = Origin::h1().await;
+    let files = files_without_certificate(&origin);
+    let edge = authority.edge(files, "http-01", &[NAME]).await;
+    first_certificate(&edge, NAME, &authority).await;
+    counted(&edge, SUCCESSES, 1.0).await;
+    let files = edge.stop().await;
+    let before = fs::read(account_file(&files)).expect("an account");
+
+    authority.forget().await;
+    for ending in ["pem", "key"] {
+        let path = files.certs().join(format!("{NAME}.{ending}"));
+        fs::remove_file(path).expect("a file");
+    }
+    let edge = authority.edge(files, "http-01", &[NAME]).await;
+    first_certificate(&edge, NAME, &authority).await;
+    counted(&edge, SUCCESSES, 1.0).await;
+    assert_eq!(edge.metric(FAILURES).await, None, "within the same order");
+    let after = fs::read(account_file(&edge.files)).expect("an account");
+    assert_ne!(before, after);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
