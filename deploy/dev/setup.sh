@@ -60,12 +60,16 @@ test_needs() { # state folder
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
-  "$venv/bin/python" -c 'import aioquic' 2>/dev/null && return 0
+  # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
+  # A folder made for an older list lacks what was added since.
+  [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
   mkdir -p "$1"
   python3 -m venv --clear "$venv"
-  printf 'setup: installing aioquic (an independent HTTP/3 client) below %s\n' "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check 'aioquic==1.7.2' || fail "could not install aioquic from PyPI"
+  printf 'setup: installing %s below %s\n' "${packages[*]}" "$venv"
+  "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}" || fail "could not install ${packages[*]} from PyPI"
+  printf '%s\n' "${packages[*]}" >"$venv/packages"
 }
 
 case "${1:-}" in

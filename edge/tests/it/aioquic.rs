@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(170);
 const LARGE: u64 = 50 * 1024 * 1024;
 
 /// The Python that has aioquic.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     if let Some(python) = env::var_os("PALISADE_TEST_PYTHON") {
         return python.into();
     }

@@ -108,6 +108,47 @@ async fn a_broken_pair_leaves_the_old_one_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_or_foreign_file_leaves_the_old_pair_in_force() {
+    let edge = start().await;
+    let before = presented(&edge, "localhost").await.expect("a certificate");
+    let (pem, key) = ["localhost.pem", "localhost.key"]
+        .map(|name| edge.files.certs().join(name))
+        .into();
+    let good = [&pem, &key].map(|path| std::fs::read(path).expect("a file"));
+    let half = |whole: &[u8]| Some(whole[..whole.len() / 2].to_vec());
+    let whole = |at: usize| Some(good[at].clone());
+    let foreign = Some(issue(&["localhost"]).1.into_bytes());
+    for (name, files) in [
+        ("no certificate", [None, whole(1)]),
+        ("no key", [whole(0), None]),
+        ("neither", [None, None]),
+        ("half a certificate", [half(&good[0]), whole(1)]),
+        ("half a key", [whole(0), half(&good[1])]),
+        ("the key of another", [whole(0), foreign]),
+    ] {
+        let errors = "palisade_certificate_errors_total ";
+        let count = edge.metric(errors).await.expect("a counter");
+        for (path, content) in [&pem, &key].into_iter().zip(files) {
+            match content {
+                Some(content) => replace(path, &content),
+                None => std::fs::remove_file(path).expect("a file"),
+            }
+        }
+        until(format!("{name} to be counted"), || async {
+            edge.metric(errors).await.filter(|now| *now > count)
+        })
+        .await;
+        assert_eq!(
+            presented(&edge, "localhost").await.as_ref(),
+            Some(&before),
+            "{name}"
+        );
+        replace(&pem, &good[0]);
+        replace(&key, &good[1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_name_asked_for_chooses_the_certificate() {
     let files = Files::with_policies(&[("empty.yaml", "version: 1\n")]);
     let (shop, shop_key) = issue(&["shop.test", "*.shop.test"]);

@@ -54,7 +54,10 @@ impl Compiler<'_> {
             for list in &lists {
                 fingerprint.add(list);
             }
-            ends.extend(earliest(&crl.value, lists.iter().filter_map(|l| list_end(l))));
+            ends.extend(earliest(
+                &crl.value,
+                lists.iter().filter_map(|l| list_end(l)),
+            ));
             revoked = lists;
         }
         let blamed = crl.unwrap_or(ca);
@@ -73,10 +76,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn client_authorities(
-        &mut self,
-        written: &At<String>,
-    ) -> Option<Vec<CertificateDer<'static>>> {
+    fn client_authorities(&mut self, written: &At<String>) -> Option<Vec<CertificateDer<'static>>> {
         let pem = self.authorities(written)?;
         self.report
             .check(written.mark, certificates(&pem, &written.value))

@@ -31,7 +31,10 @@ impl Compiler<'_> {
                     "two hosts entries without `hosts`, the first at {}",
                     self.place(*first)
                 );
-                let mark = Mark { length: 1, ..at.mark };
+                let mark = Mark {
+                    length: 1,
+                    ..at.mark
+                };
                 self.report
                     .push(mark, Fault::new(codes::DEFINED_TWICE, message));
                 continue;
@@ -140,7 +143,8 @@ impl Compiler<'_> {
             Either::Plain(word) if word == "off" => None,
             Either::Plain(word) => {
                 let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report.push(at.mark, Fault::new(codes::CHOICE, message));
+                self.report
+                    .push(at.mark, Fault::new(codes::CHOICE, message));
                 None
             }
         }

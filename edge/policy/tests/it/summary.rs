@@ -52,7 +52,12 @@ pub(crate) fn summary(policy: &Policy) -> String {
     for route in policy.routes.routes() {
         describe_route(&mut out, policy, route);
     }
-    for host in policy.hosts.hosts().iter().filter(|host| !host.name.is_empty()) {
+    for host in policy
+        .hosts
+        .hosts()
+        .iter()
+        .filter(|host| !host.name.is_empty())
+    {
         describe_host(&mut out, host);
     }
     out
@@ -70,7 +75,12 @@ fn describe_host(out: &mut String, host: &Host) {
         alt_svc,
         security_headers,
     } = host;
-    writeln!(out, "host {name} at {}:{}, number {}", origin.file, origin.line, id.0).unwrap();
+    writeln!(
+        out,
+        "host {name} at {}:{}, number {}",
+        origin.file, origin.line, id.0
+    )
+    .unwrap();
     writeln!(out, "  {patterns:?}\n  {min_version:?}, hsts {hsts:?}, alt-svc {alt_svc}, security headers {security_headers}").unwrap();
     if let Some(clients) = client_certificates {
         let files: Vec<&str> = clients.expiries.iter().map(|(file, _)| &**file).collect();

@@ -188,11 +188,7 @@ fn read_folder(
     let mut certificates = Certificates::default();
     let mut errors = Vec::new();
     for key_path in paths.into_iter().take(CERTIFICATES_MAX) {
-        let Some(chain_path) = ["crt", "pem"]
-            .map(|ending| key_path.with_extension(ending))
-            .into_iter()
-            .find(|path| path.exists())
-        else {
+        let Some(chain_path) = chain_of(&key_path) else {
             // A key may be written before its certificate.
             if let Some(pair) = previous.pairs.get(&key_path) {
                 errors.push(Error::Pair {
@@ -230,12 +226,29 @@ fn read_folder(
             certificates.pairs.insert(key_path, pair);
         }
     }
+    for (key_path, pair) in &previous.pairs {
+        if !key_path.exists() && chain_of(key_path).is_some() {
+            errors.push(Error::Pair {
+                path: key_path.clone(),
+                reason: "is missing".to_owned(),
+            });
+            certificates.pairs.insert(key_path.clone(), pair.clone());
+        }
+    }
     // A folder that was emptied, or is not mounted, is no wish to serve nobody.
     if certificates.pairs.is_empty() && !previous.pairs.is_empty() {
         return Err(Error::Empty(folder.into()));
     }
     certificates.index();
     Ok((certificates, errors))
+}
+
+/// The certificate that goes with a key.
+fn chain_of(key_path: &Path) -> Option<PathBuf> {
+    ["crt", "pem"]
+        .map(|ending| key_path.with_extension(ending))
+        .into_iter()
+        .find(|path| path.exists())
 }
 
 /// `None` where there is no file.

@@ -8,6 +8,7 @@ pub(crate) mod h3;
 pub(crate) mod hyper;
 pub(crate) mod raw_h3;
 pub(crate) mod tls;
+pub(crate) mod visit;
 
 use std::net::SocketAddr;
 

@@ -3,7 +3,9 @@
 //! Invariant: the process dies with its handle. Waiting is always for a condition, and a
 //! condition that never comes fails the test by name.
 
+pub(crate) mod clients;
 pub(crate) mod files;
+pub(crate) mod ocsp;
 pub(crate) mod tokens;
 pub(crate) mod waiting;
 
