@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use palisade_acme::{ChallengeType, DirectoryUrl, Name};
 
 /// An edge gateway: HTTP/1.1, HTTP/2 and HTTP/3 in front of your services, ruled by files.
 #[derive(Debug, Parser)]
@@ -59,8 +60,8 @@ pub struct RunArgs {
     /// Longest time for requests in flight after a stop signal, in seconds.
     #[arg(long, env = "PALISADE_DRAIN_SECONDS", default_value_t = 25)]
     pub drain_seconds: u64,
-    /// Where the last good key sets of token issuers are kept, and where a process that replaces
-    /// this one reports.
+    /// Where the last good key sets of token issuers and the ACME account are kept, and where a
+    /// process that replaces this one reports.
     #[arg(long, env = "PALISADE_STATE", default_value = ".palisade/edge")]
     pub state: PathBuf,
     /// Replace the process that serves from the same --state: take its sockets, let it drain. With
@@ -77,6 +78,59 @@ pub struct RunArgs {
     /// A client can make the h2 module warn as often as it likes.
     #[arg(long, env = "PALISADE_LOG", default_value = "info,h2=error")]
     pub log: String,
+    #[command(flatten)]
+    pub acme: AcmeArgs,
+}
+
+/// Certificates by ACME: off where no domain is given.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Automatic certificates (ACME)")]
+pub struct AcmeArgs {
+    /// Order and renew a certificate for this host name; more than once, or separated by commas.
+    #[arg(
+        id = "acme_domain",
+        long = "acme-domain",
+        env = "PALISADE_ACME_DOMAIN",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub domains: Vec<Name>,
+    /// Agree to the terms of service of the certificate authority.
+    #[arg(
+        id = "acme_agree_tos",
+        long = "acme-agree-tos",
+        env = "PALISADE_ACME_AGREE_TOS"
+    )]
+    pub agree_tos: bool,
+    /// Where the authority may write to.
+    #[arg(
+        id = "acme_email",
+        long = "acme-email",
+        env = "PALISADE_ACME_EMAIL",
+        value_name = "ADDRESS"
+    )]
+    pub email: Option<String>,
+    /// The authority's directory. For tries: https://acme-staging-v02.api.letsencrypt.org/directory.
+    #[arg(id = "acme_directory", long = "acme-directory", env = "PALISADE_ACME_DIRECTORY", value_name = "URL", default_value = DirectoryUrl::DEFAULT)]
+    pub directory: DirectoryUrl,
+    /// How names are proved: http-01 (port 80 of each name leads to --http) or tls-alpn-01
+    /// (port 443 of each name leads to --https).
+    #[arg(
+        id = "acme_challenge",
+        long = "acme-challenge",
+        env = "PALISADE_ACME_CHALLENGE",
+        value_name = "TYPE",
+        default_value = "http-01"
+    )]
+    pub challenge: ChallengeType,
+    /// Trust only the CA in this PEM file for the directory itself: for a private authority.
+    #[arg(
+        id = "acme_ca",
+        long = "acme-ca",
+        env = "PALISADE_ACME_CA",
+        value_name = "FILE"
+    )]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,6 +10,7 @@
 //!
 //! Each phase is a few lines that call what decides. The same code serves h1, h2 and h3.
 
+mod acme;
 mod admission;
 mod answers;
 mod refused_heads;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use palisade_acme::Pending;
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -61,6 +63,8 @@ pub struct Gateway {
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
+    /// What a certificate authority asks for while it checks a name.
+    pub acme: Arc<Pending>,
 }
 
 fn connection(session: &Session) -> Result<&Connection> {
@@ -108,6 +112,9 @@ impl ProxyHttp for Gateway {
         // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
         let is_http10 = session.req_header().version == Version::HTTP_10;
         session.set_ignore_info_resp(is_http10);
+        if self.answer_acme(session, ctx).await? {
+            return Ok(true);
+        }
         let downstream = self.downstream(session, ctx)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod crypto;
 pub mod dev_certs;
+pub mod acme;
 pub mod server;
 pub mod listen;
 pub mod handover;

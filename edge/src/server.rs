@@ -15,6 +15,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
+use palisade_acme::Pending;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::server::configuration::ServerConf;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
 use crate::gateway::{Gateway, RefusedHeads};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
@@ -128,6 +130,7 @@ pub struct Edge {
     /// Follows the policy files; never ends.
     reloading: BoxFuture<'static, ()>,
     replacing: Replacing,
+    acme: Option<Acme>,
     parts: EdgeParts,
 }
 
@@ -153,6 +156,8 @@ struct EdgeParts {
     tunnels: CancellationToken,
     /// No more questions to the admin listener; those under way are answered.
     admin_stop: CancellationToken,
+    /// Empty for good where ACME is off.
+    challenges: Arc<Pending>,
 }
 
 impl Edge {
@@ -165,14 +170,17 @@ impl Edge {
             TakenOver::nothing()?
         };
         let mut inherited = taken.inherited;
-        let handshakes = Handshakes::load(&args.certs)?;
+        let acme = Acme::prepare(&args)?;
+        let temporary = acme.as_ref().map(|acme| acme.temporary.clone());
+        let handshakes = Handshakes::load(&args.certs, temporary)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
         let (policies, bounds, reloading) =
             policies(&args, &issuers, &handshakes, metrics.clone()).await?;
         let names = policies.clone();
         let choose = move |name: &str| names.current().handshake(name).cloned();
-        let tls = ServerTls::new(&handshakes, Arc::new(choose))?;
+        let challenges = acme.as_ref().and_then(|acme| acme.certificates.clone());
+        let tls = ServerTls::new(&handshakes, Arc::new(choose), challenges)?;
         metrics
             .process_generation
             .set(taken.generation.number.into());
@@ -205,6 +213,7 @@ impl Edge {
             draining: Arc::new(AtomicBool::new(false)),
             tunnels: CancellationToken::new(),
             admin_stop: CancellationToken::new(),
+            challenges: acme.as_ref().map(Acme::pending).unwrap_or_default(),
         };
         Ok(Self {
             sockets,
@@ -215,6 +224,7 @@ impl Edge {
                 station: station.ok(),
                 respawn,
             },
+            acme,
             parts,
         })
     }
@@ -227,6 +237,7 @@ impl Edge {
             admin_listener,
             reloading,
             replacing,
+            acme,
             parts,
         } = self;
         let (http, https) = sockets.addresses()?;
@@ -259,6 +270,12 @@ impl Edge {
         }
         info!(%http, %https, admin = %admin_address, generation, version = env!("CARGO_PKG_VERSION"), "listening");
         handover::tell_service_manager();
+        // Only now: an authority may come to check at once.
+        let ordering = acme.map(|acme| {
+            let metrics = parts.metrics.clone();
+            let observe = move |outcome| metrics.acme_order(outcome);
+            background.spawn(acme.renewer.run(observe))
+        });
         let mut stop = std::pin::pin!(stop);
         let replaceable = replacing.station.is_some();
         let upgrade_deadline = parts.args.upgrade_deadline();
@@ -273,6 +290,10 @@ impl Edge {
             () = replaced => true,
             never = replacing.respawn.run(replaceable, upgrade_deadline) => match never {},
         };
+        if let Some(ordering) = ordering {
+            // Nobody could come to check any more.
+            ordering.abort();
+        }
         let stop = replaced.then_some(stop);
         let clean = parts.drain(&running, stop).await;
         background.abort_all();
@@ -348,6 +369,7 @@ impl EdgeParts {
             tunnels: self.tunnels.clone(),
             https_port: https.port(),
             alt_svc: HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", https.port()))?,
+            acme: self.challenges.clone(),
         })
     }
 

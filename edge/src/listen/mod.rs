@@ -24,6 +24,7 @@ mod http2;
 pub mod extended_connect;
 pub mod tunnel;
 pub mod tls;
+pub mod tls_alpn;
 mod quic;
 mod routed_socket;
 mod relay;

@@ -119,6 +119,9 @@ enum EstablishError {
     Handshake(io::Error),
     #[error("socket failed: {0}")]
     Socket(io::Error),
+    /// Not a failure: such a handshake is all that its client wanted.
+    #[error("acme challenge answered")]
+    AcmeChallenge,
 }
 
 impl EstablishError {
@@ -129,6 +132,7 @@ impl EstablishError {
             Self::Full(reason) => reason,
             Self::Handshake(_) => "handshake_failed",
             Self::Socket(_) => "socket_error",
+            Self::AcmeChallenge => "acme_challenge",
         }
     }
 }
@@ -165,7 +169,8 @@ async fn establish<A>(
             let (stream, facts) = timeout_at(deadline, acceptor.accept(socket))
                 .await
                 .map_err(|_| EstablishError::HandshakeTimeout)?
-                .map_err(EstablishError::Handshake)?;
+                .map_err(EstablishError::Handshake)?
+                .ok_or(EstablishError::AcmeChallenge)?;
             (Transport::Tls(Box::new(stream)), Some(facts))
         }
     };

@@ -28,6 +28,7 @@ pub use self::client::ClientCertificate;
 use self::tickets::{TicketKeys, Ticketer};
 use super::connection::TlsFacts;
 use super::socket::Socket;
+use super::tls_alpn::{self, ChallengeCertificates};
 
 /// How often the folder is looked at: cheap, and immune to every way of replacing files.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -76,10 +77,11 @@ pub struct Handshakes {
 }
 
 impl Handshakes {
-    /// Load the folder; fails when not one pair is usable.
-    pub fn load(folder: &Path) -> Result<Self, Error> {
+    /// Load the folder; fails when not one pair is usable and there is no `temporary` certificate
+    /// to begin with.
+    pub fn load(folder: &Path, temporary: Option<Arc<CertifiedKey>>) -> Result<Self, Error> {
         Ok(Self {
-            certificates: Arc::new(CertificateStore::load(folder, now())?),
+            certificates: Arc::new(CertificateStore::load(folder, temporary, now())?),
             tickets: Arc::new(TicketKeys::load(&folder.join("tickets"), now())),
         })
     }
@@ -162,15 +164,20 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    pub fn new(handshakes: &Handshakes, choose: Choose) -> Result<Self, Error> {
+    pub fn new(
+        handshakes: &Handshakes,
+        choose: Choose,
+        challenges: Option<Arc<dyn ChallengeCertificates>>,
+    ) -> Result<Self, Error> {
         let certificates = Arc::new(QuicCertificates {
             certificates: handshakes.certificates.clone(),
             choose: choose.clone(),
         });
         let versions = [&rustls::version::TLS13];
         let quic = handshakes.config(&versions, None, certificates, b"quic".to_vec())?;
+        let challenges = challenges.map(tls_alpn::config).transpose()?;
         Ok(Self {
-            tcp: Acceptor { choose },
+            tcp: Acceptor { choose, challenges },
             quic: Arc::new(with_alpn(quic, &[b"h3"])),
         })
     }
@@ -204,12 +211,24 @@ impl ResolvesServerCert for QuicCertificates {
 #[derive(Clone)]
 pub struct Acceptor {
     choose: Choose,
+    /// For certificate authorities that check a name; none where nobody answers them.
+    challenges: Option<Arc<ServerConfig>>,
 }
 
 impl Acceptor {
-    /// The whole handshake. The caller bounds its time.
-    pub(super) async fn accept(&self, socket: Socket) -> io::Result<(TlsStream<Socket>, TlsFacts)> {
+    /// The whole handshake; none where it answered an ACME challenge, after which nothing may
+    /// follow. The caller bounds its time.
+    pub(super) async fn accept(
+        &self,
+        socket: Socket,
+    ) -> io::Result<Option<(TlsStream<Socket>, TlsFacts)>> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+        if let Some(config) = &self.challenges
+            && tls_alpn::is_challenge(&hello.client_hello())
+        {
+            hello.into_stream(config.clone()).await?;
+            return Ok(None);
+        }
         let name = hello.client_hello().server_name().map(canonical);
         let handshake = (self.choose)(name.as_deref().unwrap_or_default());
         let handshake = handshake.ok_or_else(|| io::Error::other("no handshake for the name"))?;
@@ -225,7 +244,7 @@ impl Acceptor {
             trust_domain: handshake.clients.as_ref().map(|clients| clients.domain),
             client: ClientCertificate::of(chain)?,
         };
-        Ok((stream, facts))
+        Ok(Some((stream, facts)))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use palisade_acme::Outcome;
 use palisade_policy::Status;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -43,6 +44,7 @@ pub struct Metrics {
     pub policy_info: IntGaugeVec,
     pub certificate_not_after: IntGaugeVec,
     pub certificate_errors: IntCounter,
+    pub acme_orders: IntCounterVec,
     pub jwks_age: IntGaugeVec,
     pub jwks_keys: IntGaugeVec,
     pub endpoint_up: IntGaugeVec,
@@ -158,6 +160,11 @@ impl Metrics {
                 "palisade_certificate_errors_total",
                 "Certificate files that could not replace those in force",
             )?,
+            acme_orders: table.counters(
+                "palisade_acme_orders_total",
+                "Certificates ordered by ACME, by result",
+                &["result"],
+            )?,
             jwks_age: table.gauges(
                 "palisade_jwks_age_seconds",
                 "Time since an issuer's keys were last fetched",
@@ -244,6 +251,15 @@ impl Metrics {
             .unwrap_or_default();
         self.policy_last_success
             .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The end of an order for a certificate.
+    pub fn acme_order(&self, outcome: Outcome) {
+        let result = match outcome {
+            Outcome::Success => "success",
+            Outcome::Failure => "failure",
+        };
+        self.acme_orders.with_label_values(&[result]).inc();
     }
 
     /// A finished request.

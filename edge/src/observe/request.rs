@@ -105,7 +105,7 @@ fn write_line(
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
         subject: claims.and_then(|claims| claims.subject.as_deref()),
-        answered_by: if ctx.rejection.is_some() {
+        answered_by: if ctx.rejection.is_some() || ctx.admitted.is_none() {
             "edge"
         } else {
             "upstream"

@@ -23,6 +23,7 @@ mod http1_corpus;
 mod clusters;
 mod jwks;
 mod certs;
+mod acme;
 mod tls_hosts;
 mod tls_tickets;
 mod tls_matrix;

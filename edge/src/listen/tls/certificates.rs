@@ -36,6 +36,8 @@ const PEM_BYTES_MAX: u64 = 256 * 1024;
 pub struct CertificateStore {
     folder: PathBuf,
     current: ArcSwap<Certificates>,
+    /// For as long as the folder has nothing to serve.
+    temporary: Option<Arc<CertifiedKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -71,13 +73,20 @@ pub struct CertificateFacts {
 }
 
 impl CertificateStore {
-    pub(super) fn load(folder: &Path, now: u64) -> Result<Self, Error> {
+    pub(super) fn load(
+        folder: &Path,
+        temporary: Option<Arc<CertifiedKey>>,
+        now: u64,
+    ) -> Result<Self, Error> {
         let (certificates, errors) = read_folder(folder, &Certificates::default(), now)?;
         if certificates.by_name.is_empty() && certificates.default.is_none() {
-            return Err(errors
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| Error::Empty(folder.into())));
+            if temporary.is_none() {
+                return Err(errors
+                    .into_iter()
+                    .next()
+                    .unwrap_or_else(|| Error::Empty(folder.into())));
+            }
+            warn!("no certificate yet, a temporary one that nobody trusts is presented");
         }
         for error in errors {
             warn!(%error, "certificate left out");
@@ -85,6 +94,7 @@ impl CertificateStore {
         Ok(Self {
             folder: folder.into(),
             current: ArcSwap::from_pointee(certificates),
+            temporary,
         })
     }
 
@@ -358,6 +368,8 @@ impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.current.load();
         let by_name = hello.server_name().and_then(|name| current.find(name));
-        by_name.or_else(|| current.default.clone())
+        by_name
+            .or_else(|| current.default.clone())
+            .or_else(|| self.temporary.clone())
     }
 }

@@ -161,6 +161,17 @@ impl Edge {
         }
     }
 
+    /// Stop it and keep its files, for the one that takes over.
+    pub(crate) async fn stop(self) -> Files {
+        self.signal(Signal::TERM);
+        let Self {
+            files, mut child, ..
+        } = self;
+        let status = within("the edge to end", child.wait()).await;
+        assert!(status.is_ok_and(|status| status.success()));
+        Arc::into_inner(files).expect("files of nobody else")
+    }
+
     /// The first log line, past or to come, for which `wanted` holds.
     pub(crate) async fn log_line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut log = self.log.clone();
