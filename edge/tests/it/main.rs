@@ -17,6 +17,7 @@ mod clusters;
 mod jwks;
 mod certs;
 mod tls_hosts;
+mod tls_clients;
 mod tls_tickets;
 mod tls_matrix;
 mod sslyze;

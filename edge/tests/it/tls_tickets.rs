@@ -25,7 +25,8 @@ use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{issue, replace};
 use crate::harness::ocsp;
 use crate::harness::waiting::{until, within};
-use crate::tls_hosts::{guarded, prepare, start};
+use crate::tls_clients::guarded;
+use crate::tls_hosts::{prepare, start};
 use crate::upstream::Origin;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
