@@ -6,6 +6,7 @@
 mod harness;
 mod upstream;
 mod client;
+mod visit;
 
 mod startup;
 mod matrix;

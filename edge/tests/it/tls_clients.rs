@@ -10,13 +10,14 @@ use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::visit::{fetch, visit, visitor};
 use crate::client::{Client, tls};
+use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
 use crate::harness::files::replace;
 use crate::harness::waiting::{until, within};
 use crate::tls_hosts::start;
 use crate::upstream::Origin;
+use crate::visit::{fetch, visit, visitor};
 
 /// Clients of `authority` for partners.test; those of guests.test may have none.
 pub(crate) fn guarded(
@@ -73,7 +74,13 @@ async fn clients_are_asked_for_certificates_and_upstreams_told() {
             assert_eq!(seen.header("client-cert-chain"), None, "{name}");
         }
     }
-    // What upstreams say to differ by client is never another client's.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_differs_by_client_is_never_another_clients() {
+    let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
+    let edge = start(&origin, guarded(&authority, None)).await;
+    let known = authority.issue(1);
     let other = authority.issue(2);
     let clients = [&known, &other, &known].map(|one| (one, visitor(Some(one), ALL_VERSIONS)));
     for (number, (identity, client)) in clients.iter().enumerate() {
@@ -87,6 +94,13 @@ async fn clients_are_asked_for_certificates_and_upstreams_told() {
             .is_some_and(|text| text.contains("; hit"));
         assert_eq!(hit, number == 2, "{number}: {}", seen.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_other_way_in() {
+    let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
+    let edge = start(&origin, guarded(&authority, None)).await;
+    let known = authority.issue(1);
     // What a connection proved for one host is nothing to another that asks for more.
     let partner = visitor(Some(&known), ALL_VERSIONS);
     let crossing = visit(edge.https, &partner, "guests.test", "partners.test").await;
@@ -207,6 +221,14 @@ async fn ask_again(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), hos
     within("another answer", answer).await
 }
 
+/// Why the newest policy files are not in force.
+async fn last_error(edge: &Edge) -> Option<String> {
+    let (_, page) = edge.admin("/policy").await;
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let text = page["status"]["last_error"]["text"].as_str()?;
+    Some(text.to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_files_leave_the_old_trust_in_force() {
     let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
@@ -255,10 +277,8 @@ async fn broken_files_leave_the_old_trust_in_force() {
             .and_then(|name| name.to_str())
             .expect("a name");
         until(format!("case {number} to be reported"), || async {
-            let (_, page) = edge.admin("/policy").await;
-            let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
-            let text = page["status"]["last_error"]["text"].as_str()?.to_owned();
-            text.contains(name).then_some(())
+            let error = last_error(&edge).await?;
+            error.contains(name).then_some(())
         })
         .await;
         assert_eq!(
@@ -270,9 +290,7 @@ async fn broken_files_leave_the_old_trust_in_force() {
         assert!(ask(&nobody).await.is_err(), "case {number}");
         replace(path, good);
         until(format!("case {number} to be over"), || async {
-            let (_, page) = edge.admin("/policy").await;
-            let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
-            page["status"]["last_error"].is_null().then_some(())
+            last_error(&edge).await.is_none().then_some(())
         })
         .await;
     }

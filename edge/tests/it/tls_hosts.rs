@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, ProtocolVersion};
 
-use crate::client::visit::{visit, visitor};
 use crate::client::{Client, Protocol, tls};
 use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{Files, issue, replace};
 use crate::harness::waiting::until;
 use crate::upstream::Origin;
+use crate::visit::{visit, visitor};
 
 const NAMES: [&str; 4] = ["partners.test", "guests.test", "modern.test", "open.test"];
 

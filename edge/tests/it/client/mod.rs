@@ -8,7 +8,6 @@ pub(crate) mod h3;
 pub(crate) mod hyper;
 pub(crate) mod raw_h3;
 pub(crate) mod tls;
-pub(crate) mod visit;
 
 use std::net::SocketAddr;
 
