@@ -136,6 +136,7 @@ fn handshakes(table: &HostTable, make: &Handshakes) -> anyhow::Result<Vec<Arc<Ha
         let clients = host.client_certificates.as_ref();
         let key = (
             host.min_version,
+            &host.alpn,
             clients.map(|clients| clients.trust_domain),
         );
         if let Some(same) = made.get(&key) {
@@ -144,6 +145,7 @@ fn handshakes(table: &HostTable, make: &Handshakes) -> anyhow::Result<Vec<Arc<Ha
         }
         let handshake = Arc::new(make.build(Demands {
             tls13_only: host.min_version == TlsVersion::Tls13,
+            alpn: host.alpn.clone(),
             clients: clients.map(|clients| ClientTrust {
                 verifier: clients.verifier.clone(),
                 domain: clients.trust_domain.0,

@@ -256,6 +256,7 @@ pub(crate) struct HostDoc {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HostTlsDoc {
     pub(crate) min_version: Field<TlsVersionDoc>,
+    pub(crate) alpn: List<AlpnDoc>,
     pub(crate) client_certificates: Field<Either<ClientCertificatesDoc>>,
 }
 
@@ -265,6 +266,14 @@ pub(crate) enum TlsVersionDoc {
     Tls12,
     #[serde(rename = "1.3")]
     Tls13,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum AlpnDoc {
+    #[serde(rename = "h2")]
+    H2,
+    #[serde(rename = "http/1.1")]
+    Http11,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -26,6 +26,8 @@ pub struct Host {
     /// None in the entry for every host.
     pub patterns: Vec<HostMatch>,
     pub min_version: TlsVersion,
+    /// Over TCP, as ALPN names them, what we like best first; never empty.
+    pub alpn: Vec<&'static str>,
     pub client_certificates: Option<ClientCertificates>,
     /// `strict-transport-security` (RFC 6797).
     pub hsts: Option<HeaderValue>,
@@ -140,6 +142,7 @@ impl Host {
             },
             patterns: Vec::new(),
             min_version: TlsVersion::Tls12,
+            alpn: vec!["h2", "http/1.1"],
             client_certificates: None,
             hsts: None,
             alt_svc: true,

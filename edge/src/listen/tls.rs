@@ -52,6 +52,8 @@ pub enum Error {
 pub struct Demands {
     /// TLS 1.2 is refused.
     pub tls13_only: bool,
+    /// Protocols over TCP, the preferred one first.
+    pub alpn: Vec<&'static str>,
     pub clients: Option<ClientTrust>,
 }
 
@@ -102,7 +104,7 @@ impl Handshakes {
             label,
         )?;
         Ok(Handshake {
-            config: Arc::new(with_alpn(config, &[b"h2", b"http/1.1"])),
+            config: Arc::new(with_alpn(config, &demands.alpn)),
             clients: demands.clients,
         })
     }
@@ -144,8 +146,11 @@ impl Handshakes {
     }
 }
 
-fn with_alpn(mut config: ServerConfig, protocols: &[&[u8]]) -> ServerConfig {
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+fn with_alpn(mut config: ServerConfig, protocols: &[&str]) -> ServerConfig {
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
     config
 }
 
@@ -178,7 +183,7 @@ impl ServerTls {
         let challenges = challenges.map(tls_alpn::config).transpose()?;
         Ok(Self {
             tcp: Acceptor { choose, challenges },
-            quic: Arc::new(with_alpn(quic, &[b"h3"])),
+            quic: Arc::new(with_alpn(quic, &["h3"])),
         })
     }
 }

@@ -6,6 +6,7 @@
 mod harness;
 mod upstream;
 mod client;
+mod visit;
 
 mod startup;
 mod matrix;
@@ -25,6 +26,7 @@ mod jwks;
 mod certs;
 mod acme;
 mod tls_hosts;
+mod tls_clients;
 mod tls_tickets;
 mod tls_matrix;
 mod sslyze;

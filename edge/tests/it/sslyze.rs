@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::aioquic::python;
-use crate::client::visit::{visit, visitor};
 use crate::harness::Edge;
 use crate::harness::files::{Files, certificate_file, issue_for, replace};
 use crate::harness::waiting::until;
+use crate::visit::{visit, visitor};
 
 /// A scan takes a few seconds; a loaded machine takes more.
 const PATIENCE: Duration = Duration::from_secs(170);

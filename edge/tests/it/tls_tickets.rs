@@ -19,14 +19,15 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::aioquic::python;
 use crate::client::tls;
-use crate::client::visit::{visit, visitor};
 use crate::harness::Edge;
 use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{issue, replace};
 use crate::harness::ocsp;
 use crate::harness::waiting::{until, within};
-use crate::tls_hosts::{guarded, prepare, start};
+use crate::tls_clients::guarded;
+use crate::tls_hosts::{prepare, start};
 use crate::upstream::Origin;
+use crate::visit::{visit, visitor};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {

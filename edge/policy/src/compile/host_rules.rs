@@ -11,8 +11,8 @@ use http::HeaderValue;
 use super::Compiler;
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, shown};
-use crate::document::{HostDoc, HostTlsDoc, HstsDoc, TlsVersionDoc};
-use crate::field::{At, Either, Field, items};
+use crate::document::{AlpnDoc, HostDoc, HostTlsDoc, HstsDoc, TlsVersionDoc};
+use crate::field::{At, Either, Field, List, items};
 use crate::hosts::{Host, HostId, HostTable, TlsVersion};
 use crate::routing::HostMatch;
 
@@ -130,11 +130,38 @@ impl Compiler<'_> {
             origin: self.origin(&doc.name, at.mark),
             patterns: Vec::new(),
             min_version,
+            alpn: self.alpn(&tls.alpn, &base.alpn),
             alt_svc: or(&doc.alt_svc, base.alt_svc) && client_certificates.is_none(),
             security_headers: or(&doc.security_headers, base.security_headers),
             client_certificates,
             hsts,
         }
+    }
+
+    fn alpn(&mut self, list: &List<AlpnDoc>, inherited: &[&'static str]) -> Vec<&'static str> {
+        let Some(at) = list.given() else {
+            return inherited.to_vec();
+        };
+        let mut protocols = Vec::new();
+        for item in items(list) {
+            let name = match item.value {
+                AlpnDoc::H2 => "h2",
+                AlpnDoc::Http11 => "http/1.1",
+            };
+            if protocols.contains(&name) {
+                let message = format!("{} is listed twice", shown(name));
+                self.report
+                    .push(item.mark, Fault::new(codes::REPEATED, message));
+                continue;
+            }
+            protocols.push(name);
+        }
+        if at.value.is_empty() {
+            let fault = Fault::new(codes::MISSING, "the list of protocols is empty");
+            self.report
+                .push(at.mark, fault.hint("leave `alpn` out to offer all"));
+        }
+        protocols
     }
 
     fn off_or<'d, T>(&mut self, at: &'d At<Either<T>>) -> Option<&'d T> {

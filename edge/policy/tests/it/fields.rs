@@ -423,6 +423,11 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "tls: {min_version: 1.3, client",
     ),
     (
+        "HostTlsDoc.alpn",
+        "tls: {client",
+        "tls: {alpn: [http/1.1], client",
+    ),
+    (
         "HostTlsDoc.client_certificates",
         "{mode: required, ca: ../certs/ca.pem}",
         "off",

@@ -75,6 +75,7 @@ fn describe_host(out: &mut String, host: &Host) {
         origin,
         patterns,
         min_version,
+        alpn,
         client_certificates,
         hsts,
         alt_svc,
@@ -86,7 +87,7 @@ fn describe_host(out: &mut String, host: &Host) {
         origin.file, origin.line, id.0
     )
     .unwrap();
-    writeln!(out, "  {patterns:?}\n  {min_version:?}, hsts {hsts:?}, alt-svc {alt_svc}, security headers {security_headers}").unwrap();
+    writeln!(out, "  {patterns:?}\n  {min_version:?}, {alpn:?}, hsts {hsts:?}, alt-svc {alt_svc}, security headers {security_headers}").unwrap();
     if let Some(clients) = client_certificates {
         let files: Vec<&str> = clients.expiries.iter().map(|(file, _)| &**file).collect();
         writeln!(

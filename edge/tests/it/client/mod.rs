@@ -10,7 +10,6 @@ pub(crate) mod hyper;
 pub(crate) mod raw_h2;
 pub(crate) mod raw_h3;
 pub(crate) mod tls;
-pub(crate) mod visit;
 
 use std::net::SocketAddr;
 

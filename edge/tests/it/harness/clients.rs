@@ -68,6 +68,11 @@ impl ClientAuthority {
 
     /// A list, good for a day, of revoked serial numbers.
     pub(crate) fn revoke(&self, number: u64, serials: &[u64]) -> String {
+        self.revoke_until(number, serials, time::Duration::DAY)
+    }
+
+    /// One that ends so much later than now.
+    pub(crate) fn revoke_until(&self, number: u64, serials: &[u64], end: time::Duration) -> String {
         let now = time::OffsetDateTime::now_utc();
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -77,7 +82,7 @@ impl ClientAuthority {
         });
         let params = CertificateRevocationListParams {
             this_update: now - DAY,
-            next_update: now + DAY,
+            next_update: now + end,
             crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::tls;
+use crate::client::tls;
 use crate::harness::clients::Identity;
 use crate::harness::waiting::within;
 
