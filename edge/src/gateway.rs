@@ -12,6 +12,7 @@
 
 mod admission;
 mod answers;
+mod slow_clients;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -95,7 +96,6 @@ impl ProxyHttp for Gateway {
     /// client could flood the log with 401s.
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let timeouts = &ctx.snapshot.policy.listeners.timeouts;
-        session.set_read_timeout(Some(timeouts.body));
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let downstream = self.downstream(ctx)?;
@@ -117,6 +117,7 @@ impl ProxyHttp for Gateway {
             self.reject(session, ctx, Rejection::BodyTooLarge).await?;
             return Ok(true);
         }
+        self.time_body(session, ctx)?;
         Ok(false)
     }
 
@@ -228,20 +229,23 @@ impl ProxyHttp for Gateway {
     /// leave the request open and the client waiting.
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
+        ctx.body.bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if ctx.body.bytes > ctx.admitted()?.route.request_body_max {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "request body over the route's bound",
             )
             .into_down());
         }
-        Ok(())
+        if end {
+            return Ok(());
+        }
+        self.check_body_rate(session, ctx)
     }
 
     fn fail_to_connect(
@@ -268,6 +272,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
+        self.blame_silent_client(&mut error, ctx);
         if let (ErrorSource::Upstream, Some(pick), false) =
             (error.esource(), &ctx.upstream.picked, client_reused)
         {
@@ -347,6 +352,18 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_up());
         }
+        Ok(None)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        self.bound_write(session, length, ctx);
         Ok(None)
     }
 

@@ -34,10 +34,6 @@ use crate::stages::cache::ResponseCache;
 
 /// Memory for verified tokens: about 32,000 of the usual size.
 const REMEMBERED_TOKENS_BYTES: u64 = 32 * 1024 * 1024;
-/// Request bytes of one h2 stream that may wait for its upstream; 20 Mbit/s at 100 ms.
-const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Of all streams of an h2 connection together: what a client can make us hold.
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Idle upstream connections kept, over all endpoints.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one request that Pingora allows at most; the cluster's own number is smaller.
@@ -240,8 +236,8 @@ impl EdgeParts {
         let bounds = self.bounds.load();
         h2.max_concurrent_streams(bounds.streams_max)
             .max_header_list_size(bounds.header_list_bytes_max)
-            .initial_window_size(H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+            .initial_window_size(1024 * 1024)
+            .initial_connection_window_size(8 * 1024 * 1024);
         proxy.h2_options = Some(h2);
         let mut options = pingora_core::apps::HttpServerOptions::default();
         options.h2_idle_timeout = Some(bounds.keepalive_timeout);

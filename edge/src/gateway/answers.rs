@@ -75,6 +75,7 @@ impl Gateway {
     pub(super) fn rejection_for(error: &Error) -> Option<Rejection> {
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
+            (_, ErrorType::HTTPStatus(408)) => Rejection::RequestTooSlow,
             (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
             (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
             (ErrorSource::Upstream, kind) => match kind {
@@ -91,10 +92,10 @@ impl Gateway {
                 _ => Rejection::BadUpstream,
             },
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
+            (ErrorSource::Downstream, ErrorType::WriteTimedout) => Rejection::ResponseTooSlow,
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError
-                | ErrorType::WriteTimedout
                 | ErrorType::ReadError
                 | ErrorType::ConnectionClosed
                 | ErrorType::H2Error,

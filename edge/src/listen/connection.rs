@@ -13,6 +13,8 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
+use super::BodyClock;
+
 /// Which of our sockets a connection came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -32,6 +34,8 @@ pub struct Connection {
     pub local: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub head_deadline: HeadDeadline,
+    /// Of HTTP/1.1, over all requests of the connection.
+    pub body_clock: Arc<BodyClock>,
 }
 
 /// Facts of the handshake.

@@ -10,6 +10,7 @@
 //! listeners are not used (DECISIONS.md, 1).
 
 mod bounds;
+mod body_clock;
 pub mod connection;
 mod caps;
 pub mod proxy_protocol;
@@ -26,6 +27,7 @@ mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
 mod h3;
+pub mod timed_body;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use caps::Caps;
 
+pub use body_clock::BodyClock;
 pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
 

@@ -184,6 +184,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
             server_name: server_name.map(|name| name.to_ascii_lowercase()),
         }),
         head_deadline: HeadDeadline::default(),
+        body_clock: Arc::default(),
     })
 }
 

@@ -191,6 +191,7 @@ impl AsyncRead for DownstreamStream {
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.transport).poll_read(cx, buf);
+        this.connection.body_clock.looked(result.is_pending());
         if let Poll::Ready(Ok(())) = result {
             let read = buf.filled().len() - before;
             this.count_head_bytes(read, cx)?;

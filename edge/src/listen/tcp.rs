@@ -184,6 +184,7 @@ async fn establish<A>(
         local,
         tls: facts,
         head_deadline: HeadDeadline::default(),
+        body_clock: Arc::default(),
     });
     Ok(DownstreamStream::new(
         transport,

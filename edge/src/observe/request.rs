@@ -27,7 +27,7 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         ctx.route_name().unwrap_or(""),
         status_text,
         scheme(connection),
-        protocol(session),
+        protocol(session, connection),
         ctx.rejection
             .as_ref()
             .map_or("", |rejection| rejection.code()),
@@ -76,7 +76,7 @@ fn write_line(
             .client
             .as_ref()
             .map_or_else(String::new, |client| client.address.to_string()),
-        protocol: protocol(session),
+        protocol: protocol(session, connection),
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
         method: head.method.as_str(),
@@ -132,8 +132,8 @@ fn scheme(connection: Option<&Connection>) -> &'static str {
     }
 }
 
-fn protocol(session: &Session) -> &'static str {
-    if session.is_custom() {
+fn protocol(session: &Session, connection: Option<&Connection>) -> &'static str {
+    if connection.is_some_and(|connection| connection.listener == Listener::Http3) {
         return "3";
     }
     match session.req_header().version {
