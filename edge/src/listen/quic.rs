@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::caps::Place;
+use super::caps::{self, HandshakePlace, Place};
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
@@ -102,9 +102,12 @@ where
         }
         let accepting = accepting.renewed();
         let (caps, bounds) = (&accepting.caps, &accepting.bounds);
-        let places = caps
-            .connection(bounds)
-            .and_then(|place| Ok((place, caps.handshake(bounds)?)));
+        let proved = incoming.remote_address_validated();
+        let peer = proved.then(|| incoming.remote_address().ip().to_canonical());
+        let places = caps.connection(bounds).and_then(|place| {
+            let handshake = caps.handshake(caps::Transport::Quic, peer, bounds)?;
+            Ok((place, handshake))
+        });
         match places {
             Ok(places) => connections.spawn(connection(incoming, accepting, places)),
             Err(reason) => {
@@ -137,7 +140,7 @@ fn code(code: Code) -> VarInt {
 async fn connection<A>(
     incoming: Incoming,
     accepting: Accepting<A>,
-    (_place, handshake_place): (Place, Place),
+    (_place, handshake_place): (Place, HandshakePlace),
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::caps::{AddressPlace, Place};
+use super::caps::{self, AddressPlace, HandshakePlace, Place};
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
@@ -67,7 +67,7 @@ struct Held {
     connection: Place,
     address: Option<AddressPlace>,
     /// Given back when the handshake is over.
-    handshake: Option<Place>,
+    handshake: Option<HandshakePlace>,
 }
 
 fn admit<A>(peer: IpAddr, is_tls: bool, accepting: &Accepting<A>) -> Result<Held, &'static str> {
@@ -79,7 +79,9 @@ fn admit<A>(peer: IpAddr, is_tls: bool, accepting: &Accepting<A>) -> Result<Held
     Ok(Held {
         connection: caps.connection(bounds)?,
         address: caps.address(peer, bounds)?,
-        handshake: has_handshake.then(|| caps.handshake(bounds)).transpose()?,
+        handshake: has_handshake
+            .then(|| caps.handshake(caps::Transport::Tcp, Some(peer), bounds))
+            .transpose()?,
     })
 }
 
