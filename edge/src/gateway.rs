@@ -14,6 +14,7 @@ mod acme;
 mod admission;
 mod answers;
 mod refused_heads;
+mod slow_clients;
 mod tunnels;
 mod versions;
 
@@ -106,7 +107,6 @@ impl ProxyHttp for Gateway {
     /// client could flood the log with 401s.
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let timeouts = &ctx.snapshot.policy.listeners.timeouts;
-        session.set_read_timeout(Some(timeouts.body));
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
@@ -137,6 +137,9 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         self.open_tunnel(session, ctx)?;
+        if ctx.tunnel.is_none() {
+            self.time_body(session, ctx)?;
+        }
         Ok(false)
     }
 
@@ -255,23 +258,26 @@ impl ProxyHttp for Gateway {
     /// leave the request open and the client waiting.
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         if ctx.tunnel.is_some() {
             return Ok(());
         }
-        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
+        ctx.body.bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if ctx.body.bytes > ctx.admitted()?.route.request_body_max {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "request body over the route's bound",
             )
             .into_down());
         }
-        Ok(())
+        if end {
+            return Ok(());
+        }
+        self.check_body_rate(session, ctx)
     }
 
     fn fail_to_connect(
@@ -298,6 +304,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
+        self.blame_silent_client(&mut error, ctx);
         if let (ErrorSource::Upstream, Some(pick), false) =
             (error.esource(), &ctx.upstream.picked, client_reused)
         {
@@ -383,6 +390,18 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_up());
         }
+        Ok(None)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        self.bound_write(session, length, ctx);
         Ok(None)
     }
 

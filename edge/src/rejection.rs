@@ -51,8 +51,12 @@ pub enum Rejection {
     /// An endpoint answered with something that is not HTTP, or broke off.
     BadUpstream,
     UpstreamTimeout,
-    /// The client sent its body too slowly.
+    /// The client stopped in the middle of its body.
     RequestTimeout,
+    /// The client sends its body below the minimum rate.
+    RequestTooSlow,
+    /// The client took its answer too slowly; it never sees this one.
+    ResponseTooSlow,
     /// The client went away; nobody reads this answer.
     ClientGone,
     Internal,
@@ -88,9 +92,11 @@ impl Rejection {
             Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
             // nginx's code for "client closed request"; only ever seen in logs.
-            Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::ClientGone | Self::ResponseTooSlow => {
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -125,6 +131,8 @@ impl Rejection {
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::RequestTimeout => "request_timeout",
+            Self::RequestTooSlow => "request_too_slow",
+            Self::ResponseTooSlow => "response_too_slow",
             Self::ClientGone => "client_gone",
             Self::Internal => "internal",
         }
@@ -134,8 +142,8 @@ impl Rejection {
     pub fn grpc_status(&self) -> u8 {
         match self {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
-            Self::ClientGone => 1,
-            Self::UpstreamTimeout | Self::RequestTimeout => 4,
+            Self::ClientGone | Self::ResponseTooSlow => 1,
+            Self::UpstreamTimeout | Self::RequestTimeout | Self::RequestTooSlow => 4,
             Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
             Self::Misdirected => 9,
@@ -181,6 +189,8 @@ impl Rejection {
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",
             Self::RequestTimeout => "the request was not sent in time",
+            Self::RequestTooSlow => "the request body came too slowly",
+            Self::ResponseTooSlow => "the answer was taken too slowly",
             Self::ClientGone => "the client went away",
             Self::Internal => "internal error",
         }

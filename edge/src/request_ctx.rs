@@ -9,6 +9,7 @@ use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
 use crate::cluster::Pick;
+use crate::listen::BodyClock;
 use crate::observe::trace::TraceContext;
 use crate::rejection::Rejection;
 use crate::request_id::RequestId;
@@ -71,8 +72,9 @@ pub struct RequestCtx {
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
     pub upstream: UpstreamFacts,
-    /// Request body bytes that passed the bound so far.
-    pub body_bytes: u64,
+    pub body: RequestBody,
+    /// Of the answer so far, in bytes.
+    pub largest_piece: usize,
     pub is_grpc: bool,
     pub tunnel: Option<TunnelFacts>,
 }
@@ -85,6 +87,18 @@ pub struct TunnelFacts {
     pub is_open: bool,
     /// Why the edge ended it; empty where one of its ends did.
     pub ended_by: Arc<OnceLock<&'static str>>,
+}
+
+/// A request body on its way.
+#[derive(Default)]
+pub struct RequestBody {
+    /// That passed the bound so far.
+    pub bytes: u64,
+    /// None where there is no body.
+    pub clock: Option<Arc<BodyClock>>,
+    /// By the clock: before this request, and when the last piece came.
+    pub waited_before: Duration,
+    pub waited_at_last: Duration,
 }
 
 /// What happened behind the edge.
@@ -116,7 +130,8 @@ impl RequestCtx {
             rejection: None,
             error: None,
             upstream: UpstreamFacts::default(),
-            body_bytes: 0,
+            body: RequestBody::default(),
+            largest_piece: 0,
             is_grpc: false,
             tunnel: None,
         }

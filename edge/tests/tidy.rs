@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
         "request_ctx",
         &[
             "cluster",
+            "listen",
             "observe",
             "rejection",
             "request_id",
@@ -147,7 +148,11 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 5] = [
     // Pingora's hidden custom-session trait is not a stable API: two files know it.
     (
         "",
-        &["listen/h3/session.rs", "listen/tunnel/session.rs"],
+        &[
+            "listen/h3/session.rs",
+            "listen/timed_body/session.rs",
+            "listen/tunnel/session.rs",
+        ],
         &["protocols::http::custom"],
     ),
     ("", &["listen/quinn_adapter.rs"], &["impl quic::"]),

@@ -89,6 +89,7 @@ impl Gateway {
             (_, ErrorType::HTTPStatus(505)) => {
                 Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
             }
+            (_, ErrorType::HTTPStatus(408)) => Rejection::RequestTooSlow,
             (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
             (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
             (ErrorSource::Upstream, kind) => match kind {
@@ -105,10 +106,10 @@ impl Gateway {
                 _ => Rejection::BadUpstream,
             },
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
+            (ErrorSource::Downstream, ErrorType::WriteTimedout) => Rejection::ResponseTooSlow,
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError
-                | ErrorType::WriteTimedout
                 | ErrorType::ReadError
                 | ErrorType::ConnectionClosed
                 | ErrorType::H2Error,

@@ -10,12 +10,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Bounds;
 
+/// One address may hold this part of the handshakes, so that it cannot keep the others out.
+const HANDSHAKES_SHARE: usize = 4;
+
 /// Shared by all listeners.
 #[derive(Default)]
 pub(super) struct Caps {
     connections: Arc<Count>,
-    handshakes: Arc<Count>,
     addresses: Arc<Addresses>,
+    /// Apart, because anybody can begin a QUIC handshake in another's name.
+    tcp: Handshakes,
+    quic: Handshakes,
+}
+
+#[derive(Default)]
+struct Handshakes {
+    all: Arc<Count>,
+    addresses: Arc<Addresses>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Transport {
+    Tcp,
+    Quic,
 }
 
 /// Which cap is reached, as the metric names it.
@@ -28,15 +45,35 @@ impl Caps {
         place.ok_or("connection_cap")
     }
 
-    /// For as long as the handshake lasts.
-    pub(super) fn handshake(&self, bounds: &Bounds) -> Result<Place, Full> {
-        let place = self.handshakes.take(bounds.handshakes_max);
-        place.ok_or("handshake_cap")
+    /// For as long as the handshake lasts. Without a peer where its address is not proved yet.
+    pub(super) fn handshake(
+        &self,
+        transport: Transport,
+        peer: Option<IpAddr>,
+        bounds: &Bounds,
+    ) -> Result<HandshakePlace, Full> {
+        let handshakes = match transport {
+            Transport::Tcp => &self.tcp,
+            Transport::Quic => &self.quic,
+        };
+        let share = bounds.handshakes_max.div_ceil(HANDSHAKES_SHARE);
+        let address = match peer.filter(|peer| !bounds.trusts(*peer)) {
+            None => None,
+            Some(peer) => {
+                let place = handshakes.addresses.take(network(peer), share);
+                Some(place.ok_or("address_handshake_cap")?)
+            }
+        };
+        let place = handshakes.all.take(bounds.handshakes_max);
+        Ok(HandshakePlace {
+            _all: place.ok_or("handshake_cap")?,
+            _address: address,
+        })
     }
 
-    /// Under way, over all listeners.
-    pub(super) fn handshakes(&self) -> usize {
-        self.handshakes.0.load(Ordering::Relaxed)
+    /// QUIC handshakes under way.
+    pub(super) fn quic_handshakes(&self) -> usize {
+        self.quic.all.0.load(Ordering::Relaxed)
     }
 
     /// For as long as the connection is open; none is needed by a trusted proxy, which speaks
@@ -54,6 +91,12 @@ impl Caps {
             .take(network(client), bounds.connections_per_address);
         place.map(Some).ok_or("address_cap")
     }
+}
+
+/// Given back when dropped.
+pub(super) struct HandshakePlace {
+    _all: Place,
+    _address: Option<AddressPlace>,
 }
 
 #[derive(Default)]
@@ -181,6 +224,31 @@ mod tests {
         }
         drop(held);
         assert!(caps.addresses.open().is_empty());
+    }
+
+    #[test]
+    fn no_address_holds_all_handshakes() {
+        let caps = Caps::default();
+        let bounds = Bounds {
+            handshakes_max: 8,
+            ..bounds(99, 99)
+        };
+        let take = |transport, peer: Option<&str>| caps.handshake(transport, peer.map(at), &bounds);
+        let mut held = Vec::new();
+        for (peer, full) in [
+            ("192.0.2.1", "address_handshake_cap"),
+            ("192.0.2.2", "address_handshake_cap"),
+            ("10.0.0.1", "handshake_cap"),
+        ] {
+            let more = std::iter::from_fn(|| take(Transport::Tcp, Some(peer)).ok());
+            held.extend(more.take(9));
+            assert_eq!(take(Transport::Tcp, Some(peer)).err(), Some(full), "{peer}");
+        }
+        assert_eq!(held.len(), 8);
+        assert!(take(Transport::Quic, None).is_ok());
+        drop(held);
+        assert!(take(Transport::Tcp, Some("192.0.2.1")).is_ok());
+        assert!(caps.tcp.addresses.open().is_empty());
     }
 
     #[test]

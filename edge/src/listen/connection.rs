@@ -13,6 +13,7 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
+use super::BodyClock;
 use super::tls::ClientCertificate;
 
 /// Which of our sockets a connection came in by.
@@ -34,6 +35,8 @@ pub struct Connection {
     pub local: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub tunnel: Tunnel,
+    /// Of HTTP/1.1, over all requests of the connection.
+    pub body_clock: Arc<BodyClock>,
 }
 
 /// Facts of the handshake.

@@ -10,6 +10,7 @@
 //! listeners are not used (DECISIONS.md, 1).
 
 mod bounds;
+mod body_clock;
 pub mod connection;
 mod caps;
 pub mod proxy_protocol;
@@ -39,6 +40,7 @@ mod uni_streams;
 mod conduct;
 mod protocol_field;
 mod h3;
+pub mod timed_body;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,6 +56,7 @@ use tokio_util::task::TaskTracker;
 
 use caps::Caps;
 
+pub use body_clock::BodyClock;
 pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
 pub use generation::Generation;

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::caps::Place;
+use super::caps::{self, HandshakePlace, Place};
 use super::conduct::{CHECK_INTERVAL, Conduct};
 use super::connection::{Connection, Listener, TlsFacts, Tunnel};
 use super::generation::Generation;
@@ -90,7 +90,9 @@ where
             () = accepting.leave.cancelled() => break,
         };
         let Some(incoming) = incoming else { return };
-        if accepting.caps.handshakes() >= UNVALIDATED_MAX && !incoming.remote_address_validated() {
+        if accepting.caps.quic_handshakes() >= UNVALIDATED_MAX
+            && !incoming.remote_address_validated()
+        {
             accepting.observer.address_asked();
             // Only fails for a validated address, which was just ruled out.
             let _ = incoming.retry();
@@ -125,9 +127,12 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let (caps, bounds) = (&accepting.caps, &accepting.bounds);
-    let places = caps
-        .connection(bounds)
-        .and_then(|place| Ok((place, caps.handshake(bounds)?)));
+    let proved = incoming.remote_address_validated();
+    let peer = proved.then(|| incoming.remote_address().ip().to_canonical());
+    let places = caps.connection(bounds).and_then(|place| {
+        let handshake = caps.handshake(caps::Transport::Quic, peer, bounds)?;
+        Ok((place, handshake))
+    });
     match places {
         Ok(places) => {
             connections.spawn(connection(incoming, accepting, places));
@@ -146,7 +151,7 @@ fn code(code: Code) -> VarInt {
 async fn connection<A>(
     incoming: Incoming,
     accepting: Accepting<A>,
-    (_place, handshake_place): (Place, Place),
+    (_place, handshake_place): (Place, HandshakePlace),
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -197,6 +202,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
             client: None,
         }),
         tunnel: Tunnel::default(),
+        body_clock: Arc::default(),
     })
 }
 

@@ -148,7 +148,9 @@ impl AsyncRead for DownstreamStream {
         this.drain_before_waiting(cx)?;
         let tunnel = &this.connection.tunnel;
         let Some(frames) = &mut this.frames else {
-            return this.guard.poll_read(&mut this.transport, tunnel, cx, buf);
+            let read = this.guard.poll_read(&mut this.transport, tunnel, cx, buf);
+            this.connection.body_clock.looked(read.is_pending());
+            return read;
         };
         if !frames.may_read(cx) {
             return Poll::Pending;

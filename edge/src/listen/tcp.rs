@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use super::caps::{AddressPlace, Place};
+use super::caps::{self, AddressPlace, HandshakePlace, Place};
 use super::connection::{Connection, Listener, Tunnel};
 use super::socket::Socket;
 use super::stream::DownstreamStream;
@@ -64,7 +64,7 @@ struct Held {
     connection: Place,
     address: Option<AddressPlace>,
     /// Given back when the handshake is over.
-    handshake: Option<Place>,
+    handshake: Option<HandshakePlace>,
 }
 
 fn admit<A>(peer: IpAddr, is_tls: bool, accepting: &Accepting<A>) -> Result<Held, &'static str> {
@@ -76,7 +76,9 @@ fn admit<A>(peer: IpAddr, is_tls: bool, accepting: &Accepting<A>) -> Result<Held
     Ok(Held {
         connection: caps.connection(bounds)?,
         address: caps.address(peer, bounds)?,
-        handshake: has_handshake.then(|| caps.handshake(bounds)).transpose()?,
+        handshake: has_handshake
+            .then(|| caps.handshake(caps::Transport::Tcp, Some(peer), bounds))
+            .transpose()?,
     })
 }
 
@@ -185,6 +187,7 @@ async fn establish<A>(
         local,
         tls: facts,
         tunnel: Tunnel::default(),
+        body_clock: Arc::default(),
     });
     Ok(DownstreamStream::new(transport, connection))
 }

@@ -6,6 +6,8 @@
 mod addresses;
 mod forwarded;
 mod proxy_protocol;
+mod slow_clients;
+mod slow_readers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -33,11 +35,16 @@ fn listeners(map: &str) -> String {
 
 impl Guarded {
     async fn start(map: &str) -> Self {
+        Self::start_with(map, "connect_retries: 0").await
+    }
+
+    /// With this further key of the cluster.
+    async fn start_with(map: &str, cluster: &str) -> Self {
         let origin = Origin::h1().await;
         let rest = format!(
             "version: 1
 clusters:
-  - {{ name: origin, endpoints: [\"{}\"] }}
+  - {{ name: origin, endpoints: [\"{}\"], {cluster} }}
 limits:
   - {{ name: one, key: client_address, rate: 1/h }}
 routes:
@@ -63,12 +70,17 @@ routes:
         Self { edge, origin }
     }
 
-    /// Connections and streams refused for this reason. Counted after they were closed, so waited for.
+    /// Connections and streams refused for this reason.
     async fn refused(&self, reason: &str, times: usize) {
         let series = format!("palisade_connections_refused_total{{reason=\"{reason}\"}}");
-        until(format!("{times} times {reason}"), || async {
-            let count = self.edge.metric(&series).await.unwrap_or(0.0);
-            assert!(count <= times as f64, "{reason}: {count}");
+        self.counted(&series, times).await;
+    }
+
+    /// Counters run a little behind what clients see, so they are waited for.
+    async fn counted(&self, series: &str, times: usize) {
+        until(format!("{series} {times}"), || async {
+            let count = self.edge.metric(series).await.unwrap_or(0.0);
+            assert!(count <= times as f64, "{series}: {count}");
             (count == times as f64).then_some(())
         })
         .await;

@@ -79,6 +79,10 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
     let number = argument.parse::<u64>().unwrap_or(0);
     match behaviour {
         "count" => count(request, &state).await,
+        "count-gated" => {
+            state.gate_open().await;
+            count(request, &state).await
+        }
         "bytes" => patterned(&state, number, true, Then::TheRest),
         "chunked" => patterned(&state, number, false, Then::TheRest),
         "gated" => patterned(&state, number, true, Then::Gate),
