@@ -1,6 +1,7 @@
 //! Verdicts on heads, whole and in pieces, and beside the parser that Pingora uses.
 
 use super::*;
+use crate::listen::http1::start_line::TARGET_BYTES_MAX;
 use proptest::prelude::*;
 
 /// The verdict on a request line and fields, each line ended as it should be.
