@@ -59,8 +59,7 @@ impl StartLine {
         if target.len() > TARGET_BYTES_MAX {
             return Err(Refusal::TargetTooLong);
         }
-        // A fragment is never sent (RFC 9110, 7.1), and servers differ on where the path then ends.
-        if !target.iter().all(|byte| byte.is_ascii_graphic()) || memchr(b'#', target).is_some() {
+        if !has_only_target_characters(target) {
             return Err(Refusal::Malformed(
                 "the request target has a character that must be percent-encoded",
             ));
@@ -72,6 +71,19 @@ impl StartLine {
                 .map(|range| target_at + range.start..target_at + range.end),
         })
     }
+}
+
+/// Of the characters that no URI has (RFC 3986, 2), those pass that clients send as they are and
+/// Pingora takes. A fragment is never sent (RFC 9110, 7.1), and servers differ on where the path then ends.
+fn has_only_target_characters(target: &[u8]) -> bool {
+    let query = memchr(b'?', target).unwrap_or(target.len());
+    let mut bytes = target.iter().enumerate();
+    bytes.all(|(at, byte)| match byte {
+        b'#' | b'<' | b'>' => false,
+        b'`' => at > query,
+        b'"' => at < query,
+        byte => byte.is_ascii_graphic(),
+    })
 }
 
 /// The four forms of a target (RFC 9112, 3.2); where the authority of an absolute one is.
