@@ -3,9 +3,11 @@
 //! The loop is ours, because a head must be judged before anything is built on it: `head` says
 //! what a good one is, `guard` hands out one request at a time, and here is how long each may take.
 
-pub mod chunked;
-pub mod head;
 pub mod refusal;
+mod field;
+mod start_line;
+pub mod head;
+pub mod chunked;
 pub(super) mod guard;
 
 use std::future::poll_fn;

@@ -3,7 +3,7 @@
 //! Pingora decodes the body and frames it anew, so extensions and trailers end here; this only
 //! makes sure that both read the same body out of the same bytes.
 
-use super::head::{Field, is_tchar};
+use super::field::{Field, is_tchar};
 use super::refusal::Refusal;
 
 /// 2^60 - 1: more digits than any size needs, and none of Pingora's sums can overflow.

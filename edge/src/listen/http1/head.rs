@@ -6,16 +6,12 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 
+use super::field::{Field, is_tchar};
 use super::refusal::Refusal;
+use super::start_line::{NO_METHOD, START_LINE_BYTES_MAX, StartLine, is_authority};
 
-/// Longest request target (RFC 9110, 4.1 asks for at least 8,000).
-pub const TARGET_BYTES_MAX: usize = 8 * 1024;
-/// Longest method; the longest registered one has 17 characters.
-const METHOD_BYTES_MAX: usize = 32;
-const VERSION_BYTES: usize = "HTTP/1.1".len();
-const START_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + VERSION_BYTES + 2;
 /// A whole head, start line and line ends included.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of one head: many small ones cost more memory than their bytes show.
@@ -62,13 +58,6 @@ pub struct HeadReader {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
-}
-
-#[derive(Debug)]
-struct StartLine {
-    is_http10: bool,
-    /// Of a target in absolute form.
-    authority: Option<Range<usize>>,
 }
 
 /// A whole head at once: `None` where it does not end. For tests and fuzzing.
@@ -145,7 +134,7 @@ impl HeadReader {
         let offset = range.start;
         let line = buffer.get(range).unwrap_or(&[]);
         if self.start.is_none() {
-            self.start = Some(start_line(line, offset)?);
+            self.start = Some(StartLine::parse(line, offset)?);
             return Ok(());
         }
         let field = Field::parse(line)?;
@@ -261,172 +250,6 @@ impl HeadReader {
         Ok(Framing { body, upgrade })
     }
 }
-
-const NO_METHOD: Refusal = Refusal::Malformed("the request line does not begin with a method");
-
-/// RFC 9112, 3: method, target and version with single spaces between them.
-fn start_line(line: &[u8], offset: usize) -> Result<StartLine, Refusal> {
-    let mut parts = line.splitn(3, |byte| *byte == b' ');
-    let mut part = || parts.next().unwrap_or(&[]);
-    let (method, target, version) = (part(), part(), part());
-    if method.is_empty() || !method.iter().all(|byte| is_tchar(*byte)) {
-        return Err(NO_METHOD);
-    }
-    if method.len() > METHOD_BYTES_MAX {
-        return Err(Refusal::NotImplemented("the method is not known here"));
-    }
-    if target.is_empty() {
-        return Err(Refusal::Malformed(
-            "the request line is not method, target and version with one space between them",
-        ));
-    }
-    let is_http10 = match version {
-        b"HTTP/1.1" => false,
-        b"HTTP/1.0" => true,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            return Err(Refusal::UnknownVersion);
-        }
-        _ => {
-            return Err(Refusal::Malformed(
-                "the request line does not end with an HTTP version",
-            ));
-        }
-    };
-    if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
-    }
-    // A fragment is never sent (RFC 9110, 7.1), and servers differ on where the path then ends.
-    if !target.iter().all(|byte| byte.is_ascii_graphic()) || memchr(b'#', target).is_some() {
-        return Err(Refusal::Malformed(
-            "the request target has a character that must be percent-encoded",
-        ));
-    }
-    let target_at = offset + method.len() + 1;
-    Ok(StartLine {
-        is_http10,
-        authority: authority(method, target)?
-            .map(|range| target_at + range.start..target_at + range.end),
-    })
-}
-
-/// The four forms of a target (RFC 9112, 3.2); where the authority of an absolute one is.
-fn authority(method: &[u8], target: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
-    if method == b"CONNECT" {
-        return Err(Refusal::NotImplemented("CONNECT is not served here"));
-    }
-    if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
-        return Ok(None);
-    }
-    let scheme = ["http://", "https://"].into_iter().find(|scheme| {
-        let start = target.get(..scheme.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
-    });
-    let begin = scheme.map_or(0, str::len);
-    let rest = target.get(begin..).unwrap_or(&[]);
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
-    let range = begin..begin + end.unwrap_or(rest.len());
-    if scheme.is_none() || !target.get(range.clone()).is_some_and(is_authority) {
-        return Err(Refusal::Malformed(
-            "the request target is neither a path nor an http or https URI",
-        ));
-    }
-    Ok(Some(range))
-}
-
-/// Host and port (RFC 3986, 3.2.2 and 3.2.3) in the characters that names and addresses have.
-fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if text.last() != Some(&b']') => text.split_at(colon),
-        _ => (text, &[][..]),
-    };
-    let port = port.strip_prefix(b":").unwrap_or(port);
-    let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    let bracketed = host
-        .strip_prefix(b"[")
-        .and_then(|host| host.strip_suffix(b"]"));
-    let good_host = match bracketed {
-        Some(inside) => !inside.is_empty() && inside.iter().all(address),
-        None => !host.is_empty() && host.iter().all(name),
-    };
-    good_host && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
-}
-
-/// One field line (RFC 9112, 5).
-pub(super) struct Field<'a> {
-    name: &'a [u8],
-    /// Without the white space around it.
-    value: &'a [u8],
-    value_at: usize,
-}
-
-impl<'a> Field<'a> {
-    pub(super) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            // RFC 9112, 2.2 and 5.2.
-            return Err(Refusal::Malformed("a field line begins with white space"));
-        }
-        let Some(colon) = memchr(b':', line) else {
-            return Err(Refusal::Malformed("a field line has no colon"));
-        };
-        let (name, rest) = line.split_at(colon);
-        let value = rest.get(1..).unwrap_or(&[]);
-        if matches!(name.last(), Some(b' ' | b'\t')) {
-            // RFC 9112, 5.1.
-            return Err(Refusal::Malformed(
-                "white space before the colon of a field",
-            ));
-        }
-        if name.is_empty() || !name.iter().all(|byte| is_tchar(*byte)) {
-            return Err(Refusal::Malformed(
-                "a field name has a character of no token",
-            ));
-        }
-        if has_control(value) {
-            return Err(Refusal::Malformed("a field value has a control character"));
-        }
-        let lead = value.len() - value.trim_ascii_start().len();
-        Ok(Self {
-            name,
-            value: value.trim_ascii(),
-            value_at: colon + 1 + lead,
-        })
-    }
-
-    pub(super) fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name.as_bytes())
-    }
-}
-
-/// Anything below space but a tab, and DEL (RFC 9110, 5.5). Without a branch: it is vectorised.
-fn has_control(value: &[u8]) -> bool {
-    value.iter().fold(false, |found, byte| {
-        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
-    })
-}
-
-/// The characters of a token (RFC 9110, 5.6.2).
-pub(super) fn is_tchar(byte: u8) -> bool {
-    TCHAR.get(usize::from(byte)).copied().unwrap_or(false)
-}
-
-const TCHAR: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut index = 0;
-    while index < others.len() {
-        table[others[index] as usize] = true;
-        index += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use super::Accepted;
 pub(super) const CASES: &[Accepted] = &[
     ("a plain request", "9112 2.1", b"GET /case HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("GET /case", "")]),
     ("a query", "9112 3.2.1", b"GET /case?a=b&c=%20 HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("GET /case?a=b&c=%20", "")]),
+    ("a query as browsers send it", "9112 3.2.1", b"GET /case?a={b}|c^d\\`e'[f] HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("GET /case?a={b}|c^d\\`e'[f]", "")]),
     ("an empty line before the request line", "9112 2.2", b"\r\nGET /case HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("GET /case", "")]),
     ("a method of its own", "9110 9.1", b"PURGE-IT /case HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("PURGE-IT /case", "")]),
     ("a method in lower case", "9110 9.1", b"get /case HTTP/1.1\r\nhost: localhost\r\n\r\n", &[("get /case", "")]),

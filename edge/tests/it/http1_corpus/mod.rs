@@ -5,6 +5,7 @@
 //! request right behind it, which must not get through either.
 
 mod accepted;
+mod answers;
 mod bad_bodies;
 mod bad_fields;
 mod bad_framing;

@@ -178,3 +178,12 @@ impl Socket {
         assert!(rest.is_empty(), "{what}: {rest}");
     }
 }
+
+/// The status of the answer to these bytes, after which the connection ends.
+pub(super) async fn last_status(edge: &Edge, bytes: &[u8]) -> u16 {
+    let mut socket = Socket::connect(edge, Over::Plain).await;
+    let _ = socket.write(bytes, Cut::Whole).await;
+    let answer = socket.answer("the last request").await.expect("an answer");
+    socket.ended("the refused connection").await;
+    answer.status
+}

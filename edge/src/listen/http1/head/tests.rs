@@ -1,6 +1,9 @@
 //! Verdicts on heads, whole and in pieces, and beside the parser that Pingora uses.
 
 use super::*;
+use crate::listen::http1::start_line::TARGET_BYTES_MAX;
+use pingora_core::protocols::http::authority::validate_request_authority;
+use pingora_http::RequestHeader;
 use proptest::prelude::*;
 
 /// The verdict on a request line and fields, each line ended as it should be.
@@ -228,5 +231,16 @@ proptest! {
         prop_assert_eq!(head.framing.body, body);
         prop_assert!(named("host").len() <= 1);
         prop_assert!(request.version == Some(0) || named("host").len() == 1);
+    }
+
+    /// Nothing is left for Pingora to refuse in words of its own.
+    #[test]
+    fn pingora_takes_what_passes(target in "(/|http://a|HTTPS://a:1)[!-~]{0,20}", host in "a(:1)?") {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        if check(text.as_bytes()).is_ok() {
+            let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            request.insert_header("host", host).unwrap();
+            validate_request_authority(&request).unwrap();
+        }
     }
 }
