@@ -19,6 +19,9 @@ const NOISE_PER_REQUEST_MAX: u64 = 16;
 /// Requests that ended without a byte of an answer, above as many as were answered: who leaves a
 /// page cancels what it still loads, who does nothing else resets rapidly (CVE-2023-44487).
 const UNANSWERED_MAX: u64 = 256;
+/// Heads that are not whole yet, all together: one that is not a bomb fits into two datagrams, and
+/// all streams at once would need no more than a quarter of this.
+const HELD_BYTES_MAX: u64 = 1024 * 1024;
 /// Between two looks at the frames of QUIC itself.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Frames that carry no data and ask for work, in one such interval.
@@ -31,6 +34,7 @@ pub(super) struct Conduct {
     requests: AtomicU64,
     noise: AtomicU64,
     unanswered: AtomicU64,
+    held_bytes: AtomicU64,
     idle_frames: AtomicU64,
     closed: AtomicBool,
 }
@@ -43,6 +47,7 @@ impl Conduct {
             requests: AtomicU64::new(0),
             noise: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
             idle_frames: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
@@ -71,6 +76,16 @@ impl Conduct {
         let requests = self.requests.load(Ordering::Relaxed);
         if unanswered > UNANSWERED_MAX + requests.saturating_sub(unanswered) {
             self.too_much("h3_unanswered", "too many requests without an answer");
+        }
+    }
+
+    /// A stream holds `now` bytes of a frame that is not whole, after `before`.
+    pub(super) fn hold(&self, before: u64, now: u64) {
+        // Wrapping, as atomics do: what is added on growth is what is taken away later.
+        let change = now.wrapping_sub(before);
+        let held = self.held_bytes.fetch_add(change, Ordering::Relaxed);
+        if now > before && held.wrapping_add(change) > HELD_BYTES_MAX {
+            self.too_much("h3_held_bytes", "too much of heads that do not end");
         }
     }
 

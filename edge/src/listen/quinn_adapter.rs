@@ -320,6 +320,8 @@ pub(super) struct RecvStream {
     stream: quinn::RecvStream,
     frames: FrameFilter,
     conduct: Arc<Conduct>,
+    /// Of a frame that is not whole, as `conduct` knows it.
+    held_bytes: u64,
     /// Of a request stream.
     ending: Option<Arc<Ending>>,
 }
@@ -330,8 +332,16 @@ impl RecvStream {
             stream,
             frames,
             conduct,
+            held_bytes: 0,
             ending: None,
         }
+    }
+
+    /// Tell what the last piece of the stream cost.
+    fn account(&mut self, held_bytes: u64) {
+        let before = std::mem::replace(&mut self.held_bytes, held_bytes);
+        self.conduct.hold(before, held_bytes);
+        self.conduct.noise(self.frames.take_noise());
     }
 
     /// End what the client violated, and say so to the h3 crate.
@@ -357,6 +367,7 @@ impl RecvStream {
 impl Drop for RecvStream {
     /// quinn would stop a stream that was not read to its end with code 0, which says nothing.
     fn drop(&mut self) {
+        self.account(0);
         quic::RecvStream::stop_sending(self, Code::H3_NO_ERROR.value());
     }
 }
@@ -387,7 +398,7 @@ impl quic::RecvStream for RecvStream {
                 return Poll::Ready(Err(self.refuse(cut)));
             };
             let taken = self.frames.take(chunk.bytes);
-            self.conduct.noise(self.frames.take_noise());
+            self.account(self.frames.held_bytes());
             if let Err(violation) = taken {
                 return Poll::Ready(Err(self.refuse(violation)));
             }
