@@ -132,7 +132,7 @@ const FORBIDDEN: [(&str, &str, &[&str]); 5] = [
     ),
     // Pingora's hidden custom-session trait is not a stable API: one file knows it.
     ("", "listen/h3/session.rs", &["protocols::http::custom"]),
-    ("", "listen/quinn_adapter.rs", &["impl quic::"]),
+    ("", "listen/quinn_adapter", &["impl quic::"]),
     ("", "", &["todo!", "unimplemented!", "dbg!", "crypto::ring"]),
 ];
 
@@ -266,12 +266,18 @@ fn stages_take_facts_as_arguments() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether a path is `file`, with or without its ending, or below the folder of that name.
+fn is_in(path: &str, file: &str) -> bool {
+    let rest = path.strip_prefix(file).filter(|_| !file.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
+}
+
 #[test]
 fn forbidden_words_do_not_appear() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for (prefix, exception, words) in FORBIDDEN {
-            if !source.path.starts_with(prefix) || source.path == exception {
+            if !source.path.starts_with(prefix) || is_in(&source.path, exception) {
                 continue;
             }
             let found = words.iter().filter(|word| source.code().contains(**word));

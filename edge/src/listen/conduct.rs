@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use h3::error::Code;
-use quinn::{FrameStats, VarInt};
+use quinn::FrameStats;
 
-use super::Observer;
+use super::{Observer, quinn_errors};
 
 /// Frames and streams without use: unknown and empty ones, those for push, cancelled sections.
 const NOISE_MAX: u64 = 1_024;
@@ -110,7 +110,7 @@ impl Conduct {
     fn end(&self, label: &'static str, code: Code, reason: &'static str) {
         if !self.closed.swap(true, Ordering::Relaxed) && self.connection.close_reason().is_none() {
             self.observer.connection_refused(label);
-            let code = VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX);
+            let code = quinn_errors::code(code.value());
             self.connection.close(code, reason.as_bytes());
         }
     }

@@ -25,6 +25,7 @@ mod frame_filter;
 mod frame_rules;
 mod field_section;
 mod uni_streams;
+mod stream_signals;
 mod conduct;
 mod h3;
 
@@ -53,7 +54,7 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// Silence between two requests.
     pub keepalive_timeout: Duration,
-    /// Requests on one HTTP/1.1 connection: frees what it has accumulated.
+    /// Requests on one HTTP/1.1 or HTTP/3 connection: frees what it has accumulated.
     pub keepalive_requests_max: u32,
     /// Request streams at once on one h2 or h3 connection.
     pub streams_max: u32,

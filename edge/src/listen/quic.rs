@@ -15,7 +15,7 @@ use h3::error::Code;
 use h3::quic::SendStream as _;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, Incoming};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
@@ -25,7 +25,9 @@ use tracing::{debug, warn};
 use super::conduct::{CHECK_INTERVAL, Conduct};
 use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
 use super::h3::H3Session;
-use super::quinn_adapter::{QuicConnection, StreamSignals};
+use super::quinn_adapter::QuicConnection;
+use super::quinn_errors::code;
+use super::stream_signals::StreamSignals;
 use super::{Accepting, Bounds};
 
 /// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).
@@ -111,12 +113,8 @@ where
             },
         }
     }
-    endpoint.close(code(Code::H3_NO_ERROR), b"shutting down");
+    endpoint.close(code(Code::H3_NO_ERROR.value()), b"shutting down");
     endpoint.wait_idle().await;
-}
-
-fn code(code: Code) -> VarInt {
-    VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
 }
 
 /// Given back by dropping them.
@@ -142,19 +140,22 @@ where
             Err(_) => return accepting.observer.connection_refused("handshake_timeout"),
         };
     drop(permits.handshake);
-    if let Err(error) = requests(established, &accepting).await {
+    if let Err(error) = requests(established, client, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
 }
 
 /// Facts of an established connection. The client's address is the one that the handshake has
 /// validated, also after a migration: quinn reports a new one before that is validated.
-fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
+fn facts(connection: &quinn::Connection, client: SocketAddr) -> Arc<Connection> {
+    let local = connection.local_ip().map_or_else(
+        || SocketAddr::from(([0, 0, 0, 0], 0)),
+        |address| SocketAddr::new(address, 0),
+    );
     let handshake = connection
         .handshake_data()
         .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
     let server_name = handshake.and_then(|data| data.server_name);
-    let client = connection.remote_address();
     Arc::new(Connection {
         listener: Listener::Http3,
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
@@ -171,16 +172,13 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
 /// Accept request streams until the client or the drain ends the connection.
 async fn requests<A>(
     connection: quinn::Connection,
+    client: SocketAddr,
     accepting: &Accepting<A>,
 ) -> Result<(), h3::error::ConnectionError>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let local = connection.local_ip().map_or_else(
-        || SocketAddr::from(([0, 0, 0, 0], 0)),
-        |address| SocketAddr::new(address, 0),
-    );
-    let facts = facts(&connection, local);
+    let facts = facts(&connection, client);
     let conduct = Conduct::new(connection.clone(), accepting.observer.clone());
     let field_section_bytes_max = accepting.bounds.header_list_bytes_max;
     let (transport, streams) =
@@ -194,33 +192,41 @@ where
     // A closed tracker still takes tasks; it only lets `wait` end when there are none.
     running.close();
     let mut draining = false;
+    let mut accepted = 0;
+    // PINGs keep a QUIC connection open; without requests it closes all the same.
+    let mut quiet = Duration::ZERO;
     let mut checks = tokio::time::interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let resolver = tokio::select! {
-            accepted = h3.accept() => accepted?,
-            () = accepting.stop.cancelled(), if !draining => {
-                draining = true;
-                // 1, not 0: this h3 version announces the last id plus the number, and with 0
-                // the client would take its newest request for unprocessed.
-                h3.shutdown(1).await?;
-                continue;
+        let enough = tokio::select! {
+            resolver = h3.accept() => {
+                let Some(resolver) = resolver? else {
+                    running.wait().await;
+                    return Ok(());
+                };
+                let Some(signals) = streams.take(stream_id(&resolver)) else {
+                    warn!("request stream without signals");
+                    continue;
+                };
+                running.spawn(request(resolver, signals, facts.clone(), accepting.clone()));
+                quiet = Duration::ZERO;
+                accepted += 1;
+                accepted >= accepting.bounds.keepalive_requests_max
             }
             () = running.wait(), if draining => return Ok(()),
+            () = accepting.stop.cancelled(), if !draining => true,
             _ = checks.tick() => {
                 conduct.check_transport();
-                continue;
+                quiet = if running.is_empty() { quiet + CHECK_INTERVAL } else { Duration::ZERO };
+                quiet >= accepting.bounds.keepalive_timeout
             }
         };
-        let Some(resolver) = resolver else {
-            running.wait().await;
-            return Ok(());
-        };
-        let Some(signals) = streams.take(stream_id(&resolver)) else {
-            warn!("request stream without signals");
-            continue;
-        };
-        running.spawn(request(resolver, signals, facts.clone(), accepting.clone()));
+        if enough && !draining {
+            draining = true;
+            // 1, not 0: this h3 version announces the last id plus the number, and with 0 the
+            // client would take its newest request for unprocessed.
+            h3.shutdown(1).await?;
+        }
     }
 }
 
