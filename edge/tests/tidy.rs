@@ -145,7 +145,7 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 5] = [
             "palisade_translate",
         ],
     ),
-    // Pingora's hidden custom-session trait is not a stable API: two files know it.
+    // Pingora's hidden custom-session trait is not a stable API: three files know it.
     (
         "",
         &[
@@ -155,7 +155,7 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 5] = [
         ],
         &["protocols::http::custom"],
     ),
-    ("", &["listen/quinn_adapter.rs"], &["impl quic::"]),
+    ("", &["listen/quinn_adapter"], &["impl quic::"]),
     (
         "",
         &[],
@@ -293,12 +293,19 @@ fn stages_take_facts_as_arguments() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether a path is `file`, with or without its ending, or below the folder of that name.
+fn is_in(path: &str, file: &str) -> bool {
+    let rest = path.strip_prefix(file).filter(|_| !file.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
+}
+
 #[test]
 fn forbidden_words_do_not_appear() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for (prefix, exceptions, words) in FORBIDDEN {
-            if !source.path.starts_with(prefix) || exceptions.contains(&source.path.as_str()) {
+            let excepted = |file: &&str| is_in(&source.path, file);
+            if !source.path.starts_with(prefix) || exceptions.iter().any(excepted) {
                 continue;
             }
             let found = words.iter().filter(|word| source.code().contains(**word));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use h3::error::Code;
-use quinn::{FrameStats, VarInt};
+use quinn::FrameStats;
 
-use super::Observer;
+use super::{Observer, quinn_errors};
 
 /// Frames and streams without use: unknown and empty ones, those for push, cancelled sections.
 const NOISE_MAX: u64 = 1_024;
@@ -19,6 +19,9 @@ const NOISE_PER_REQUEST_MAX: u64 = 16;
 /// Requests that ended without a byte of an answer, above as many as were answered: who leaves a
 /// page cancels what it still loads, who does nothing else resets rapidly (CVE-2023-44487).
 const UNANSWERED_MAX: u64 = 256;
+/// Heads that are not whole yet, all together: one that is not a bomb fits into two datagrams, and
+/// all streams at once would need no more than a quarter of this.
+const HELD_BYTES_MAX: u64 = 1024 * 1024;
 /// Between two looks at the frames of QUIC itself.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Frames that carry no data and ask for work, in one such interval.
@@ -31,6 +34,7 @@ pub(super) struct Conduct {
     requests: AtomicU64,
     noise: AtomicU64,
     unanswered: AtomicU64,
+    held_bytes: AtomicU64,
     idle_frames: AtomicU64,
     closed: AtomicBool,
 }
@@ -43,6 +47,7 @@ impl Conduct {
             requests: AtomicU64::new(0),
             noise: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
             idle_frames: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
@@ -74,6 +79,16 @@ impl Conduct {
         }
     }
 
+    /// A stream holds `now` bytes of a frame that is not whole, after `before`.
+    pub(super) fn hold(&self, before: u64, now: u64) {
+        // Wrapping, as atomics do: what is added on growth is what is taken away later.
+        let change = now.wrapping_sub(before);
+        let held = self.held_bytes.fetch_add(change, Ordering::Relaxed);
+        if now > before && held.wrapping_add(change) > HELD_BYTES_MAX {
+            self.too_much("h3_held_bytes", "too much of heads that do not end");
+        }
+    }
+
     /// Look at the frames of QUIC; to be called each `CHECK_INTERVAL`.
     pub(super) fn check_transport(&self) {
         let now = idle_frames(&self.connection.stats().frame_rx);
@@ -95,7 +110,7 @@ impl Conduct {
     fn end(&self, label: &'static str, code: Code, reason: &'static str) {
         if !self.closed.swap(true, Ordering::Relaxed) && self.connection.close_reason().is_none() {
             self.observer.connection_refused(label);
-            let code = VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX);
+            let code = quinn_errors::code(code.value());
             self.connection.close(code, reason.as_bytes());
         }
     }

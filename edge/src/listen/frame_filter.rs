@@ -87,6 +87,11 @@ impl FrameFilter {
         self.head.is_empty() && self.payload_left == 0
     }
 
+    /// Of a frame that is not whole.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held.len() as u64
+    }
+
     /// Frames without use since the last call, with one more for each KiB of theirs.
     pub(super) fn take_noise(&mut self) -> u64 {
         self.rules.take_noise()

@@ -27,7 +27,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use self::head::{digest, well_formed};
 use super::connection::Connection;
 use super::extended_connect::is_extended_connect;
-use super::quinn_adapter::{BidiStream, Stopped};
+use super::quinn_adapter::BidiStream;
+use super::stream_signals::Stopped;
 
 /// Request bytes kept for another try at another endpoint; as Pingora does for h1 and h2.
 const RETRY_BUFFER_BYTES: usize = 64 * 1024;

@@ -37,6 +37,7 @@ mod frame_filter;
 mod frame_rules;
 mod field_section;
 mod uni_streams;
+mod stream_signals;
 mod conduct;
 mod protocol_field;
 mod h3;

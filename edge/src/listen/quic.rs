@@ -4,41 +4,29 @@
 //! forged address gets no state of ours while there are many of them.
 
 pub(super) mod settings;
+mod requests;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use h3::error::Code;
-use h3::quic::{RecvStream as _, SendStream as _};
 use pingora_core::apps::HttpServerApp;
-use pingora_core::protocols::http::ServerSession;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, Incoming};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::caps::{self, HandshakePlace, Place};
-use super::conduct::{CHECK_INTERVAL, Conduct};
-use super::connection::{Connection, Listener, TlsFacts, Tunnel};
+use super::connection::Listener;
 use super::generation::Generation;
-use super::h3::H3Session;
-use super::quinn_adapter::{QuicConnection, StreamSignals};
+use super::quinn_errors::code;
 use super::routed_socket::RoutedSocket;
 use super::{Accepting, Bounds, Observer};
 
 /// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).
 const UNVALIDATED_MAX: usize = 64;
-/// How long after the first GOAWAY requests are still taken: those sent before it arrived
-/// (RFC 9114, 5.2) must not fail. Many round trips.
-const LAME_DUCK: Duration = Duration::from_secs(1);
-/// The first GOAWAY names the largest id there is (RFC 9114, 5.2): nothing is refused yet.
-const ANY_REQUEST: usize = usize::MAX;
-/// How long a finished response may wait for the client's acknowledgement before its connection closes.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -117,7 +105,7 @@ where
             () = &mut drained => break,
         }
     }
-    endpoint.close(code(Code::H3_NO_ERROR), b"shutting down");
+    endpoint.close(code(Code::H3_NO_ERROR.value()), b"shutting down");
     endpoint.wait_idle().await;
 }
 
@@ -142,10 +130,6 @@ where
             incoming.refuse();
         }
     }
-}
-
-fn code(code: Code) -> VarInt {
-    VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
 }
 
 async fn connection<A>(
@@ -173,162 +157,11 @@ async fn connection<A>(
     let _address = match accepting.caps.address(address, &accepting.bounds) {
         Ok(place) => place,
         Err(reason) => {
-            established.close(code(Code::H3_EXCESSIVE_LOAD), b"too many connections");
+            established.close(code(Code::H3_EXCESSIVE_LOAD.value()), b"too many connections");
             return accepting.observer.connection_refused(reason);
         }
     };
-    if let Err(error) = requests(established, &accepting).await {
+    if let Err(error) = requests::serve(established, client, &accepting).await {
         debug!(%client, %error, "h3 connection ended");
     }
-}
-
-/// Facts of an established connection. The client's address is the one that the handshake has
-/// validated, also after a migration: quinn reports a new one before that is validated.
-fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
-    let handshake = connection
-        .handshake_data()
-        .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
-    let server_name = handshake.and_then(|data| data.server_name);
-    let client = connection.remote_address();
-    Arc::new(Connection {
-        listener: Listener::Http3,
-        client: SocketAddr::new(client.ip().to_canonical(), client.port()),
-        local,
-        tls: Some(TlsFacts {
-            version: "TLSv1.3",
-            server_name: server_name.as_deref().map(super::tls::canonical),
-            // Names that ask for client certificates are refused by the handshake.
-            trust_domain: None,
-            client: None,
-        }),
-        tunnel: Tunnel::default(),
-        body_clock: Arc::default(),
-    })
-}
-
-/// Accept request streams until the client or the drain ends the connection.
-async fn requests<A>(
-    connection: quinn::Connection,
-    accepting: &Accepting<A>,
-) -> Result<(), h3::error::ConnectionError>
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let local = connection.local_ip().map_or_else(
-        || SocketAddr::from(([0, 0, 0, 0], 0)),
-        |address| SocketAddr::new(address, 0),
-    );
-    let facts = facts(&connection, local);
-    let conduct = Conduct::new(connection.clone(), accepting.observer.clone());
-    let field_section_bytes_max = accepting.bounds.header_list_bytes_max;
-    let (transport, streams) =
-        QuicConnection::new(connection, conduct.clone(), field_section_bytes_max);
-    let mut h3 = h3::server::builder()
-        .max_field_section_size(field_section_bytes_max.into())
-        .send_grease(false)
-        .enable_extended_connect(true)
-        .build(transport)
-        .await?;
-    let running = TaskTracker::new();
-    // A closed tracker still takes tasks; it only lets `wait` end when there are none.
-    running.close();
-    let mut checks = tokio::time::interval(CHECK_INTERVAL);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let lame_duck = async {
-        accepting.stop.cancelled().await;
-        tokio::time::sleep(LAME_DUCK).await;
-    };
-    tokio::pin!(lame_duck);
-    let (mut used, mut announced, mut closing) = (false, false, false);
-    loop {
-        let resolver = tokio::select! {
-            accepted = h3.accept() => accepted?,
-            // Before the first request this h3 version could only announce that it will refuse it.
-            () = accepting.stop.cancelled(), if used && !announced => {
-                announced = true;
-                h3.shutdown(ANY_REQUEST).await?;
-                continue;
-            }
-            () = &mut lame_duck, if !closing => {
-                closing = true;
-                // 1, not 0: this h3 version announces the last id plus the number, and with 0
-                // the client would take its newest request for unprocessed.
-                h3.shutdown(1).await?;
-                continue;
-            }
-            () = running.wait(), if closing => return Ok(()),
-            _ = checks.tick() => {
-                conduct.check_transport();
-                continue;
-            }
-        };
-        let Some(mut resolver) = resolver else {
-            running.wait().await;
-            return Ok(());
-        };
-        used = true;
-        if closing {
-            // The client was told that this one is not processed, and may send it elsewhere.
-            resolver
-                .frame_stream
-                .reset(Code::H3_REQUEST_REJECTED.value());
-            resolver
-                .frame_stream
-                .stream
-                .stop_sending(Code::H3_REQUEST_REJECTED.value());
-            continue;
-        }
-        let Some(signals) = streams.take(stream_id(&resolver)) else {
-            warn!("request stream without signals");
-            continue;
-        };
-        running.spawn(request(resolver, signals, facts.clone(), accepting.clone()));
-    }
-}
-
-type Resolver = h3::server::RequestResolver<QuicConnection, bytes::Bytes>;
-
-fn stream_id(resolver: &Resolver) -> h3::quic::StreamId {
-    resolver.frame_stream.send_id()
-}
-
-/// One request: read its head within the deadline, run it through the application, and stay
-/// until the client has acknowledged the response: closing earlier would overtake its last bytes.
-async fn request<A>(
-    resolver: Resolver,
-    signals: StreamSignals,
-    facts: Arc<Connection>,
-    accepting: Accepting<A>,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let bounds = &accepting.bounds;
-    let head = tokio::time::timeout(bounds.head_timeout, resolver.resolve_request()).await;
-    let (request, stream) = match head {
-        Ok(Ok(resolved)) => resolved,
-        Ok(Err(error)) => {
-            debug!(client = %facts.client, %error, "h3 request head refused");
-            return accepting.observer.connection_refused("head_malformed");
-        }
-        Err(_) => return accepting.observer.connection_refused("head_timeout"),
-    };
-    signals.head_complete();
-    let StreamSignals {
-        stopped,
-        acknowledged,
-        ..
-    } = signals;
-    let session = match H3Session::new(request, stream, stopped, facts).await {
-        Ok(session) => session,
-        Err(error) => {
-            debug!(%error, "h3 request refused");
-            return accepting.observer.connection_refused("head_malformed");
-        }
-    };
-    let session = ServerSession::new_custom(Box::new(session));
-    accepting
-        .app
-        .process_new_http(session, &accepting.shutdown)
-        .await;
-    let _ = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt, stream};
 use h3::error::Code;
-use quinn::{ConnectionError, VarInt};
+use quinn::ConnectionError;
 
 use super::conduct::Conduct;
 use super::frame_filter::varint;
 use super::quic::settings::UNI_STREAMS_MAX;
+use super::quinn_errors::code;
 
 const CONTROL: u64 = 0x00;
 const PUSH: u64 = 0x01;
@@ -76,9 +77,8 @@ async fn sort(
         }
         _ => {
             conduct.noise(1);
-            let code = VarInt::from_u64(Code::H3_STREAM_CREATION_ERROR.value());
             // An error means that the stream has ended already.
-            let _ = stream.stop(code.unwrap_or(VarInt::MAX));
+            let _ = stream.stop(code(Code::H3_STREAM_CREATION_ERROR.value()));
         }
     }
     None

@@ -221,6 +221,15 @@ fields("two-lengths", "9110 8.6", MALFORMED, lambda where: head(where, "POST", m
 fields("signed-length", "9110 8.6", MALFORMED, lambda where: head(where, "POST", more=[("content-length", "+1")]))
 
 
+async def stopped(client, number):
+    for _ in range(PATIENCE * 100):
+        code = client.stream(number).stopped
+        if code is not None:
+            return f"stopped:{code:#x}"
+        await asyncio.sleep(0.01)
+    return "never stopped"
+
+
 # RFC 9000: what the transport refuses by itself.
 @case("more-streams-than-allowed", "9000 4.6", "transport:0x4")
 async def too_many_streams(client):
@@ -299,16 +308,37 @@ async def small_initial(_):
     return await datagram(initial(1, 300))
 
 
+@case("answer-before-the-upload-ends", "9114 4.1", "413, stopped:0x100")
+async def early_answer(client):
+    client.settings()
+    long = headers(head("/count/small", "POST", more=[("content-length", "1000000")]))
+    number = client.request(long + frame(DATA, bytes(1000)), end=False)
+    return await client.outcome(number) + ", " + await stopped(client, number)
+
+
+@case("head-that-never-comes", "9114 4.1", "reset:0x10d")
+async def no_head(client):
+    client.settings()
+    return await client.outcome(client.request(b"\x01", end=False))
+
+
+@case("connect-without-authority", "9114 4.4", MALFORMED)
+async def connect_without_authority(client):
+    client.settings()
+    return await client.ask(headers([(":method", "CONNECT")]))
+
+
+@case("connect", "9114 4.4", "400", "405", "501")
+async def connect(client):
+    client.settings()
+    return await client.ask(headers([(":method", "CONNECT"), (":authority", "localhost:443")]))
+
+
 @case("stop-sending-of-unknown-type", "9114 6.2", "stopped:0x103")
 async def unknown_type_is_stopped(client):
     client.settings()
     number = client.uni(b"\x3b" + bytes(100))
-    for _ in range(PATIENCE * 100):
-        stopped = client.stream(number).stopped
-        if stopped is not None:
-            return f"stopped:{stopped:#x}"
-        await asyncio.sleep(0.01)
-    return "never stopped"
+    return await stopped(client, number)
 
 
 async def run(port, authority_file):

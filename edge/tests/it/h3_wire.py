@@ -155,5 +155,5 @@ def configuration(authority_file, alpn="h3"):
     return made
 
 
-def dial(port, made, **more):
-    return connect("127.0.0.1", port, configuration=made, create_protocol=Raw, **more)
+def dial(port, made, create_protocol=Raw, **more):
+    return connect("127.0.0.1", port, configuration=made, create_protocol=create_protocol, **more)

@@ -4,6 +4,7 @@
 mod handshakes;
 mod paths;
 mod streams;
+mod transport;
 
 use crate::client::Protocol;
 use crate::harness::Edge;
@@ -34,7 +35,7 @@ impl<'a> Meter<'a> {
     #[track_caller]
     fn assert(&self, cpu_seconds_max: f64, growth_bytes_max: u64) {
         let cpu_seconds = self.edge.cpu_seconds() - self.cpu_seconds;
-        let growth = self.edge.rss_bytes().saturating_sub(self.rss_bytes);
+        let growth = self.edge.peak_rss_bytes().saturating_sub(self.rss_bytes);
         println!("{cpu_seconds:.2} s, {} KiB", growth / 1024);
         assert!(
             cpu_seconds <= cpu_seconds_max,
