@@ -51,6 +51,17 @@ async fn rapid_reset() {
     attack(pair, &["h2_reset_flood", "h2_flood"]).await;
 }
 
+/// Each for a request that is at work by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_reset_behind_the_requests() {
+    let behind = |stream: u32| {
+        let earlier = stream.checked_sub(2 * 50);
+        let reset = earlier.map(|earlier| reset(earlier, CANCEL));
+        [get(stream, "/hang"), reset.unwrap_or_default()].concat()
+    };
+    attack(behind, &["h2_reset_flood", "h2_flood"]).await;
+}
+
 /// A window over its maximum, and more DATA than announced, by turns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_you_reset() {
