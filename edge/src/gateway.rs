@@ -209,6 +209,7 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        admission::refuse_if_gone(session)?;
         ctx.upstream.sent_at = Some(Now::monotonic());
         let connection = connection(session)?;
         let forwarding = rewrite::Forwarding {
