@@ -62,6 +62,42 @@ async fn rapid_reset_behind_the_requests() {
     attack(behind, &["h2_reset_flood", "h2_flood"]).await;
 }
 
+/// As fast as the upstream takes them, which no limit of the h2 crate sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_reset_of_requests_at_work() {
+    const AT_ONCE: usize = 50;
+    let world = World::start().await;
+    let neighbour = Neighbour::start(&world).await;
+    let mut h2 = RawH2::connect(&world.edge, &[]).await;
+    let mut stream = streams();
+    let mut calls = 0;
+    loop {
+        let opened: Vec<u32> = (0..AT_ONCE).map(|_| stream()).collect();
+        let requests: Vec<u8> = opened.iter().flat_map(|id| get(*id, "/hang")).collect();
+        h2.send(&requests).await;
+        calls += AT_ONCE;
+        assert!(calls <= UPSTREAM_CALLS_MAX, "nobody stopped the resets");
+        world
+            .origin
+            .wait("the calls", |record| record.count("/hang") == calls)
+            .await;
+        let resets: Vec<u8> = opened.iter().flat_map(|id| reset(*id, CANCEL)).collect();
+        h2.send(&resets).await;
+        if !h2.is_alive().await {
+            break;
+        }
+    }
+    counts(&world, &["h2_reset_flood"], 1.0).await;
+    world
+        .origin
+        .wait("every call to be let go", |record| {
+            record.responses_aborted == calls
+        })
+        .await;
+    connections_are_closed(&world).await;
+    neighbour.was_served().await;
+}
+
 /// A window over its maximum, and more DATA than announced, by turns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_you_reset() {
