@@ -241,6 +241,7 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        admission::refuse_if_gone(session)?;
         ctx.upstream.sent_at = Some(Now::monotonic());
         let forwarding = rewrite::Forwarding {
             client: ctx.client()?,

@@ -1,8 +1,10 @@
 //! From a session to the stages' verdict.
 
+use futures::FutureExt;
 use http::header::CONTENT_LENGTH;
 use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
-use pingora_error::Result;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -99,4 +101,18 @@ pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
     length
         .and_then(|text| text.parse::<u64>().ok())
         .is_some_and(|length| length > max)
+}
+
+/// A stream that was reset while its upstream was being connected: sent on, its request would be one
+/// whose body never ends.
+pub(super) fn refuse_if_gone(session: &mut Session) -> Result<()> {
+    let gone = match session.as_downstream_mut() {
+        ServerSession::H2(stream) => stream.idle().now_or_never().is_some(),
+        _ => false,
+    };
+    if gone {
+        let error = Error::explain(ErrorType::ConnectionClosed, "the client reset its stream");
+        return Err(error.into_down());
+    }
+    Ok(())
 }

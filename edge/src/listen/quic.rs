@@ -157,7 +157,10 @@ async fn connection<A>(
     let _address = match accepting.caps.address(address, &accepting.bounds) {
         Ok(place) => place,
         Err(reason) => {
-            established.close(code(Code::H3_EXCESSIVE_LOAD.value()), b"too many connections");
+            established.close(
+                code(Code::H3_EXCESSIVE_LOAD.value()),
+                b"too many connections",
+            );
             return accepting.observer.connection_refused(reason);
         }
     };

@@ -289,3 +289,130 @@ fn cost(head: Head, ages: &Ages) -> (usize, u32) {
         _ => (UNKNOWN, 1 + head.length / UNKNOWN_BYTES_PER_COST),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    struct Connection {
+        guard: FrameGuard,
+        watch: Arc<Watch>,
+        now: Instant,
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    }
+
+    fn ping() -> Vec<u8> {
+        frame(frames::PING, 0, 0, &[0; 8])
+    }
+
+    fn reset(stream: u8) -> Vec<u8> {
+        frame(frames::RST_STREAM, 0, stream, &[0; 4])
+    }
+
+    impl Connection {
+        fn greeted() -> Self {
+            let watch = Arc::new(Watch::default());
+            let mut this = Self {
+                guard: FrameGuard::new(watch.clone()),
+                watch,
+                now: Instant::now(),
+            };
+            this.read(frames::PREFACE);
+            this.read(&frame(frames::SETTINGS, 0, 0, &[]));
+            this.pass(Duration::from_secs(1));
+            this
+        }
+
+        fn read(&mut self, bytes: &[u8]) -> usize {
+            self.guard.read(bytes, self.now)
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+        }
+
+        /// How many of these it takes to break the bound.
+        fn until_breach(&mut self, bytes: &[u8]) -> (u32, Breach) {
+            for number in 1..100_000 {
+                self.read(bytes);
+                if let Some(breach) = self.watch.breach() {
+                    return (number, breach);
+                }
+            }
+            panic!("no bound");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_spent_once() {
+        let mut connection = Connection::greeted();
+        let (pings, breach) = connection.until_breach(&ping());
+        assert_eq!(pings, BUDGET + 1);
+        assert_eq!(breach, Breach::calm("h2_ping_flood"));
+        assert!(
+            !connection
+                .guard
+                .may_read(&Context::from_waker(Waker::noop()))
+        );
+    }
+
+    #[test]
+    fn time_and_answers_pay() {
+        let mut connection = Connection::greeted();
+        for _ in 0..10 {
+            connection.read(&ping().repeat(usize::try_from(BUDGET / 2).unwrap()));
+            connection.pass(Duration::from_secs(5));
+        }
+        let answer = frame(frames::HEADERS, 0, 1, b"x");
+        for _ in 0..10 * BUDGET {
+            connection.read(&ping());
+            connection.guard.wrote(&answer);
+        }
+        assert_eq!(connection.watch.breach(), None);
+    }
+
+    #[test]
+    fn old_streams_may_be_reset() {
+        let head = frame(frames::HEADERS, 5, 9, b"x");
+        let mut young = Connection::greeted();
+        young.read(&head);
+        let (resets, breach) = young.until_breach(&reset(9));
+        assert_eq!(breach, Breach::calm("h2_reset_flood"));
+        assert!(resets <= BUDGET / COST_OF_YOUNG_RESET + 1);
+        let mut old = Connection::greeted();
+        old.read(&head);
+        for _ in 0..2 {
+            old.pass(Duration::from_secs(1));
+            old.read(&ping());
+        }
+        assert!(old.until_breach(&reset(9)).0 > 5 * resets);
+    }
+
+    #[test]
+    fn nothing_is_handed_on_from_a_breach_on() {
+        let mut connection = Connection::greeted();
+        let bytes = [ping(), frame(frames::PING, 0, 0, &[0; 7]), ping()].concat();
+        assert_eq!(connection.read(&bytes), 17);
+        let expected = Breach::new("h2_protocol_error", Reason::FRAME_SIZE_ERROR);
+        assert_eq!(connection.watch.breach(), Some(expected));
+    }
+
+    #[test]
+    fn requests_wait_for_the_next_turn() {
+        let cx = Context::from_waker(Waker::noop());
+        let mut connection = Connection::greeted();
+        for stream in 1..=u8::try_from(TURN_HEADERS).unwrap() {
+            assert!(connection.guard.may_read(&cx));
+            connection.read(&frame(frames::HEADERS, 5, 2 * stream - 1, b"x"));
+        }
+        assert!(!connection.guard.may_read(&cx));
+        connection.watch.end_turn();
+        assert!(connection.guard.may_read(&cx));
+    }
+}

@@ -92,7 +92,10 @@ impl Frame {
         if is_huffman {
             digits(&text)
         } else {
-            std::str::from_utf8(&text).unwrap().parse().unwrap()
+            std::str::from_utf8(&text)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .expect("a status")
         }
     }
 }
@@ -113,13 +116,16 @@ fn digits(code: &[u8]) -> u16 {
             left -= 6;
             ((bits >> left) & 0x3f) - 0x19 + 3
         };
-        number = number * 10 + u16::try_from(digit).unwrap();
+        number = number * 10 + u16::try_from(digit).expect("it is small");
     }
     number
 }
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    let mut bytes = u32::try_from(payload.len())
+        .expect("it is small")
+        .to_be_bytes()[1..]
+        .to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
     bytes.extend(payload);
@@ -129,15 +135,15 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 /// A string of the header block (RFC 7541, 5.2).
 fn string(text: &[u8], out: &mut Vec<u8>) {
     if text.len() < 0x7f {
-        out.push(u8::try_from(text.len()).unwrap());
+        out.push(u8::try_from(text.len()).expect("it is small"));
     } else {
         out.push(0x7f);
         let mut rest = text.len() - 0x7f;
         while rest >= 0x80 {
-            out.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            out.push(u8::try_from(rest & 0x7f).expect("it is small") | 0x80);
             rest >>= 7;
         }
-        out.push(u8::try_from(rest).unwrap());
+        out.push(u8::try_from(rest).expect("it is small"));
     }
     out.extend(text);
 }

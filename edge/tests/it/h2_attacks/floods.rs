@@ -26,6 +26,7 @@ fn open_post() -> Vec<u8> {
     )
 }
 
+#[allow(clippy::too_many_lines, reason = "a table, one flood after the other")]
 fn floods() -> Vec<Flood> {
     let flood = |what, before, frame, reasons| Flood {
         what,

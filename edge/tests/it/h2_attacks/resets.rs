@@ -31,12 +31,12 @@ async fn attack(mut frames: impl FnMut(u32) -> Vec<u8>, reasons: &[&str]) {
     counts(&world, reasons, 1.0).await;
     let calls = world.origin.record().count("/hang");
     assert!(calls <= UPSTREAM_CALLS_MAX, "{calls} upstream calls");
-    world
-        .origin
-        .wait("every call to be let go", |record| {
-            record.responses_aborted == record.count("/hang")
-        })
-        .await;
+    until("every request to end", || async {
+        let running = world.edge.metric("palisade_requests_in_flight").await;
+        // The neighbour's.
+        (running? <= 1.0).then_some(())
+    })
+    .await;
     let cpu = world.edge.cpu_seconds() - cpu;
     assert!(cpu < CPU_SECONDS_MAX, "{cpu} CPU seconds");
     let grown = world.edge.peak_rss_bytes().saturating_sub(rss);
@@ -49,6 +49,53 @@ async fn attack(mut frames: impl FnMut(u32) -> Vec<u8>, reasons: &[&str]) {
 async fn rapid_reset() {
     let pair = |stream| [get(stream, "/hang"), reset(stream, CANCEL)].concat();
     attack(pair, &["h2_reset_flood", "h2_flood"]).await;
+}
+
+/// Each for a request that is at work by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_reset_behind_the_requests() {
+    let behind = |stream: u32| {
+        let earlier = stream.checked_sub(2 * 50);
+        let reset = earlier.map(|earlier| reset(earlier, CANCEL));
+        [get(stream, "/hang"), reset.unwrap_or_default()].concat()
+    };
+    attack(behind, &["h2_reset_flood", "h2_flood"]).await;
+}
+
+/// As fast as the upstream takes them, which no limit of the h2 crate sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_reset_of_requests_at_work() {
+    const AT_ONCE: usize = 50;
+    let world = World::start().await;
+    let neighbour = Neighbour::start(&world).await;
+    let mut h2 = RawH2::connect(&world.edge, &[]).await;
+    let mut stream = streams();
+    let mut calls = 0;
+    loop {
+        let opened: Vec<u32> = (0..AT_ONCE).map(|_| stream()).collect();
+        let requests: Vec<u8> = opened.iter().flat_map(|id| get(*id, "/hang")).collect();
+        h2.send(&requests).await;
+        calls += AT_ONCE;
+        assert!(calls <= UPSTREAM_CALLS_MAX, "nobody stopped the resets");
+        world
+            .origin
+            .wait("the calls", |record| record.count("/hang") == calls)
+            .await;
+        let resets: Vec<u8> = opened.iter().flat_map(|id| reset(*id, CANCEL)).collect();
+        h2.send(&resets).await;
+        if !h2.is_alive().await {
+            break;
+        }
+    }
+    counts(&world, &["h2_reset_flood"], 1.0).await;
+    world
+        .origin
+        .wait("every call to be let go", |record| {
+            record.responses_aborted == calls
+        })
+        .await;
+    connections_are_closed(&world).await;
+    neighbour.was_served().await;
 }
 
 /// A window over its maximum, and more DATA than announced, by turns.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::*;
 use crate::client::raw_h2::*;
 
@@ -36,44 +38,53 @@ async fn a_preface_that_never_ends_is_cut() {
     connections_are_closed(&world).await;
 }
 
-/// Answers of which not a byte is taken, with PINGs that say how well the client is.
+/// Answers of which not a byte is taken: one client keeps its windows closed, and says with PINGs how
+/// well it is; another has opened them wide and never reads from its socket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zero_window_stall() {
+async fn stalls_end() {
     const STALLED: usize = 30;
     let world = World::start().await;
     let neighbour = Neighbour::start(&world).await;
     let mut idle = RawH2::connect(&world.edge, &[]).await;
-    let mut h2 = RawH2::connect(&world.edge, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    let mut closed = RawH2::connect(&world.edge, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    let mut deaf = RawH2::connect(&world.edge, &[(INITIAL_WINDOW_SIZE, 1 << 24)]).await;
     let (cpu, rss) = (world.edge.cpu_seconds(), world.edge.rss_bytes());
     let streams = (0..u32::try_from(STALLED).unwrap()).map(|number| 2 * number + 1);
     let requests: Vec<u8> = streams
         .flat_map(|stream| get(stream, "/bytes/64000000"))
         .collect();
-    h2.send(&requests).await;
+    deaf.send(&window_update(0, 1 << 30)).await;
+    deaf.send(&requests).await;
+    closed.send(&requests).await;
     for _ in 0..STALLED {
-        h2.wait("an answer's head", |frame| frame.kind == HEADERS)
+        closed
+            .wait("an answer's head", |frame| frame.kind == HEADERS)
             .await;
     }
     neighbour.was_served().await;
-    assert!(world.edge.cpu_seconds() - cpu < CPU_SECONDS_MAX);
+    let cpu = world.edge.cpu_seconds() - cpu;
+    assert!(cpu < CPU_SECONDS_MAX, "{cpu} CPU seconds");
     let mut resets = 0;
     while resets < STALLED {
-        let frame = patiently("every stream to be reset", h2.next_at_last()).await;
+        let frame = patiently("every stream to be reset", closed.next_at_last()).await;
         let frame = frame.expect("the connection outlives its streams");
         resets += usize::from(frame.kind == RST_STREAM);
     }
     world
         .origin
         .wait("every upstream to be let go", |record| {
-            record.responses_aborted == STALLED
+            record.responses_aborted == 2 * STALLED
         })
         .await;
     let grown = world.edge.peak_rss_bytes().saturating_sub(rss);
-    assert!(grown < 16 * 1024 * 1024, "{grown} bytes for one connection");
-    assert!(h2.is_alive().await);
+    assert!(
+        grown < 40 * 1024 * 1024,
+        "{grown} bytes for two connections"
+    );
+    assert!(closed.is_alive().await);
     patiently("the idle connections to be closed", async {
         idle.ended_at_last().await;
-        h2.ended_at_last().await;
+        closed.ended_at_last().await;
     })
     .await;
     connections_are_closed(&world).await;
@@ -81,4 +92,17 @@ async fn zero_window_stall() {
         world.client(Protocol::H2).await.get("/echo").await.status,
         200
     );
+}
+
+/// A client that answers no PING does not hold the edge to its drain deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_does_not_wait_for_the_silent() {
+    let world = World::start().await;
+    let mut h2 = RawH2::connect(&world.edge, &[]).await;
+    world.edge.signal(Signal::TERM);
+    let goaway = h2.wait("GOAWAY", |frame| frame.kind == GOAWAY).await;
+    assert_eq!(goaway.code(), 0);
+    let ended = world.edge.ended().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("\"drained\""), "{ended:?}");
 }

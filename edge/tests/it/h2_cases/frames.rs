@@ -28,7 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn data_and_headers() -> Vec<Case> {
     let padded = |padding: &[u8]| {
         [
-            &[u8::try_from(padding.len()).unwrap()][..],
+            &[u8::try_from(padding.len()).expect("it is short")][..],
             &request("GET", "/echo", &[]),
             padding,
         ]
