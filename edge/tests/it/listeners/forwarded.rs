@@ -20,7 +20,7 @@ const CLAIMS: [(&str, &str); 6] = [
 
 impl Guarded {
     /// What the origin saw of a request from the proxy at 127.0.0.2 with these lines.
-    async fn from_proxy(&self, path: &str, lines: &str) -> (u16, serde_json::Value) {
+    async fn by_proxy(&self, path: &str, lines: &str) -> (u16, serde_json::Value) {
         let socket = connect_from(OTHER, self.edge.http).await;
         exchange(socket, get(path, lines).as_bytes()).await
     }
@@ -46,7 +46,7 @@ async fn a_client_that_is_no_proxy_claims_nothing() {
 async fn the_word_of_a_trusted_proxy_is_taken_everywhere() {
     let world = Guarded::start(TRUSTING).await;
     let lines = "x-forwarded-for: 6.6.6.6, 192.0.2.7, 10.0.0.5\r\nx-forwarded-proto: https\r\nforwarded: for=6.6.6.6\r\nx-real-ip: 6.6.6.6\r\n";
-    let (status, echo) = world.from_proxy("/echo", lines).await;
+    let (status, echo) = world.by_proxy("/echo", lines).await;
     assert_eq!(status, 200);
     assert_eq!(
         echoed(&echo, "x-forwarded-for"),
@@ -63,13 +63,13 @@ async fn the_word_of_a_trusted_proxy_is_taken_everywhere() {
     // Limits count clients, not the proxy.
     for (address, status) in [("192.0.2.7", 200), ("192.0.2.8", 200), ("192.0.2.7", 429)] {
         let line = format!("x-forwarded-for: {address}\r\n");
-        let (found, _) = world.from_proxy("/echo/one", &line).await;
+        let (found, _) = world.by_proxy("/echo/one", &line).await;
         assert_eq!(found, status, "{address}");
     }
     // A route for https only is served to who came to the proxy by https.
     for (proto, status) in [("https", 200), ("http", 308), ("gopher", 308)] {
         let line = format!("x-forwarded-proto: {proto}\r\n");
-        let (found, _) = world.from_proxy("/echo/secure", &line).await;
+        let (found, _) = world.by_proxy("/echo/secure", &line).await;
         assert_eq!(found, status, "{proto}");
     }
 }
@@ -79,7 +79,7 @@ async fn trust_is_live() {
     let world = Guarded::start(TRUSTING).await;
     let seen = || async {
         let lines = "x-forwarded-for: 192.0.2.7\r\nforwarded: for=192.0.2.8;proto=https\r\n";
-        let (_, echo) = world.from_proxy("/echo", lines).await;
+        let (_, echo) = world.by_proxy("/echo", lines).await;
         echoed(&echo, "x-forwarded-for").map(str::to_owned)
     };
     assert_eq!(seen().await.as_deref(), Some("192.0.2.7, 127.0.0.2"));

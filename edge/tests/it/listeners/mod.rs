@@ -85,6 +85,15 @@ routes:
         })
         .await;
     }
+
+    /// A gauge that others may still hold up.
+    async fn counted_down(&self, series: &str, to: usize) {
+        until(format!("{series} {to}"), || async {
+            let now = self.edge.metric(series).await;
+            (now == Some(to as f64)).then_some(())
+        })
+        .await;
+    }
 }
 
 /// A TCP connection from this address of ours.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::slow_readers::SlowReader;
+use super::slow_readers::{SlowReader, UnreadSocket};
 use super::{Guarded, read_to_end};
 use crate::client::raw_h3::{self, RawH3};
 use crate::client::tls::socket as tls_socket;
@@ -19,12 +19,14 @@ use crate::client::{Broken, Client, Protocol, Response, Upload};
 use crate::harness::usage::Usage;
 use crate::harness::waiting::within;
 
-const SLOW: &str = "timeouts: { head: 2s, body: 3s, write: 3s }, rates: { request_body: 1KiB, response: 1KiB, grace: 2s }";
+const SLOW: &str = "timeouts: { head: 2s, body: 3s }, rates: { request_body: 1KiB, grace: 2s }";
 /// Of each kind at once.
 const ATTACKERS: usize = 8;
 /// Between two bytes of an attacker, and two requests of the client beside it.
 const DRIP: Duration = Duration::from_millis(100);
-/// Between two reads of a client that takes 4 KiB at a time, where a piece of 32 KiB may take 3 s.
+/// More than sockets and windows hold.
+const LARGE: &str = "/bytes/67108864";
+/// Between two reads of a client that takes 4 KiB at a time, where a piece of 32 KiB has some seconds.
 const TRICKLE: Duration = Duration::from_secs(1);
 /// Of CPU that an attack of some seconds and the client beside it may cost, in a debug build.
 const CPU_S_MAX: f64 = 4.0;
@@ -281,14 +283,17 @@ async fn silent_clients_eject_no_endpoint() {
     }
 }
 
+/// By the rate: a piece of 32 KiB, or what was read of it at once, has some seconds.
+const SLOW_READERS: &str = "rates: { response: 16KiB, grace: 2s }";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_are_cut() {
-    let world = Guarded::start(SLOW).await;
+    let world = Guarded::start(SLOW_READERS).await;
     let attack = async {
         let (mut trickling, mut idle) = (JoinSet::new(), Vec::new());
         for protocol in Protocol::ALL {
             for _ in 0..ATTACKERS / 2 {
-                let open = || SlowReader::open(protocol, &world.edge, "/bytes/67108864");
+                let open = || SlowReader::open(protocol, &world.edge, LARGE);
                 trickling.spawn(open().await.until_cut(TRICKLE));
                 idle.push(open().await);
             }
@@ -306,12 +311,33 @@ async fn slow_readers_are_cut() {
     assert_eq!(world.origin.record().count("/bytes"), attackers);
 }
 
-/// What the client is told: the stream is reset, and its connection goes on.
+/// An h2 client with the largest window and a socket that it never reads: nothing but our own
+/// buffers bounds what waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_sockets_are_let_go() {
+    let world = Guarded::start(&format!("timeouts: {{ idle: 2s }}, {SLOW_READERS}")).await;
+    let open = "palisade_connections_open{listener=\"https\"}";
+    let attack = async {
+        let mut held = Vec::new();
+        for _ in 0..ATTACKERS {
+            held.push(UnreadSocket::open(&world.edge, LARGE).await);
+        }
+        cut(&world, "response_too_slow", ATTACKERS).await;
+        // The client beside has one.
+        world.counted_down(open, 1).await;
+        drop(held);
+    };
+    beside(&world, attack).await;
+    assert_eq!(world.origin.record().count("/bytes"), ATTACKERS);
+}
+
+/// What the client is told: the stream is reset. Here by the time for a piece alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_see_a_reset() {
-    let world = Guarded::start(SLOW).await;
+    let world = Guarded::start("timeouts: { write: 3s }, rates: { response: off }").await;
     for protocol in [Protocol::H2, Protocol::H3] {
-        let reader = SlowReader::open(protocol, &world.edge, "/bytes/67108864").await;
+        let reader = SlowReader::open(protocol, &world.edge, LARGE).await;
         within("a reset", reader.until_cut(TRICKLE)).await;
     }
+    cut(&world, "response_too_slow", 2).await;
 }

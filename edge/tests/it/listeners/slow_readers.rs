@@ -18,14 +18,16 @@ use crate::harness::waiting::within;
 
 /// Receive buffers and windows: the kernel and the protocol shall not take much for us.
 const WINDOW: u32 = 4_096;
+/// RFC 9113, 6.9.1.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 pub(super) enum SlowReader {
-    H1(TlsStream<TcpStream>),
+    H1(Box<TlsStream<TcpStream>>),
     H2(h2::RecvStream),
     H3 {
-        download: Download,
+        download: Box<Download>,
         /// Without it the connection ends.
-        _client: Client,
+        _client: Box<Client>,
     },
 }
 
@@ -38,6 +40,45 @@ async fn socket(edge: &Edge, alpn: &str) -> TlsStream<TcpStream> {
     connector.connect(name, socket).await.expect("a handshake")
 }
 
+/// An h2 connection of which nothing is read once the answer has begun.
+pub(super) struct UnreadSocket {
+    _connection: h2::client::Connection<TlsStream<TcpStream>, Bytes>,
+    _answer: h2::RecvStream,
+}
+
+impl UnreadSocket {
+    pub(super) async fn open(edge: &Edge, path: &str) -> Self {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_window_size(WINDOW_MAX)
+            .initial_connection_window_size(WINDOW_MAX);
+        let opening = async {
+            let socket = socket(edge, "h2").await;
+            let (mut sender, mut connection) = builder
+                .handshake::<_, Bytes>(socket)
+                .await
+                .expect("a connection");
+            let (answer, _) = sender
+                .send_request(request(edge, path), true)
+                .expect("a stream");
+            let answer = tokio::select! {
+                answer = answer => answer.expect("an answer"),
+                _ = &mut connection => panic!("the edge closed the connection"),
+            };
+            Self {
+                _connection: connection,
+                _answer: answer.into_body(),
+            }
+        };
+        within("an answer to begin", Box::pin(opening)).await
+    }
+}
+
+fn request(edge: &Edge, path: &str) -> Request<()> {
+    let target = format!("https://localhost:{}{path}", edge.https.port());
+    Request::get(target).body(()).expect("a request")
+}
+
 impl SlowReader {
     pub(super) async fn open(protocol: Protocol, edge: &Edge, path: &str) -> Self {
         let opening = async {
@@ -46,7 +87,7 @@ impl SlowReader {
                     let mut socket = socket(edge, "http/1.1").await;
                     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
                     socket.write_all(request.as_bytes()).await.expect("sent");
-                    Self::H1(socket)
+                    Self::H1(Box::new(socket))
                 }
                 Protocol::H2 => Self::h2(edge, path).await,
                 Protocol::H3 => Self::h3(edge, path).await,
@@ -64,12 +105,9 @@ impl SlowReader {
             .await
             .expect("a connection");
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(format!("https://localhost:{}{path}", edge.https.port()))
-            .body(())
-            .expect("a request");
-        let (answer, _) = sender.send_request(request, true).expect("a stream");
+        let (answer, _) = sender
+            .send_request(request(edge, path), true)
+            .expect("a stream");
         let answer = answer.await.expect("an answer");
         assert_eq!(answer.status(), 200);
         Self::H2(answer.into_body())
@@ -85,8 +123,8 @@ impl SlowReader {
         let (head, download) = pending.head().await.expect("an answer");
         assert_eq!(head.status, 200);
         Self::H3 {
-            download,
-            _client: client,
+            download: Box::new(download),
+            _client: Box::new(client),
         }
     }
 
