@@ -7,7 +7,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::connection::TlsFacts;
+use crate::listen::connection::{TLS13, TlsFacts};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
@@ -61,7 +61,7 @@ impl Gateway {
 
 fn proof(facts: &TlsFacts) -> Proof {
     Proof {
-        version: if facts.version == "TLSv1.3" {
+        version: if facts.version == TLS13 {
             TlsVersion::Tls13
         } else {
             TlsVersion::Tls12

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::connection::{Connection, HeadDeadline, Listener, TlsFacts};
+use super::connection::{Connection, HeadDeadline, Listener, TLS13, TlsFacts};
 use super::h3::H3Session;
 use super::quinn_adapter::{QuicConnection, StreamSignals};
 use super::{Accepting, Bounds};
@@ -161,7 +161,7 @@ fn facts(connection: &quinn::Connection, local: SocketAddr) -> Arc<Connection> {
         client_text: Connection::text(client.ip().to_canonical()),
         local,
         tls: Some(TlsFacts {
-            version: "TLSv1.3",
+            version: TLS13,
             server_name: server_name.as_deref().map(super::tls::canonical),
             // Names that ask for client certificates are refused by the handshake.
             trust_domain: None,
