@@ -9,7 +9,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::connection::TlsFacts;
+use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
@@ -66,7 +66,7 @@ impl Gateway {
 
 fn proof(facts: &TlsFacts) -> Proof {
     Proof {
-        version: if facts.version == "TLSv1.3" {
+        version: if facts.version == TLS13 {
             TlsVersion::Tls13
         } else {
             TlsVersion::Tls12

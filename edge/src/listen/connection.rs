@@ -39,10 +39,13 @@ pub struct Connection {
     pub body_clock: Arc<BodyClock>,
 }
 
+/// The newest version's name.
+pub const TLS13: &str = "TLSv1.3";
+
 /// Facts of the handshake.
 #[derive(Debug, Clone)]
 pub struct TlsFacts {
-    /// As the access log prints it: `TLSv1.3`.
+    /// As the access log prints it: [`TLS13`].
     pub version: &'static str,
     /// Server Name Indication, lower case, without final dot.
     pub server_name: Option<String>,

@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 pub use self::certificates::{CertificateFacts, CertificateStore};
 pub use self::client::ClientCertificate;
 use self::tickets::{TicketKeys, Ticketer};
-use super::connection::TlsFacts;
+use super::connection::{TLS13, TlsFacts};
 use super::socket::Socket;
 use super::tls_alpn::{self, ChallengeCertificates};
 
@@ -282,7 +282,7 @@ pub(super) fn canonical(name: &str) -> String {
 pub(super) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
     match version {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(ProtocolVersion::TLSv1_3) => TLS13,
         _ => "unknown",
     }
 }

@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::client::{Client, Protocol, tls};
 use crate::harness::Edge;
+use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{Files, issue, replace};
 use crate::harness::waiting::until;
 
@@ -177,6 +178,29 @@ async fn the_name_asked_for_chooses_the_certificate() {
         assert_eq!(presented(&edge, name).await, expected, "{name}");
     }
     assert!(presented(&edge, "localhost").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_is_sent_whole() {
+    let root = ClientAuthority::new("root");
+    let between = root.intermediate("between", 50);
+    let day = std::time::Duration::from_secs(86_400);
+    let server = between.issue_named(1, day, &["chain.test"]);
+    let files = Files::with_policies(&[("empty.yaml", "version: 1\n")]);
+    let path = files.certs().join("chain.pem");
+    replace(&path, server.chain_pem.as_bytes());
+    replace(&path.with_extension("key"), server.key_pem.as_bytes());
+    let edge = Edge::start_with(files, &[]).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.certificate()).expect("a root");
+    let config = rustls::ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&ALL_VERSIONS)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tls::connect_to(edge.https, &Arc::new(config), "chain.test").await;
+    let sent = stream.get_ref().1.peer_certificates().expect("a chain");
+    assert_eq!(sent, [server.certificate, between.certificate()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

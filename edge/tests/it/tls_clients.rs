@@ -77,6 +77,44 @@ async fn clients_are_asked_for_certificates_and_upstreams_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_are_checked_and_told_whole() {
+    let (origin, root) = (Origin::h1().await, ClientAuthority::new("root"));
+    let between = root.intermediate("between", 50);
+    let both = |revoked: &[u64]| root.revoke(1, revoked) + &between.revoke(1, &[]);
+    let edge = start(&origin, guarded(&root, Some(&both(&[])))).await;
+    let mut identity = between.issue(1);
+    let whole = visitor(Some(&identity), ALL_VERSIONS);
+    let ask = async |config| visit(edge.https, config, "partners.test", "partners.test").await;
+    assert_eq!(ask(&whole).await.expect("an answer").status, 200);
+    let seen = origin.last("/echo");
+    let told = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
+    assert_eq!(
+        seen.header("client-cert"),
+        Some(&*told(&identity.certificate))
+    );
+    assert_eq!(
+        seen.header("client-cert-chain"),
+        Some(&*told(&between.certificate()))
+    );
+    identity.above.clear();
+    let alone = visitor(Some(&identity), ALL_VERSIONS);
+    assert!(ask(&alone).await.is_err());
+    // Lists that do not tell of a part of the chain, or tell the worst of it.
+    for lists in [between.revoke(1, &[]), both(&[50])] {
+        replace(&edge.files.root().join("clients.crl"), lists.as_bytes());
+        until("the chain to be refused", || async {
+            ask(&whole).await.err()
+        })
+        .await;
+        replace(&edge.files.root().join("clients.crl"), both(&[]).as_bytes());
+        until("the chain to be good again", || async {
+            ask(&whole).await.ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_differs_by_client_is_never_another_clients() {
     let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
     let edge = start(&origin, guarded(&authority, None)).await;

@@ -46,7 +46,10 @@ pub(crate) fn visitor(
         .with_root_certificates(tls::roots());
     let mut config = match identity {
         Some(identity) => builder
-            .with_client_auth_cert(vec![identity.certificate.clone()], identity.key())
+            .with_client_auth_cert(
+                [vec![identity.certificate.clone()], identity.above.clone()].concat(),
+                identity.key(),
+            )
             .expect("an identity"),
         None => builder.with_no_client_auth(),
     };

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::listen::Accepting;
 use crate::listen::conduct::{CHECK_INTERVAL, Conduct};
-use crate::listen::connection::{Connection, Listener, TlsFacts, Tunnel};
+use crate::listen::connection::{Connection, Listener, TLS13, TlsFacts, Tunnel};
 use crate::listen::h3::H3Session;
 use crate::listen::quinn_adapter::QuicConnection;
 use crate::listen::stream_signals::StreamSignals;
@@ -44,7 +44,7 @@ fn facts(connection: &quinn::Connection, client: SocketAddr) -> Arc<Connection> 
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
         local,
         tls: Some(TlsFacts {
-            version: "TLSv1.3",
+            version: TLS13,
             server_name: server_name.as_deref().map(tls::canonical),
             // Names that ask for client certificates are refused by the handshake.
             trust_domain: None,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
@@ -38,11 +39,11 @@ pub(super) struct TicketKeys {
     complaint: Mutex<Option<String>>,
 }
 
-/// Keys of the period before, this one and the next.
-#[derive(Clone)]
+/// Keys of the period before, this one and the next; none where the system has no randomness.
+#[derive(Default)]
 struct Ring {
     period: u64,
-    keys: [Key; 3],
+    keys: [Option<Key>; 3],
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -62,11 +63,9 @@ impl fmt::Debug for TicketKeys {
 impl TicketKeys {
     /// Never fails: without files there are keys of this process alone.
     pub(super) fn load(folder: &Path, now: u64) -> Self {
-        let period = now / u64::from(PERIOD);
-        let keys = [Key::local(), Key::local(), Key::local()];
         let this = Self {
             folder: folder.into(),
-            ring: ArcSwap::from_pointee(Ring { period, keys }),
+            ring: ArcSwap::default(),
             complaint: Mutex::new(None),
         };
         this.look(now, &|_| {});
@@ -82,14 +81,14 @@ impl TicketKeys {
         let keys = periods.map(|number| {
             let read = read_or_make(&self.folder, number);
             let reason = match read {
-                Ok(key) => return key,
+                Ok(key) => return Some(key),
                 Err(reason) => reason,
             };
             failed = Some(Error::TicketKey {
                 path: file(&self.folder, number),
                 reason,
             });
-            before.key(number).cloned().unwrap_or_else(Key::local)
+            before.key(number).cloned().or_else(Key::local)
         });
         if before.period != period {
             info!(period, "ticket keys rotated");
@@ -114,7 +113,7 @@ impl TicketKeys {
 impl Ring {
     fn key(&self, period: u64) -> Option<&Key> {
         let at = (period + 1).checked_sub(self.period)?;
-        self.keys.get(usize::try_from(at).ok()?)
+        self.keys.get(usize::try_from(at).ok()?)?.as_ref()
     }
 }
 
@@ -142,6 +141,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
+    let secret = random().map_err(io::Error::other)?;
     let temporary = folder.join(format!(".{:016x}", fastrand::u64(..)));
     let mut options = fs::OpenOptions::new();
     let mut file = options
@@ -150,7 +150,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(&temporary)?;
     let written = file
-        .write_all(&random())
+        .write_all(&secret)
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::hard_link(&temporary, path));
     let _ = fs::remove_file(&temporary);
@@ -173,11 +173,10 @@ fn remove_before(folder: &Path, period: u64) {
     }
 }
 
-fn random() -> [u8; SECRET_BYTES] {
+fn random() -> Result<[u8; SECRET_BYTES], Unspecified> {
     let mut bytes = [0; SECRET_BYTES];
-    // aws-lc aborts where the system has no randomness; it never returns an error.
-    let _ = rand::fill(&mut bytes);
-    bytes
+    rand::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Key {
@@ -188,8 +187,9 @@ impl Key {
         Ok(Self::new(secret))
     }
 
-    fn local() -> Self {
-        Self::new(random())
+    /// Of this process alone.
+    fn local() -> Option<Self> {
+        random().ok().map(Self::new)
     }
 
     fn new(secret: [u8; SECRET_BYTES]) -> Self {
@@ -263,7 +263,7 @@ impl ProducesTickets for Ticketer {
         let (name, rest) = ticket.split_at_checked(NAME_BYTES)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES)?;
         let ring = self.keys.ring.load();
-        let key = ring.keys.iter().find(|key| key.name == name)?;
+        let key = ring.keys.iter().flatten().find(|key| key.name == name)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = sealed.to_vec();
         let length = key
