@@ -310,3 +310,6 @@ async fn request<A>(
         .await;
     let _ = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
 }
+
+#[cfg(test)]
+mod tests;

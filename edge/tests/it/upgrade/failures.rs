@@ -100,7 +100,7 @@ async fn a_new_process_with_broken_policies_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_process_that_hangs_is_given_up() {
-    let site = Site::start(&["--upgrade-seconds", "1", "--drain-seconds", "240"]).await;
+    let site = Site::start(&["--upgrade-seconds", "8", "--drain-seconds", "240"]).await;
     let load = Load::start(site.edge.https);
     load.answers(20).await;
     let mut silent = Impostor::hello(&site.edge);
