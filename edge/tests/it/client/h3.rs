@@ -21,7 +21,7 @@ pub(crate) struct H3Client {
     connection: quinn::Connection,
     send: SendRequest<OpenStreams, Bytes>,
     /// Lives as long as the connection.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 /// A QUIC connection that trusts the development CA; `window` bounds what the server may send ahead.
@@ -55,13 +55,19 @@ impl H3Client {
             authority: format!("localhost:{}", address.port()),
             connection,
             send,
-            _endpoint: endpoint,
+            endpoint,
         })
     }
 
     /// The certificate chain the edge presented is what the handshake checked.
     pub(crate) fn connection(&self) -> &quinn::Connection {
         &self.connection
+    }
+
+    /// Go on from another port, as after a change of network.
+    pub(crate) fn rebind(&self) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        self.endpoint.rebind(socket).expect("a socket");
     }
 
     pub(super) async fn open(
