@@ -23,6 +23,10 @@ impl Observer for Nobody {
     fn datagrams_relayed(&self, _: bool) {}
 }
 
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
 struct Process {
     endpoint: Endpoint,
     routed: Arc<RoutedSocket>,
@@ -37,11 +41,12 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        crate::crypto::install();
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
-        let tls = rustls::ServerConfig::builder()
+        let tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("a version")
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], key)
             .expect("a configuration");
@@ -78,7 +83,9 @@ impl Site {
     fn connect(&self) -> (Endpoint, Connecting) {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a certificate");
-        let tls = rustls::ClientConfig::builder()
+        let tls = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("a version")
             .with_root_certificates(roots)
             .with_no_client_auth();
         let crypto = QuicClientConfig::try_from(tls).expect("a configuration");
