@@ -40,6 +40,7 @@ use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::{cache, rewrite};
+use tunnels::is_interim;
 
 /// Silence of a client in the middle of its body or of our answer.
 const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
@@ -428,11 +429,6 @@ impl Gateway {
                 .inc();
         }
     }
-}
-
-/// A 1xx with another answer to come; 101 is the last one (RFC 9110, 15.2).
-fn is_interim(response: &ResponseHeader) -> bool {
-    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

@@ -93,3 +93,8 @@ impl Gateway {
         Ok(())
     }
 }
+
+/// A 1xx with another answer to come; 101 is the last one (RFC 9110, 15.2).
+pub(super) fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+}
