@@ -59,7 +59,7 @@ impl Gateway {
         };
         ctx.tunnel = Some(TunnelFacts {
             upstream_silence_max: terms.idle_timeout + UPSTREAM_SILENCE_SLACK,
-            is_open: false,
+            opened_after: None,
             ended_by: tunnel::wrap(session, limits),
         });
         Ok(())
@@ -87,7 +87,8 @@ impl Gateway {
             .map_err(|error: Box<Error>| error.into_up());
         }
         if let Some(tunnel) = ctx.tunnel.as_mut().filter(|_| switches) {
-            tunnel.is_open = true;
+            let now = Now::monotonic();
+            tunnel.opened_after = Some(now.saturating_duration_since(ctx.started.monotonic));
             self.metrics.tunnel_opened(ctx.route_name().unwrap_or(""));
         }
         Ok(())

@@ -41,6 +41,9 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One datagram carries about 1.2 KB; the kernel's default buffer holds a few milliseconds of load.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Pings within the idle timeout, which is the client's where that is shorter.
+const KEEP_ALIVES: u32 = 4;
+
 /// Bind the UDP socket with buffers that hold a burst.
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(
@@ -79,7 +82,10 @@ fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
         .receive_window(CONNECTION_WINDOW_BYTES.into())
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
-        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?));
+        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?))
+        // Tunnels and slow answers may be silent for longer; connections without a request are
+        // ended by the accept loop, and vanished clients by the line above.
+        .keep_alive_interval(Some(bounds.keepalive_timeout / KEEP_ALIVES));
     Ok(transport)
 }
 
@@ -193,6 +199,10 @@ where
     running.close();
     let mut draining = false;
     loop {
+        let idle = async {
+            running.wait().await;
+            tokio::time::sleep(accepting.bounds.keepalive_timeout).await;
+        };
         let resolver = tokio::select! {
             accepted = h3.accept() => accepted?,
             () = accepting.stop.cancelled(), if !draining => {
@@ -203,6 +213,7 @@ where
                 continue;
             }
             () = running.wait(), if draining => return Ok(()),
+            () = idle, if !draining => return Ok(()),
         };
         let Some(resolver) = resolver else {
             running.wait().await;

@@ -85,6 +85,13 @@ impl Client {
             .expect("the connection is open");
     }
 
+    /// False where the connection is gone.
+    pub(crate) async fn try_send(&mut self, message: Message) -> bool {
+        within("a message to be taken", self.socket.send(message))
+            .await
+            .is_ok()
+    }
+
     /// The next message; `None` at the end, whether or not a Close frame came before.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         match within("a message", self.socket.next()).await {

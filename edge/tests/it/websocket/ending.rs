@@ -153,3 +153,47 @@ async fn an_end_that_is_gone_takes_the_other_along() {
         assert_eq!(seen.close, None, "{protocol:?}: nobody said Close");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_cannot_stay() {
+    let world = World::start().await;
+    let mut clients = Vec::new();
+    for protocol in Protocol::ALL {
+        clients.push(world.open(protocol, "/short/flood", &[]).await);
+    }
+    let series = "palisade_tunnels_ended_total{http_route=\"short\",reason=\"lifetime\"}";
+    world.metric_becomes(series, 3.0).await;
+    world.origin.wait_until_all_ended("the upstreams").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_does_not_read_cannot_stay() {
+    let world = World::start().await;
+    let mut writers = Vec::new();
+    for protocol in Protocol::ALL {
+        let mut client = world.open(protocol, "/idle/deaf", &[]).await;
+        writers.push(tokio::spawn(async move {
+            while client.try_send(Message::binary(vec![1; 1 << 20])).await {}
+        }));
+    }
+    for writer in writers {
+        writer.await.expect("the end of a client");
+    }
+    world
+        .metric_becomes("palisade_tunnels_open{http_route=\"idle\"}", 0.0)
+        .await;
+}
+
+/// Here the client would give up its QUIC connection after thirty seconds without a packet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_measured_by_the_route_on_every_protocol() {
+    let world = World::start().await;
+    let mut clients = Vec::new();
+    for protocol in Protocol::ALL {
+        clients.push((protocol, world.open(protocol, "/quiet/echo", &[]).await));
+    }
+    for (protocol, mut client) in clients {
+        let expected = Some((1001, "idle".to_owned()));
+        assert_eq!(client.closed().await, expected, "{protocol:?}");
+    }
+}

@@ -225,3 +225,31 @@ async fn a_broken_handshake_is_refused() {
     }
     assert!(world.origin.seen().is_empty());
 }
+
+/// "hello" as a client sends it.
+const HELLO: [u8; 11] = [0x82, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+
+/// What comes with an extended CONNECT waits for the upstream's consent, and is not read without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eager_client_is_heard_only_once_it_is_let_in() {
+    let world = World::start().await;
+    let connection = RawH3::connect(world.edge.https)
+        .await
+        .expect("a connection");
+    for (path, expected) in [("/open/echo", 200), ("/off/echo", 403)] {
+        let mut head = connection.head("CONNECT", path);
+        head.push((":protocol".to_owned(), "websocket".to_owned()));
+        head.push(("sec-websocket-version".to_owned(), "13".to_owned()));
+        let eager = [raw_h3::headers(&head), raw_h3::data(&HELLO)].concat();
+        let request = connection.begin(eager.into()).await.expect("a stream");
+        let mut tunnel = request.into_tunnel();
+        let (status, _) = within("an answer", tunnel.head()).await.expect("an answer");
+        assert_eq!(status, Some(expected), "{path}");
+        if expected == 200 {
+            let echo = within("an echo", tunnel.data()).await.expect("an echo");
+            assert_eq!(echo[..], [0x82, 5, b'h', b'e', b'l', b'l', b'o']);
+        }
+    }
+    let seen = world.origin.seen();
+    assert_eq!((seen.len(), seen[0].messages), (1, 1));
+}

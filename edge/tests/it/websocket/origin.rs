@@ -164,6 +164,8 @@ async fn connection(socket: TcpStream, record: Arc<Record>) {
         flood(socket, &entry).await;
     } else if path.ends_with("/ticks") {
         tick(socket).await;
+    } else if path.ends_with("/deaf") {
+        std::future::pending::<()>().await;
     } else if !path.ends_with("/cut") {
         echo(socket, &entry, !path.ends_with("/sink")).await;
     }
