@@ -48,12 +48,31 @@ test_needs() { # state folder
   local venv="$1/venv" missing=()
   command -v python3 >/dev/null || missing+=(python3)
   install "${missing[@]}"
+  autobahn "$1/autobahn"
   "$venv/bin/python" -c 'import aioquic' 2>/dev/null && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
   mkdir -p "$1"
   python3 -m venv --clear "$venv"
   printf 'setup: installing aioquic (an independent HTTP/3 client) below %s\n' "$venv"
   "$venv/bin/pip" install -q --disable-pip-version-check 'aioquic==1.7.2' || fail "could not install aioquic from PyPI"
+}
+
+# The WebSocket suite is Python 2.7, which no current system packages: without one its test is left out.
+autobahn() { # its own virtual environment
+  local venv="$1" python found="" tool
+  "$venv/bin/python" -c 'import autobahntestsuite' 2>/dev/null && return 0
+  for python in python2.7 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7*/bin/python2.7; do
+    "$python" -m pip --version >/dev/null 2>&1 && { found=$python; break; }
+  done
+  [ -n "$found" ] || { printf 'setup: no Python 2.7 with pip (pyenv install 2.7.18 brings one): Autobahn is left out\n'; return 0; }
+  printf 'setup: installing autobahntestsuite below %s\n' "$venv"
+  tool=$(mktemp -d)
+  # Python 2.7 has no venv module, and Zope's namespace needs a real site folder.
+  "$found" -m pip install -q --disable-pip-version-check --target "$tool" 'virtualenv==20.15.1' 2>/dev/null \
+    && PYTHONPATH="$tool" "$found" -m virtualenv -q "$venv" \
+    && "$venv/bin/pip" install -q --disable-pip-version-check 'autobahntestsuite==25.10.1' 2>/dev/null \
+    || { rm -rf "$tool" "$venv"; fail "could not install autobahntestsuite from PyPI"; }
+  rm -rf "$tool"
 }
 
 case "${1:-}" in

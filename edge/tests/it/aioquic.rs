@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(170);
 const LARGE: u64 = 50 * 1024 * 1024;
 
 /// The Python that has aioquic.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     if let Some(python) = env::var_os("PALISADE_TEST_PYTHON") {
         return python.into();
     }
@@ -27,7 +27,7 @@ fn python() -> PathBuf {
     workspace.join(".palisade/venv/bin/python")
 }
 
-async fn assert_installed(python: &Path) {
+pub(crate) async fn assert_installed(python: &Path) {
     let probe = Command::new(python)
         .args(["-c", "import aioquic"])
         .stdout(Stdio::null())

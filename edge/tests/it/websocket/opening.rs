@@ -1,14 +1,19 @@
 //! Who gets a WebSocket connection, and what goes through it.
 
+use std::path::Path;
+
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{World, client};
+use crate::aioquic;
 use crate::client::Protocol;
 use crate::client::raw_h3::{self, Outcome, RawH3};
 use crate::client::tls;
+use crate::harness::files::certificate_file;
 use crate::harness::waiting::within;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,6 +229,32 @@ async fn a_broken_handshake_is_refused() {
         );
     }
     assert!(world.origin.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aioquic_opens_one() {
+    let world = World::start().await;
+    let python = aioquic::python();
+    aioquic::assert_installed(&python).await;
+    let talking = Command::new(python)
+        .kill_on_drop(true)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/aioquic_websocket.py"))
+        .arg(world.edge.https.port().to_string())
+        .arg(certificate_file("ca.pem"))
+        .arg("/open/echo")
+        .output();
+    let output = within("aioquic", talking).await.expect("python starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let result = serde_json::from_slice::<Value>(&output.stdout);
+    let result = result.unwrap_or_else(|_| panic!("not JSON, and: {errors}"));
+    let expected = json!({
+        "setting": 1,
+        "status": 200,
+        "echo": "810568656c6c6f",
+        "close": "880203e8",
+        "ended": true,
+    });
+    assert_eq!(result, expected);
 }
 
 /// "hello" as a client sends it.
