@@ -123,6 +123,15 @@ impl Client {
         }
     }
 
+    /// Close from our side, and end it.
+    pub(crate) async fn close_and_end(&mut self) {
+        within("a close to be taken", self.socket.close(None))
+            .await
+            .expect("the connection is open");
+        let io = self.socket.get_mut();
+        within("the end", io.shutdown()).await.expect("a stream");
+    }
+
     /// Close from our side and wait for the answer.
     pub(crate) async fn close(mut self) -> Option<(u16, String)> {
         within("a close to be taken", self.socket.close(None))
