@@ -60,6 +60,7 @@ test_needs() { # state folder
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
+  autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
   # A folder made for an older list lacks what was added since.
@@ -70,6 +71,24 @@ test_needs() { # state folder
   printf 'setup: installing %s below %s\n' "${packages[*]}" "$venv"
   "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}" || fail "could not install ${packages[*]} from PyPI"
   printf '%s\n' "${packages[*]}" >"$venv/packages"
+}
+
+# The WebSocket suite is Python 2.7, which no current system packages: without one its test is left out.
+autobahn() { # its own virtual environment
+  local venv="$1" python found="" tool
+  "$venv/bin/python" -c 'import autobahntestsuite' 2>/dev/null && return 0
+  for python in python2.7 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7*/bin/python2.7; do
+    "$python" -m pip --version >/dev/null 2>&1 && { found=$python; break; }
+  done
+  [ -n "$found" ] || { printf 'setup: no Python 2.7 with pip (pyenv install 2.7.18 brings one): Autobahn is left out\n'; return 0; }
+  printf 'setup: installing autobahntestsuite below %s\n' "$venv"
+  tool=$(mktemp -d)
+  # Python 2.7 has no venv module, and Zope's namespace needs a real site folder.
+  "$found" -m pip install -q --disable-pip-version-check --target "$tool" 'virtualenv==20.15.1' 2>/dev/null \
+    && PYTHONPATH="$tool" "$found" -m virtualenv -q "$venv" \
+    && "$venv/bin/pip" install -q --disable-pip-version-check 'autobahntestsuite==25.10.1' 2>/dev/null \
+    || { rm -rf "$tool" "$venv"; fail "could not install autobahntestsuite from PyPI"; }
+  rm -rf "$tool"
 }
 
 case "${1:-}" in

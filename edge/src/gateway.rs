@@ -45,6 +45,7 @@ use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::{cache, client, rewrite};
+use tunnels::is_interim;
 
 pub use refused_heads::RefusedHeads;
 
@@ -476,11 +477,6 @@ impl Gateway {
                 .inc();
         }
     }
-}
-
-/// A 1xx with another answer to come; 101 is the last one (RFC 9110, 15.2).
-fn is_interim(response: &ResponseHeader) -> bool {
-    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

@@ -84,7 +84,8 @@ pub struct TunnelFacts {
     /// When the upstream is given up: a while after the tunnel would have ended itself, for the
     /// case that it neither reads nor writes and so keeps the tunnel's own clocks from running.
     pub upstream_silence_max: Duration,
-    pub is_open: bool,
+    /// From the end of the request head to the upgrade; none before it.
+    pub opened_after: Option<Duration>,
     /// Why the edge ended it; empty where one of its ends did.
     pub ended_by: Arc<OnceLock<&'static str>>,
 }

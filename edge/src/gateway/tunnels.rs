@@ -59,7 +59,7 @@ impl Gateway {
         };
         ctx.tunnel = Some(TunnelFacts {
             upstream_silence_max: terms.idle_timeout + UPSTREAM_SILENCE_SLACK,
-            is_open: false,
+            opened_after: None,
             ended_by: tunnel::wrap(session, limits),
         });
         Ok(())
@@ -87,9 +87,15 @@ impl Gateway {
             .map_err(|error: Box<Error>| error.into_up());
         }
         if let Some(tunnel) = ctx.tunnel.as_mut().filter(|_| switches) {
-            tunnel.is_open = true;
+            let now = Now::monotonic();
+            tunnel.opened_after = Some(now.saturating_duration_since(ctx.started.monotonic));
             self.metrics.tunnel_opened(ctx.route_name().unwrap_or(""));
         }
         Ok(())
     }
+}
+
+/// A 1xx with another answer to come; 101 is the last one (RFC 9110, 15.2).
+pub(super) fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
 }

@@ -33,9 +33,11 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
             .as_ref()
             .map_or("", |rejection| rejection.code()),
     ];
-    metrics.request(&labels, duration);
-    if let Some(tunnel) = ctx.tunnel.as_ref().filter(|tunnel| tunnel.is_open) {
-        let reason = match (tunnel.ended_by.get(), &ctx.error) {
+    let opened_after = ctx.tunnel.as_ref().and_then(|tunnel| tunnel.opened_after);
+    // Hours of a tunnel would say nothing about how fast the route answers.
+    metrics.request(&labels, opened_after.unwrap_or(duration));
+    if opened_after.is_some() {
+        let reason = match (ended_by(ctx), &ctx.error) {
             (Some(reason), _) => reason,
             (None, Some(_)) => "error",
             (None, None) => "closed",
@@ -110,9 +112,14 @@ fn write_line(
         } else {
             "upstream"
         },
-        reason: ctx.rejection.as_ref().map(|rejection| rejection.code()),
+        reason: ended_by(ctx).or(ctx.rejection.as_ref().map(|rejection| rejection.code())),
         detail: ctx.error.as_deref(),
     });
+}
+
+/// Why the edge ended a tunnel.
+fn ended_by(ctx: &RequestCtx) -> Option<&'static str> {
+    ctx.tunnel.as_ref()?.ended_by.get().copied()
 }
 
 /// What the client saw, or would have seen.

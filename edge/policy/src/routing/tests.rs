@@ -24,6 +24,7 @@ fn route(name: &str) -> Arc<Route> {
         request_body_max: 0,
         cluster: ClusterId(0),
         translate: false,
+        websocket: None,
     })
 }
 

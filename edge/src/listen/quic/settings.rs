@@ -35,6 +35,8 @@ const INCOMING_BYTES_TOTAL_MAX: u64 = 4 * 1024 * 1024;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 /// Between two stateless resets: two endpoints must not keep each other busy with them.
 const STATELESS_RESET_INTERVAL: Duration = Duration::from_millis(20);
+/// PINGs of ours within the idle time, so that a lost one ends nothing.
+const KEEP_ALIVES: u32 = 4;
 /// QUIC version 1 (RFC 9000); quinn would also take the drafts before it.
 const QUIC_V1: u32 = 1;
 
@@ -89,8 +91,9 @@ fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
         // HTTP datagrams (RFC 9297) are not offered.
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0)
-        // The client keeps a connection alive if it wants one; we never do.
-        .keep_alive_interval(None)
-        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?));
+        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?))
+        // Tunnels and slow answers may be silent for longer; connections without a request are
+        // ended by their loop, and vanished clients by the line above.
+        .keep_alive_interval(Some(bounds.keepalive_timeout / KEEP_ALIVES));
     Ok(transport)
 }

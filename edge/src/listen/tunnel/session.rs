@@ -33,7 +33,7 @@ impl Session for Tunnel {
 
     /// True while Pingora frames the upstream's request, then false once: it would queue the end of
     /// an empty body, and take that for the end of the tunnel where the upstream's 101 came sooner
-    /// (https://github.com/cloudflare/pingora/issues/946).
+    /// (<https://github.com/cloudflare/pingora/issues/946>).
     fn is_body_empty(&mut self) -> bool {
         !std::mem::take(&mut self.head_sent)
     }

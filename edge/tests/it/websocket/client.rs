@@ -85,6 +85,13 @@ impl Client {
             .expect("the connection is open");
     }
 
+    /// False where the connection is gone.
+    pub(crate) async fn try_send(&mut self, message: Message) -> bool {
+        within("a message to be taken", self.socket.send(message))
+            .await
+            .is_ok()
+    }
+
     /// The next message; `None` at the end, whether or not a Close frame came before.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         match within("a message", self.socket.next()).await {
@@ -114,6 +121,15 @@ impl Client {
                 other => panic!("expected the end, got {} bytes", other.len()),
             }
         }
+    }
+
+    /// Close from our side, and end it.
+    pub(crate) async fn close_and_end(&mut self) {
+        within("a close to be taken", self.socket.close(None))
+            .await
+            .expect("the connection is open");
+        let io = self.socket.get_mut();
+        within("the end", io.shutdown()).await.expect("a stream");
     }
 
     /// Close from our side and wait for the answer.

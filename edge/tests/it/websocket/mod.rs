@@ -34,6 +34,7 @@ routes:
   - { name: pages, matches: [{ path: { prefix: /pages } }], websocket: { origins: [\"https://app.example.com\"] }, cluster: origin }
   - { name: limited, matches: [{ path: { prefix: /limited } }], limits: [two], websocket: {}, cluster: origin }
   - { name: idle, matches: [{ path: { prefix: /idle } }], websocket: { idle_timeout: 700ms }, cluster: origin }
+  - { name: quiet, matches: [{ path: { prefix: /quiet } }], websocket: { idle_timeout: 35s }, cluster: origin }
   - { name: short, matches: [{ path: { prefix: /short } }], websocket: { lifetime: 1s }, cluster: origin }
   - { name: hasty, matches: [{ path: { prefix: /hasty } }], request_timeout: 500ms, websocket: {}, cluster: origin }
   - name: private
@@ -66,7 +67,7 @@ impl World {
         std::fs::write(&jwks, signer.jwks()).expect("a file");
         let issuer = issuer_from_file(&jwks) + "    leeway: 0s\n";
         let clusters = format!(
-            "version: 1\nclusters:\n  - {{ name: origin, endpoints: [\"{origin}\"], timeouts: {{ read: 3s }} }}\n{issuer}"
+            "version: 1\nclusters:\n  - {{ name: origin, endpoints: [\"{origin}\"], timeouts: {{ read: 3s, write: 2s }} }}\n{issuer}"
         );
         files.write_policy("clusters.yaml", &clusters);
         files.write_policy("routes.yaml", &format!("version: 1{routes}"));

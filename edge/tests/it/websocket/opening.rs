@@ -1,14 +1,19 @@
 //! Who gets a WebSocket connection, and what goes through it.
 
+use std::path::Path;
+
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{World, client};
+use crate::aioquic;
 use crate::client::Protocol;
 use crate::client::raw_h3::{self, Outcome, RawH3};
 use crate::client::tls;
+use crate::harness::files::certificate_file;
 use crate::harness::waiting::within;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,4 +229,58 @@ async fn a_broken_handshake_is_refused() {
         );
     }
     assert!(world.origin.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aioquic_opens_one() {
+    let world = World::start().await;
+    let python = aioquic::python();
+    aioquic::assert_installed(&python).await;
+    let talking = Command::new(python)
+        .kill_on_drop(true)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/aioquic_websocket.py"))
+        .arg(world.edge.https.port().to_string())
+        .arg(certificate_file("ca.pem"))
+        .arg("/open/echo")
+        .output();
+    let output = within("aioquic", talking).await.expect("python starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let result = serde_json::from_slice::<Value>(&output.stdout);
+    let result = result.unwrap_or_else(|_| panic!("not JSON, and: {errors}"));
+    let expected = json!({
+        "setting": 1,
+        "status": 200,
+        "echo": "810568656c6c6f",
+        "close": "880203e8",
+        "ended": true,
+    });
+    assert_eq!(result, expected);
+}
+
+/// "hello" as a client sends it.
+const HELLO: [u8; 11] = [0x82, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+
+/// What comes with an extended CONNECT waits for the upstream's consent, and is not read without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eager_client_is_heard_only_once_it_is_let_in() {
+    let world = World::start().await;
+    let connection = RawH3::connect(world.edge.https)
+        .await
+        .expect("a connection");
+    for (path, expected) in [("/open/echo", 200), ("/off/echo", 403)] {
+        let mut head = connection.head("CONNECT", path);
+        head.push((":protocol".to_owned(), "websocket".to_owned()));
+        head.push(("sec-websocket-version".to_owned(), "13".to_owned()));
+        let eager = [raw_h3::headers(&head), raw_h3::data(&HELLO)].concat();
+        let request = connection.begin(eager.into()).await.expect("a stream");
+        let mut tunnel = request.into_tunnel();
+        let (status, _) = within("an answer", tunnel.head()).await.expect("an answer");
+        assert_eq!(status, Some(expected), "{path}");
+        if expected == 200 {
+            let echo = within("an echo", tunnel.data()).await.expect("an echo");
+            assert_eq!(echo[..], [0x82, 5, b'h', b'e', b'l', b'l', b'o']);
+        }
+    }
+    let seen = world.origin.seen();
+    assert_eq!((seen.len(), seen[0].messages), (1, 1));
 }

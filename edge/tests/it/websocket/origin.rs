@@ -111,8 +111,34 @@ impl Origin {
     }
 }
 
+/// A connection's place in the record.
+struct Entry {
+    record: Arc<Record>,
+    number: usize,
+}
+
+impl Entry {
+    fn new(record: Arc<Record>, seen: Seen) -> Self {
+        let mut number = 0;
+        record.send_modify(|all| {
+            number = all.len();
+            all.push(seen);
+        });
+        Self { record, number }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Seen)) {
+        self.record
+            .send_modify(|all| change(all.get_mut(self.number).expect("an entry stays")));
+    }
+}
+
 async fn connection(socket: TcpStream, record: Arc<Record>) {
     let mut seen = Seen::default();
+    #[allow(
+        clippy::result_large_err,
+        reason = "the callback's type is the library's"
+    )]
     let note = |request: &Request, response: Response| {
         seen.path = request.uri().path().to_owned();
         let fields = request.headers().iter();
@@ -133,59 +159,52 @@ async fn connection(socket: TcpStream, record: Arc<Record>) {
         return;
     };
     let path = seen.path.clone();
-    let mut number = 0;
-    record.send_modify(|all| {
-        number = all.len();
-        all.push(seen);
-    });
-    let change = |change: &dyn Fn(&mut Seen)| record.send_modify(|all| change(&mut all[number]));
-    behave(&path, socket, &change).await;
-    change(&|seen| seen.ended = true);
+    let entry = Entry::new(record, seen);
+    if path.ends_with("/flood") {
+        flood(socket, &entry).await;
+    } else if path.ends_with("/ticks") {
+        tick(socket).await;
+    } else if path.ends_with("/deaf") {
+        std::future::pending::<()>().await;
+    } else if !path.ends_with("/cut") {
+        echo(socket, &entry, !path.ends_with("/sink")).await;
+    }
+    entry.change(|seen| seen.ended = true);
 }
 
-async fn behave(
-    path: &str,
-    mut socket: WebSocketStream<TcpStream>,
-    change: &(dyn Fn(&dyn Fn(&mut Seen)) + Sync),
-) {
-    if path.ends_with("/flood") {
-        let message = Message::Binary(Bytes::from(vec![7; FLOOD_BYTES]));
-        while socket.send(message.clone()).await.is_ok() {
-            change(&|seen| seen.messages += 1);
-        }
-        return;
+async fn flood(mut socket: WebSocketStream<TcpStream>, entry: &Entry) {
+    let message = Message::Binary(Bytes::from(vec![7; FLOOD_BYTES]));
+    while socket.send(message.clone()).await.is_ok() {
+        entry.change(|seen| seen.messages += 1);
     }
-    if path.ends_with("/ticks") {
-        loop {
-            tokio::select! {
-                message = socket.next() => match message {
-                    Some(Ok(_)) => {}
-                    _ => return,
-                },
-                () = tokio::time::sleep(TICK) => {
-                    if socket.send(Message::text("tick")).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-    if path.ends_with("/cut") {
-        return;
-    }
-    while let Some(Ok(message)) = socket.next().await {
-        change(&|seen| seen.messages += 1);
-        match message {
-            Message::Close(frame) => {
-                let code = frame.map_or(1005, |frame| frame.code.into());
-                change(&|seen| seen.close = Some(code));
-            }
-            message @ (Message::Text(_) | Message::Binary(_)) if !path.ends_with("/sink") => {
-                if socket.send(message).await.is_err() {
+}
+
+async fn tick(mut socket: WebSocketStream<TcpStream>) {
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(Ok(_)) => {}
+                _ => return,
+            },
+            () = tokio::time::sleep(TICK) => {
+                if socket.send(Message::text("tick")).await.is_err() {
                     return;
                 }
             }
-            _ => {}
+        }
+    }
+}
+
+async fn echo(mut socket: WebSocketStream<TcpStream>, entry: &Entry, answers: bool) {
+    while let Some(Ok(message)) = socket.next().await {
+        entry.change(|seen| seen.messages += 1);
+        if let Message::Close(frame) = &message {
+            let code = frame.as_ref().map_or(1005, |frame| frame.code.into());
+            entry.change(|seen| seen.close = Some(code));
+        }
+        let is_data = matches!(message, Message::Text(_) | Message::Binary(_));
+        if is_data && answers && socket.send(message).await.is_err() {
+            return;
         }
     }
 }
