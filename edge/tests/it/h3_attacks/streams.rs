@@ -197,7 +197,7 @@ async fn a_bomb_of_indexed_fields_is_refused_as_too_large() {
         }
     })
     .await;
-    meter.assert(10.0, 16 * MIB);
+    meter.assert(10.0, 32 * MIB);
 }
 
 /// Windows that fill up at once: each answer waits, and its upstream with it.
