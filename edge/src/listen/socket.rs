@@ -30,6 +30,8 @@ pub(super) struct Socket {
     /// Set once the connection is worth a proper end: not for failed handshakes.
     lingers: Option<TaskTracker>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Read to find out the protocol, and given back.
+    ahead: Vec<u8>,
 }
 
 impl Socket {
@@ -41,6 +43,7 @@ impl Socket {
             ended: false,
             lingers: None,
             permit: Some(permit),
+            ahead: Vec::new(),
         }
     }
 
@@ -59,6 +62,11 @@ impl Socket {
     /// A client that broke a bound is owed nothing.
     pub(super) fn abandon(&mut self) {
         self.lingers = None;
+    }
+
+    /// The next read begins with these bytes.
+    pub(super) fn unread(&mut self, bytes: Vec<u8>) {
+        self.ahead = bytes;
     }
 
     fn tcp(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -111,6 +119,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(self.ahead.get(..length).unwrap_or_default());
+            self.ahead.drain(..length);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = ready!(self.tcp()?.poll_read(cx, buf));
         if result.is_err() || (buf.filled().len() == before && buf.remaining() > 0) {

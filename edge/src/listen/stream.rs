@@ -48,8 +48,6 @@ pub(super) struct DownstreamStream {
     turn: WriteTurn,
     /// Of an HTTP/2 connection; none on HTTP/1.1.
     frames: Option<FrameGuard>,
-    /// Read to find out the protocol, not yet handed out.
-    ahead: Vec<u8>,
 }
 
 /// Progress of the request head that is being waited for.
@@ -90,7 +88,6 @@ impl DownstreamStream {
             buffer: WriteBuffer::default(),
             turn: WriteTurn::default(),
             frames: None,
-            ahead: Vec::new(),
         }
     }
 
@@ -106,22 +103,14 @@ impl DownstreamStream {
         watch
     }
 
-    /// Give back what was read to find out the protocol.
-    pub(super) fn unread(&mut self, ahead: Vec<u8>) {
-        self.ahead = ahead;
+    /// For what has to be known before the first byte is handed out.
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        self.transport.socket_mut()
     }
 
     /// The end of the connection is awaited, see `socket`.
     pub(super) fn linger(&mut self, tracker: TaskTracker) {
         self.transport.socket_mut().linger(tracker);
-    }
-
-    /// Hand out what was read ahead; false where nothing was.
-    fn replay(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let length = self.ahead.len().min(buf.remaining());
-        buf.put_slice(self.ahead.get(..length).unwrap_or_default());
-        self.ahead.drain(..length);
-        length > 0
     }
 
     /// Called before each read while the head is awaited.
@@ -197,41 +186,25 @@ impl AsyncRead for DownstreamStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_head_deadline(cx)?;
-        if let Some(frames) = &mut this.frames
-            && !frames.may_read(cx)
-        {
-            return Poll::Pending;
+        // The h2 codec reads between writes, and always flushes by itself.
+        if let Some(frames) = &mut this.frames {
+            return frames.poll_read(&mut this.transport, cx, buf);
         }
+        this.check_head_deadline(cx)?;
         // The task is about to wait for the client, or for an upstream while it watches the
-        // client: nothing may lie here meanwhile. What the socket does not take now stays. The
-        // h2 codec reads between writes, and always flushes by itself.
-        if this.frames.is_none()
-            && !this.buffer.is_empty()
+        // client: nothing may lie here meanwhile. What the socket does not take now stays.
+        if !this.buffer.is_empty()
             && let Poll::Ready(Err(error)) = this.buffer.poll_drain(&mut this.transport, cx)
         {
             return Poll::Ready(Err(error));
         }
         let before = buf.filled().len();
-        let replayed = this.replay(buf);
-        if !replayed {
-            ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
+        let result = Pin::new(&mut this.transport).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = result {
+            let read = buf.filled().len() - before;
+            this.count_head_bytes(read, cx)?;
         }
-        let read = buf.filled().get(before..).unwrap_or_default();
-        let length = read.len();
-        if let Some(frames) = &mut this.frames {
-            let passed = frames.read(read, Instant::now());
-            // An empty read would be taken for the end of the connection.
-            if passed == 0 && length > 0 {
-                buf.set_filled(before);
-                return Poll::Pending;
-            }
-            buf.set_filled(before + passed);
-        }
-        if !replayed {
-            this.count_head_bytes(length, cx)?;
-        }
-        Poll::Ready(Ok(()))
+        result
     }
 }
 

@@ -157,13 +157,20 @@ where
 {
     let is_h2 = match stream.selected_alpn_proto() {
         Some(protocol) => protocol == ALPN::H2,
-        None if accepting.bounds.h2c => match preface::is_h2(&mut stream).await {
-            Ok(is_h2) => is_h2,
-            Err(error) => {
-                debug!(%error, "connection ended before its protocol was known");
-                return accepting.observer.connection_refused("protocol_unknown");
+        None if accepting.bounds.h2c => {
+            let time = accepting.bounds.head_timeout;
+            match preface::is_h2(stream.socket_mut(), time).await {
+                Ok(is_h2) => is_h2,
+                Err(error) => {
+                    debug!(%error, "connection ended before its protocol was known");
+                    // A client that just went is no news.
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        accepting.observer.connection_refused("protocol_unknown");
+                    }
+                    return;
+                }
             }
-        },
+        }
         None => false,
     };
     if is_h2 {
