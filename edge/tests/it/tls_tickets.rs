@@ -307,7 +307,7 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     })
     .await;
     let serial = ocsp::serial(pem.as_bytes());
-    let short = ocsp::response(&serial, ocsp::GOOD, -3_600..8);
+    let short = ocsp::response(&serial, ocsp::GOOD, -3_600..20);
     replace(&file("ocsp"), &short);
     until("the short staple", || async {
         (stapled(&edge).await == short).then_some(())
