@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, ServerConfig, TransportConfig, ValidationTokenConfig};
+use quinn::{
+    EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig,
+};
 
 use crate::listen::Bounds;
 use crate::listen::generation::{ConnectionIds, Secret};
@@ -24,6 +26,8 @@ pub(in crate::listen) const UNI_STREAMS_MAX: u32 = 8;
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of the largest datagram we take: Ethernet's 1500 without the heads of IPv4 and UDP.
 const DATAGRAM_BYTES_MAX: u16 = 1472;
+/// Payload of the largest datagram we send, found by probing: Ethernet's 1500 without IPv6 and UDP.
+const DATAGRAM_BYTES_SENT_MAX: u16 = 1452;
 /// Connection attempts that the accept loop has not looked at yet; above it quinn refuses.
 const INCOMING_MAX: usize = 1_024;
 /// Bytes kept for one of those after its first datagram: the rest of a ClientHello. Without
@@ -80,8 +84,11 @@ pub(super) fn server(
 
 /// For each connection.
 fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
+    let mut probing = MtuDiscoveryConfig::default();
+    probing.upper_bound(DATAGRAM_BYTES_SENT_MAX);
     let mut transport = TransportConfig::default();
     transport
+        .mtu_discovery_config(Some(probing))
         .max_concurrent_bidi_streams(bounds.streams_max.into())
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
