@@ -66,8 +66,7 @@ async fn sessions_are_resumed_by_a_replica_and_after_a_restart() {
     std::os::unix::fs::symlink(first.files.certs(), files.certs()).expect("a link");
     let replica = Edge::start_with(files, &[]).await;
     assert_eq!(resumed(&replica).await, [true; 4], "by a replica");
-    let Edge { files, .. } = first;
-    let first = Edge::start_with(files, &[]).await;
+    let first = Edge::start_with(first.stop().await, &[]).await;
     assert_eq!(resumed(&first).await, [true; 4], "after a restart");
     let stranger = start(&origin, guarded(&authority, None)).await;
     assert_eq!(resumed(&stranger).await, [false; 4], "with other keys");
@@ -85,9 +84,7 @@ async fn quic_sessions_are_resumed_until_their_host_asks_for_certificates() {
     assert_eq!(first, json!({ "status": 200, "resumed": false }));
     let second = client.visit(&edge, "partners.test").await;
     assert_eq!(second, json!({ "status": 200, "resumed": true }));
-    let Edge { files, .. } = edge;
-    let files = Arc::into_inner(files).expect("files of nobody else");
-    let edge = Edge::start_with(files, &[]).await;
+    let edge = Edge::start_with(edge.stop().await, &[]).await;
     let third = client.visit(&edge, "partners.test").await;
     assert_eq!(third, json!({ "status": 200, "resumed": true }));
     let policy = format!("version: 1\nhosts:\n{guarded}");
