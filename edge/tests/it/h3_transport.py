@@ -1,7 +1,7 @@
 """What an independent client does to QUIC itself. Usage: h3_transport.py PORT CA_FILE.
 
-Prints JSON, scenario to result: a flood of PING frames, connection ids used up as fast as they
-are issued, and early data with a ticket that does not allow it.
+Prints JSON, scenario to result: a flood of PING frames, a stream of nothing but gaps, connection
+ids used up as fast as they are issued, and early data with a ticket that does not allow it.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ import sys
 from aioquic.quic.events import HandshakeCompleted
 from aioquic.quic.packet import QuicFrameType
 from aioquic.tls import Epoch
-from h3_wire import PATIENCE, Raw, configuration, dial, head, headers
+from h3_wire import PATIENCE, Raw, configuration, dial, head, headers, varint
 
 PINGS_IN_A_PACKET = 500
-CONNECTION_IDS = 1000
+GAPS_IN_A_PACKET = 80
+CONNECTION_IDS = 300
 # The only value that QUIC allows (RFC 9001, 4.6.1).
 EARLY_DATA = 0xFFFFFFFF
 
@@ -29,6 +30,30 @@ async def pings(port, made):
 
         client._quic._write_ping_frame = write
         while client.closed is None:
+            client._quic.send_ping(0)
+            client.transmit()
+            await asyncio.sleep(0)
+        return client.closed
+
+
+async def gaps(port, made):
+    """One byte, one left out, and so on, on a stream that can never be read."""
+    async with dial(port, made) as client:
+        client.settings()
+        number = client.request(b"\x01", end=False)
+        offset = 1000
+
+        def write(builder, uids=(), comment=""):
+            nonlocal offset
+            for _ in range(GAPS_IN_A_PACKET):
+                # STREAM with offset and length (RFC 9000, 19.8).
+                frame = builder.start_frame(QuicFrameType.STREAM_BASE | 6, capacity=12)
+                frame.push_bytes(varint(number) + varint(offset) + varint(1) + b"x")
+                offset += 2
+
+        client._quic._write_ping_frame = write
+        # The edge lets us send 1 MiB ahead.
+        while client.closed is None and offset < 1 << 20:
             client._quic.send_ping(0)
             client.transmit()
             await asyncio.sleep(0)
@@ -81,7 +106,7 @@ async def early_data(port, made):
 
 async def run(port, authority_file):
     results = {}
-    for act in (pings, connection_ids, early_data):
+    for act in (pings, gaps, connection_ids, early_data):
         results[act.__name__] = await asyncio.wait_for(act(port, configuration(authority_file)), PATIENCE)
     return results
 
