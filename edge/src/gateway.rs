@@ -277,6 +277,8 @@ impl ProxyHttp for Gateway {
             .into_down());
         }
         if end {
+            // On HTTP/1.1 the clock goes on: the connection is watched for the client's leaving.
+            ctx.body.clock = None;
             return Ok(());
         }
         self.check_body_rate(session, ctx)

@@ -313,12 +313,14 @@ async fn silent_clients_eject_no_endpoint() {
     let series = "palisade_upstream_ejections_total{cluster=\"origin\"}";
     assert_eq!(world.edge.metric(series).await, None);
     // A silent endpoint is another matter.
-    let mut client = Client::connect(Protocol::H2, &world.edge).await;
-    for body in ["", "whole"] {
-        let answer = client.send(Method::POST, "/hang", &[], body).await;
-        answer
-            .expect("an answer")
-            .assert_problem(504, "upstream_timeout");
+    for protocol in Protocol::ALL {
+        for body in ["", "whole"] {
+            let mut client = Client::connect(protocol, &world.edge).await;
+            let answer = client.send(Method::POST, "/hang", &[], body).await;
+            answer
+                .expect("an answer")
+                .assert_problem(504, "upstream_timeout");
+        }
     }
     // The client does what it must, and waits to be asked for its body.
     let socket = TcpStream::connect(world.edge.http)
