@@ -24,6 +24,14 @@ install() { # packages
   "${as_root[@]}" apt-get install -y -q "$@" >/dev/null || fail "could not install: $*"
 }
 
+# Debian starts what it installs; the tests start their own, on ports of their own.
+stop_service() { # name
+  [ -d /run/systemd/system ] || return 0
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" systemctl disable --now "$1" >/dev/null 2>&1 || true
+}
+
 # A protoc from elsewhere brings its own copies beside the binary.
 protoc_includes() {
   local binary
@@ -47,14 +55,22 @@ build_needs() {
 test_needs() { # state folder
   local venv="$1/venv" missing=()
   command -v python3 >/dev/null || missing+=(python3)
+  # An ACME authority, and names that only it resolves.
+  command -v caddy >/dev/null || missing+=(caddy)
+  compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   install "${missing[@]}"
   autobahn "$1/autobahn"
-  "$venv/bin/python" -c 'import aioquic' 2>/dev/null && return 0
+  case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
+  # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
+  # A folder made for an older list lacks what was added since.
+  [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
   mkdir -p "$1"
   python3 -m venv --clear "$venv"
-  printf 'setup: installing aioquic (an independent HTTP/3 client) below %s\n' "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check 'aioquic==1.7.2' || fail "could not install aioquic from PyPI"
+  printf 'setup: installing %s below %s\n' "${packages[*]}" "$venv"
+  "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}" || fail "could not install ${packages[*]} from PyPI"
+  printf '%s\n' "${packages[*]}" >"$venv/packages"
 }
 
 # The WebSocket suite is Python 2.7, which no current system packages: without one its test is left out.

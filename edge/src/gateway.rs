@@ -10,9 +10,13 @@
 //!
 //! Each phase is a few lines that call what decides. The same code serves h1, h2 and h3.
 
+mod acme;
 mod admission;
 mod answers;
+mod refused_heads;
+mod slow_clients;
 mod tunnels;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +24,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use palisade_acme::Pending;
 use palisade_cache::Arrival;
 use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
@@ -39,11 +44,11 @@ use crate::rejection::Rejection;
 use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
-use crate::stages::{cache, rewrite};
+use crate::stages::{cache, client, rewrite};
 use tunnels::is_interim;
 
-/// Silence of a client in the middle of its body or of our answer.
-const DOWNSTREAM_STALL: Duration = Duration::from_secs(60);
+pub use refused_heads::RefusedHeads;
+
 /// How long an unread request body may take to be thrown away before its connection is.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -60,6 +65,8 @@ pub struct Gateway {
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
+    /// What a certificate authority asks for while it checks a name.
+    pub acme: Arc<Pending>,
 }
 
 fn connection(session: &Session) -> Result<&Connection> {
@@ -84,7 +91,14 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        connection(session)?.head_deadline.disarm();
+        let connection = connection(session)?;
+        // Before the fields that name the client are removed as its own.
+        ctx.client = Some(client::resolve(
+            &session.req_header().headers,
+            connection.client.ip(),
+            connection.listener != Listener::Http,
+            &ctx.snapshot.policy.listeners,
+        ));
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
         ctx.is_grpc = respond::is_grpc(session.req_header());
         Ok(())
@@ -93,21 +107,29 @@ impl ProxyHttp for Gateway {
     /// Expected refusals return `Ok(true)`: an `Err` here would be logged as an error, and a
     /// client could flood the log with 401s.
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
-        session.set_read_timeout(Some(DOWNSTREAM_STALL));
-        session.set_write_timeout(Some(DOWNSTREAM_STALL));
+        let timeouts = &ctx.snapshot.policy.listeners.timeouts;
+        session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        let downstream = self.downstream(session)?;
+        // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        session.set_ignore_info_resp(is_http10);
+        if self.answer_acme(session, ctx).await? {
+            return Ok(true);
+        }
+        let downstream = self.downstream(session, ctx)?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
             Err(refused) => {
                 self.metrics.limits(&refused.quotas);
                 ctx.refused_route = refused.route;
                 ctx.refused_quotas = refused.quotas;
+                ctx.refused_host = refused.host_rules;
                 self.reject(session, ctx, refused.rejection).await?;
                 return Ok(true);
             }
         };
         self.metrics.limits(&admitted.quotas);
+        admission::tell_certificate(session, &admitted.host_rules)?;
         let too_large =
             admission::body_is_too_large(session.req_header(), admitted.route.request_body_max);
         ctx.admitted = Some(admitted);
@@ -116,6 +138,9 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         self.open_tunnel(session, ctx)?;
+        if ctx.tunnel.is_none() {
+            self.time_body(session, ctx)?;
+        }
         Ok(false)
     }
 
@@ -139,10 +164,9 @@ impl ProxyHttp for Gateway {
     }
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut RequestCtx) -> Result<CacheKey> {
-        let encrypted = connection(session)?.listener != Listener::Http;
         Ok(cache::key(
             session.req_header(),
-            encrypted,
+            ctx.client()?.encrypted,
             &ctx.admitted()?.host,
         ))
     }
@@ -218,38 +242,44 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        admission::refuse_if_gone(session)?;
         ctx.upstream.sent_at = Some(Now::monotonic());
-        let connection = connection(session)?;
         let forwarding = rewrite::Forwarding {
-            client: &connection.client_text,
-            encrypted: connection.listener != Listener::Http,
+            client: ctx.client()?,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
         };
-        rewrite::request(upstream, ctx.admitted()?, &forwarding)
+        rewrite::request(upstream, ctx.admitted()?, &forwarding)?;
+        if upstream.version == Version::HTTP_2 {
+            versions::request_to_h2(upstream, session).await?;
+        }
+        Ok(())
     }
 
     /// An error must be marked as the client's: with an h2 upstream Pingora would otherwise
     /// leave the request open and the client waiting.
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         if ctx.tunnel.is_some() {
             return Ok(());
         }
-        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if ctx.body_bytes > ctx.admitted()?.route.request_body_max {
+        ctx.body.bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if ctx.body.bytes > ctx.admitted()?.route.request_body_max {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "request body over the route's bound",
             )
             .into_down());
         }
-        Ok(())
+        if end {
+            return Ok(());
+        }
+        self.check_body_rate(session, ctx)
     }
 
     fn fail_to_connect(
@@ -276,6 +306,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
+        self.blame_silent_client(&mut error, ctx);
         if let (ErrorSource::Upstream, Some(pick), false) =
             (error.esource(), &ctx.upstream.picked, client_reused)
         {
@@ -324,6 +355,9 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            connection(session)?.tunnel.open();
+        }
         if is_interim(response) {
             return Ok(());
         }
@@ -333,7 +367,9 @@ impl ProxyHttp for Gateway {
                 cache::status(&session.cache, Now::read().wall),
             )?;
         }
+        versions::keep_alive_after_continue(session);
         self.own_headers(response, session, ctx)?;
+        versions::answer_to_http10(response, session)?;
         rewrite::response(response, &ctx.admitted()?.route.response_headers)
     }
 
@@ -356,6 +392,18 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_up());
         }
+        Ok(None)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        self.bound_write(session, length, ctx);
         Ok(None)
     }
 

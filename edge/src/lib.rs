@@ -5,8 +5,10 @@
 pub mod config;
 pub mod crypto;
 pub mod dev_certs;
+pub mod acme;
 pub mod server;
 pub mod listen;
+pub mod handover;
 pub mod gateway;
 pub mod request_id;
 pub mod request_ctx;

@@ -13,6 +13,12 @@ pub enum Rejection {
     Malformed(&'static str),
     UriTooLong,
     HeadersTooLarge,
+    /// A part of HTTP that is not spoken here; the text says which.
+    NotImplemented(&'static str),
+    /// Of HTTP; the text says which is.
+    VersionNotSupported(&'static str),
+    /// `OPTIONS *` asks about the server and not about a route (RFC 9110, 9.3.7).
+    ServerOptions,
     NotFound,
     /// The path is served with these methods only.
     MethodNotAllowed(Vec<Method>),
@@ -20,6 +26,8 @@ pub enum Rejection {
     HttpsRequired {
         location: String,
     },
+    /// The connection's handshake did not prove what the host asks for (RFC 9110, 15.5.20).
+    Misdirected,
     /// No token, or one that does not hold.
     Unauthorized(Refusal),
     /// The issuer's keys were never loaded: nobody's token can be checked.
@@ -43,8 +51,12 @@ pub enum Rejection {
     /// An endpoint answered with something that is not HTTP, or broke off.
     BadUpstream,
     UpstreamTimeout,
-    /// The client sent its body too slowly.
+    /// The client stopped in the middle of its body.
     RequestTimeout,
+    /// The client sends its body below the minimum rate.
+    RequestTooSlow,
+    /// The client took its answer too slowly; it never sees this one.
+    ResponseTooSlow,
     /// The client went away; nobody reads this answer.
     ClientGone,
     Internal,
@@ -63,9 +75,13 @@ impl Rejection {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::VersionNotSupported(_) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::ServerOptions => StatusCode::NO_CONTENT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => {
                 StatusCode::FORBIDDEN
@@ -76,9 +92,11 @@ impl Rejection {
             Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
             // nginx's code for "client closed request"; only ever seen in logs.
-            Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::ClientGone | Self::ResponseTooSlow => {
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -89,9 +107,13 @@ impl Rejection {
             Self::Malformed(_) => "malformed_request",
             Self::UriTooLong => "uri_too_long",
             Self::HeadersTooLarge => "headers_too_large",
+            Self::NotImplemented(_) => "not_implemented",
+            Self::VersionNotSupported(_) => "version_not_supported",
+            Self::ServerOptions => "server_options",
             Self::NotFound => "route_not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HttpsRequired { .. } => "https_required",
+            Self::Misdirected => "misdirected_request",
             Self::Unauthorized(refusal) => refusal.code(),
             Self::NoKeys => "issuer_keys_unavailable",
             Self::Forbidden {
@@ -109,6 +131,8 @@ impl Rejection {
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::RequestTimeout => "request_timeout",
+            Self::RequestTooSlow => "request_too_slow",
+            Self::ResponseTooSlow => "response_too_slow",
             Self::ClientGone => "client_gone",
             Self::Internal => "internal",
         }
@@ -118,11 +142,17 @@ impl Rejection {
     pub fn grpc_status(&self) -> u8 {
         match self {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
-            Self::ClientGone => 1,
-            Self::UpstreamTimeout | Self::RequestTimeout => 4,
+            Self::ClientGone | Self::ResponseTooSlow => 1,
+            Self::UpstreamTimeout | Self::RequestTimeout | Self::RequestTooSlow => 4,
             Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
-            Self::NotFound | Self::MethodNotAllowed(_) | Self::ProtocolNotImplemented => 12,
+            Self::Misdirected => 9,
+            Self::NotImplemented(_)
+            | Self::VersionNotSupported(_)
+            | Self::ServerOptions
+            | Self::ProtocolNotImplemented
+            | Self::NotFound
+            | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
             Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
             Self::Unauthorized(_) => 16,
@@ -132,12 +162,16 @@ impl Rejection {
     /// What the client is told.
     pub fn public_message(&self) -> &'static str {
         match self {
-            Self::Malformed(what) => what,
+            Self::Malformed(what)
+            | Self::NotImplemented(what)
+            | Self::VersionNotSupported(what) => what,
             Self::UriTooLong => "the request target is too long",
             Self::HeadersTooLarge => "the request headers are too large",
+            Self::ServerOptions => "this is about the server, not about a route",
             Self::NotFound => "nothing is served at this host and path",
             Self::MethodNotAllowed(_) => "this path does not serve the method",
             Self::HttpsRequired { .. } => "use https",
+            Self::Misdirected => "this host needs a connection of its own",
             Self::Unauthorized(refusal) => refusal.description(),
             Self::NoKeys => "tokens cannot be checked at the moment",
             Self::Forbidden {
@@ -155,6 +189,8 @@ impl Rejection {
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",
             Self::RequestTimeout => "the request was not sent in time",
+            Self::RequestTooSlow => "the request body came too slowly",
+            Self::ResponseTooSlow => "the answer was taken too slowly",
             Self::ClientGone => "the client went away",
             Self::Internal => "internal error",
         }

@@ -4,15 +4,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use palisade_cache::Arrival;
+use palisade_policy::hosts::Host;
 use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
 use crate::cluster::Pick;
+use crate::listen::BodyClock;
 use crate::observe::trace::TraceContext;
 use crate::rejection::Rejection;
 use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::stages::Admitted;
+use crate::stages::client::Client;
 use crate::stages::rate_limit::Quotas;
 
 /// Both clocks, read once for each request and passed to whoever decides by time.
@@ -58,16 +61,20 @@ pub struct RequestCtx {
     pub started: Now,
     pub request_id: RequestId,
     pub trace: TraceContext,
+    /// Known from `early_request_filter` on.
+    pub client: Option<Client>,
     pub admitted: Option<Admitted>,
     /// The route of a request that was refused on it, and what its limits said.
     pub refused_route: Option<Arc<Route>>,
     pub refused_quotas: Quotas,
+    pub refused_host: Option<Arc<Host>>,
     pub rejection: Option<Rejection>,
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
     pub upstream: UpstreamFacts,
-    /// Request body bytes that passed the bound so far.
-    pub body_bytes: u64,
+    pub body: RequestBody,
+    /// Of the answer so far, in bytes.
+    pub largest_piece: usize,
     pub is_grpc: bool,
     pub tunnel: Option<TunnelFacts>,
 }
@@ -81,6 +88,18 @@ pub struct TunnelFacts {
     pub opened_after: Option<Duration>,
     /// Why the edge ended it; empty where one of its ends did.
     pub ended_by: Arc<OnceLock<&'static str>>,
+}
+
+/// A request body on its way.
+#[derive(Default)]
+pub struct RequestBody {
+    /// That passed the bound so far.
+    pub bytes: u64,
+    /// None where there is no body.
+    pub clock: Option<Arc<BodyClock>>,
+    /// By the clock: before this request, and when the last piece came.
+    pub waited_before: Duration,
+    pub waited_at_last: Duration,
 }
 
 /// What happened behind the edge.
@@ -104,16 +123,26 @@ impl RequestCtx {
             started,
             request_id: RequestId::random(),
             trace: TraceContext::default(),
+            client: None,
             admitted: None,
             refused_route: None,
             refused_quotas: Quotas::default(),
+            refused_host: None,
             rejection: None,
             error: None,
             upstream: UpstreamFacts::default(),
-            body_bytes: 0,
+            body: RequestBody::default(),
+            largest_piece: 0,
             is_grpc: false,
             tunnel: None,
         }
+    }
+
+    /// Present in every phase.
+    pub fn client(&self) -> Result<&Client> {
+        self.client.as_ref().ok_or_else(|| {
+            Error::explain(ErrorType::InternalError, "phase reached without a client")
+        })
     }
 
     /// Present in every phase after `request_filter` let the request pass.
@@ -121,6 +150,14 @@ impl RequestCtx {
         self.admitted.as_ref().ok_or_else(|| {
             Error::explain(ErrorType::InternalError, "phase reached without admission")
         })
+    }
+
+    /// Of the request's host; of every host where that is not known.
+    pub fn host_rules(&self) -> &Arc<Host> {
+        let admitted = self.admitted.as_ref().map(|admitted| &admitted.host_rules);
+        admitted
+            .or(self.refused_host.as_ref())
+            .unwrap_or(self.snapshot.policy.hosts.any())
     }
 
     /// The route as far as it was found.

@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use crate::rejection::Rejection;
 
+/// What routes can serve: the answer to `OPTIONS *`.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Members of a problem document; `code` is stable, `request_id` finds the log line.
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -43,6 +46,16 @@ pub fn response(
 ) -> Result<(ResponseHeader, Bytes)> {
     if is_grpc(request) {
         return grpc_response(rejection);
+    }
+    http_response(rejection, request_id)
+}
+
+/// Header and body of the answer where no request could be read.
+pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(ResponseHeader, Bytes)> {
+    if matches!(rejection, Rejection::ServerOptions) {
+        let mut header = ResponseHeader::build(rejection.status(), Some(4))?;
+        header.insert_header(ALLOW, METHODS)?;
+        return Ok((header, Bytes::new()));
     }
     let status = rejection.status();
     let body = problem(rejection, status, request_id);

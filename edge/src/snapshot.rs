@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
+use palisade_policy::hosts::{HostTable, TlsVersion};
 use palisade_policy::model::{ClusterId, IssuerId, LimitId, Policy, Route};
 use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::ClusterState;
+use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
 
@@ -25,11 +27,14 @@ pub struct Snapshot {
     limits: Vec<Arc<LimitState>>,
     limit_policies: HashMap<Arc<str>, HeaderValue>,
     issuers: Vec<Arc<Issuer>>,
+    /// By `HostId`.
+    handshakes: Vec<Arc<Handshake>>,
 }
 
 /// What a snapshot is built with besides its policy.
 pub struct Parts<'a> {
     pub issuers: &'a Issuers,
+    pub handshakes: &'a Handshakes,
     pub verifier: &'a Arc<Verifier>,
     pub previous: Option<&'a Snapshot>,
     pub now: Instant,
@@ -86,6 +91,7 @@ impl Snapshot {
             limits,
             limit_policies,
             issuers,
+            handshakes: handshakes(&policy.hosts, parts.handshakes)?,
             policy,
         })
     }
@@ -102,6 +108,12 @@ impl Snapshot {
         self.issuers.get(id.0)
     }
 
+    /// The handshake of a server name: by the rules that requests for the same host are judged by.
+    pub fn handshake(&self, server_name: &str) -> Option<&Arc<Handshake>> {
+        let host = self.policy.hosts.find(server_name);
+        self.handshakes.get(host.id.0)
+    }
+
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.iter()
     }
@@ -114,6 +126,35 @@ impl Snapshot {
     pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
         self.limit_policies.get(&route.name)
     }
+}
+
+/// One for each set of demands: hosts that ask for the same share tickets.
+fn handshakes(table: &HostTable, make: &Handshakes) -> anyhow::Result<Vec<Arc<Handshake>>> {
+    let mut made: HashMap<_, Arc<Handshake>> = HashMap::new();
+    let mut handshakes = Vec::with_capacity(table.hosts().len());
+    for host in table.hosts() {
+        let clients = host.client_certificates.as_ref();
+        let key = (
+            host.min_version,
+            &host.alpn,
+            clients.map(|clients| clients.trust_domain),
+        );
+        if let Some(same) = made.get(&key) {
+            handshakes.push(same.clone());
+            continue;
+        }
+        let handshake = Arc::new(make.build(Demands {
+            tls13_only: host.min_version == TlsVersion::Tls13,
+            alpn: host.alpn.clone(),
+            clients: clients.map(|clients| ClientTrust {
+                verifier: clients.verifier.clone(),
+                domain: clients.trust_domain.0,
+            }),
+        })?);
+        made.insert(key, handshake.clone());
+        handshakes.push(handshake);
+    }
+    Ok(handshakes)
 }
 
 fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<str>, HeaderValue> {

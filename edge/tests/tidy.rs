@@ -8,17 +8,19 @@ const FILE_LINES_MAX: usize = 450;
 
 /// A module at the top of `src`, and the modules of the crate that it may name.
 /// A new arrow is a decision: it belongs here and into `DECISIONS.md`.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("main", &[]),
     ("lib", &[]),
     ("config", &[]),
     ("crypto", &[]),
     ("dev_certs", &[]),
+    ("acme", &["config", "listen"]),
     ("rejection", &[]),
     ("request_id", &[]),
     ("respond", &["rejection"]),
     // Generic over the application: never sees routes or policies.
     ("listen", &[]),
+    ("handover", &["listen"]),
     ("cluster", &["request_ctx"]),
     (
         "stages",
@@ -30,11 +32,12 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "snapshot",
         ],
     ),
-    ("snapshot", &["cluster", "stages"]),
+    ("snapshot", &["cluster", "listen", "stages"]),
     (
         "request_ctx",
         &[
             "cluster",
+            "listen",
             "observe",
             "rejection",
             "request_id",
@@ -61,6 +64,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "observe",
             "rejection",
             "request_ctx",
+            "request_id",
             "respond",
             "snapshot",
             "stages",
@@ -69,8 +73,10 @@ const ARROWS: [(&str, &[&str]); 16] = [
     (
         "server",
         &[
+            "acme",
             "config",
             "gateway",
+            "handover",
             "listen",
             "observe",
             "request_ctx",
@@ -81,13 +87,15 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 9] = [
+const STAGES: [(&str, &[&str]); 12] = [
     (
         "mod",
         &[
             "authn",
             "authz",
             "cache",
+            "client",
+            "host",
             "rate_limit",
             "rewrite",
             "route",
@@ -95,14 +103,18 @@ const STAGES: [(&str, &[&str]); 9] = [
             "websocket",
         ],
     ),
+    ("client", &[]),
+    // Unit tests of a stage in a file of their own.
+    ("tests", &[]),
     ("sanitize", &[]),
+    ("host", &[]),
     ("route", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
     ("cache", &[]),
-    ("rewrite", &["rate_limit"]),
+    ("rewrite", &["client", "rate_limit"]),
 ];
 
 /// Where a text may not appear: below this prefix of the path, but for the exceptions.
@@ -126,19 +138,24 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 5] = [
         "listen/",
         &[],
         &[
+            "palisade_acme",
             "palisade_policy",
             "palisade_token",
             "palisade_cache",
             "palisade_translate",
         ],
     ),
-    // Pingora's hidden custom-session trait is not a stable API: two files know it.
+    // Pingora's hidden custom-session trait is not a stable API: three files know it.
     (
         "",
-        &["listen/h3/session.rs", "listen/tunnel/session.rs"],
+        &[
+            "listen/h3/session.rs",
+            "listen/timed_body/session.rs",
+            "listen/tunnel/session.rs",
+        ],
         &["protocols::http::custom"],
     ),
-    ("", &["listen/quinn_adapter.rs"], &["impl quic::"]),
+    ("", &["listen/quinn_adapter"], &["impl quic::"]),
     (
         "",
         &[],
@@ -276,12 +293,19 @@ fn stages_take_facts_as_arguments() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether a path is `file`, with or without its ending, or below the folder of that name.
+fn is_in(path: &str, file: &str) -> bool {
+    let rest = path.strip_prefix(file).filter(|_| !file.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
+}
+
 #[test]
 fn forbidden_words_do_not_appear() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for (prefix, exceptions, words) in FORBIDDEN {
-            if !source.path.starts_with(prefix) || exceptions.contains(&source.path.as_str()) {
+            let excepted = |file: &&str| is_in(&source.path, file);
+            if !source.path.starts_with(prefix) || exceptions.iter().any(excepted) {
                 continue;
             }
             let found = words.iter().filter(|word| source.code().contains(**word));

@@ -36,4 +36,6 @@ pub(crate) const KEY_MISMATCH: &str = "P052";
 pub(crate) const SERVER_NAME: &str = "P053";
 pub(crate) const DESCRIPTORS: &str = "P054";
 pub(crate) const NO_DESCRIPTORS: &str = "P055";
+pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
+pub(crate) const ADDRESS_RANGE: &str = "P070";

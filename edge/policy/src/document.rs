@@ -12,10 +12,63 @@ use crate::field::{At, Either, Entries, Field, List};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Document {
     pub(crate) version: Field<u64>,
+    pub(crate) listeners: Field<ListenersDoc>,
     pub(crate) clusters: List<ClusterDoc>,
     pub(crate) issuers: List<IssuerDoc>,
     pub(crate) limits: List<LimitDoc>,
     pub(crate) routes: List<RouteDoc>,
+    pub(crate) hosts: List<HostDoc>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenersDoc {
+    pub(crate) trusted_proxies: List<String>,
+    pub(crate) proxy_protocol: Field<ProxyProtocolDoc>,
+    pub(crate) client_address_from: Field<ForwardedDoc>,
+    pub(crate) connections: Field<ConnectionsDoc>,
+    pub(crate) timeouts: Field<ListenerTimeoutsDoc>,
+    pub(crate) rates: Field<RatesDoc>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProxyProtocolDoc {
+    Off,
+    Required,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ForwardedDoc {
+    XForwardedFor,
+    Forwarded,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConnectionsDoc {
+    pub(crate) max: Field<u64>,
+    pub(crate) per_address: Field<u64>,
+    pub(crate) handshakes: Field<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenerTimeoutsDoc {
+    pub(crate) handshake: Field<String>,
+    pub(crate) head: Field<String>,
+    pub(crate) idle: Field<String>,
+    pub(crate) body: Field<String>,
+    pub(crate) write: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RatesDoc {
+    pub(crate) request_body: Field<String>,
+    pub(crate) response: Field<String>,
+    pub(crate) grace: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -188,7 +241,66 @@ pub(crate) struct HeaderEditsDoc {
     pub(crate) add: Field<Entries<String>>,
 }
 
-/// A cluster, issuer, limit or route: what is looked up by its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostDoc {
+    pub(crate) name: Field<String>,
+    pub(crate) hosts: List<String>,
+    pub(crate) tls: Field<HostTlsDoc>,
+    pub(crate) hsts: Field<Either<HstsDoc>>,
+    pub(crate) alt_svc: Field<bool>,
+    pub(crate) security_headers: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostTlsDoc {
+    pub(crate) min_version: Field<TlsVersionDoc>,
+    pub(crate) alpn: List<AlpnDoc>,
+    pub(crate) client_certificates: Field<Either<ClientCertificatesDoc>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum TlsVersionDoc {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum AlpnDoc {
+    #[serde(rename = "h2")]
+    H2,
+    #[serde(rename = "http/1.1")]
+    Http11,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientCertificatesDoc {
+    pub(crate) mode: Field<ClientCertificatesModeDoc>,
+    pub(crate) ca: Field<String>,
+    pub(crate) crl: Field<String>,
+    pub(crate) forward: Field<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClientCertificatesModeDoc {
+    Required,
+    Optional,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HstsDoc {
+    pub(crate) max_age: Field<String>,
+    pub(crate) include_subdomains: Field<bool>,
+    pub(crate) preload: Field<bool>,
+}
+
+/// A cluster, issuer, limit, route or host: what is looked up by its name.
 pub(crate) trait Named {
     /// As messages call it.
     const KIND: &'static str;
@@ -208,7 +320,7 @@ macro_rules! named {
     )*};
 }
 
-named!(ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route");
+named!(ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route", HostDoc => "host");
 
 /// All definitions of one kind, in order of files and lines.
 pub(crate) fn all<'d, T>(

@@ -13,6 +13,7 @@ pub mod diagnostic;
 mod document;
 mod field;
 pub mod files;
+pub mod hosts;
 mod load;
 pub mod model;
 pub mod reloader;

@@ -28,10 +28,12 @@ impl Loaded {
             format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
         };
         let Policy {
+            listeners: _,
             routes,
             clusters,
             issuers,
             limits,
+            hosts: _,
         } = &self.policy;
         let parts = [
             count(routes.routes().count(), "route"),

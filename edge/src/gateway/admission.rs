@@ -1,23 +1,28 @@
 //! From a session to the stages' verdict.
 
+use futures::FutureExt;
 use http::header::CONTENT_LENGTH;
-use pingora_error::Result;
+use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::Listener;
+use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
-use crate::stages::{self, Downstream};
+use crate::stages::host::Proof;
+use crate::stages::{self, Downstream, rewrite};
 
 impl Gateway {
-    pub(super) fn downstream(&self, session: &Session) -> Result<Downstream> {
-        let connection = connection(session)?;
+    pub(super) fn downstream(&self, session: &Session, ctx: &RequestCtx) -> Result<Downstream> {
+        let client = ctx.client()?;
         Ok(Downstream {
-            client: connection.client.ip(),
-            encrypted: connection.listener != Listener::Http,
+            client: client.address,
+            encrypted: client.encrypted,
+            proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
         })
@@ -59,6 +64,34 @@ impl Gateway {
     }
 }
 
+fn proof(facts: &TlsFacts) -> Proof {
+    Proof {
+        version: if facts.version == TLS13 {
+            TlsVersion::Tls13
+        } else {
+            TlsVersion::Tls12
+        },
+        trust_domain: facts.trust_domain.map(TrustDomain),
+        client_until: facts.client.as_ref().map(|client| client.not_after),
+    }
+}
+
+/// Upstreams of some hosts are told who connected.
+pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()> {
+    let forward = |clients: &ClientCertificates| clients.forward;
+    if !rules.client_certificates.as_ref().is_some_and(forward) {
+        return Ok(());
+    }
+    let facts = connection(session)?.tls.as_ref();
+    let client = facts.and_then(|facts| facts.client.clone());
+    match client {
+        Some(client) => {
+            rewrite::client_certificate(session.req_header_mut(), client.leaf, client.chain)
+        }
+        None => Ok(()),
+    }
+}
+
 /// By what the head announces; a body that announces nothing is counted as it comes.
 pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
     let length = head
@@ -68,4 +101,18 @@ pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
     length
         .and_then(|text| text.parse::<u64>().ok())
         .is_some_and(|length| length > max)
+}
+
+/// A stream that was reset while its upstream was being connected: sent on, its request would be one
+/// whose body never ends.
+pub(super) fn refuse_if_gone(session: &mut Session) -> Result<()> {
+    let gone = match session.as_downstream_mut() {
+        ServerSession::H2(stream) => stream.idle().now_or_never().is_some(),
+        _ => false,
+    };
+    if gone {
+        let error = Error::explain(ErrorType::ConnectionClosed, "the client reset its stream");
+        return Err(error.into_down());
+    }
+    Ok(())
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::Method;
 use http::header::EXPECT;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::Listener;
+use crate::listen::{Listener, Refusal};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -27,6 +27,9 @@ impl Gateway {
     ) -> Result<()> {
         let (mut header, body) =
             respond::response(&rejection, session.req_header(), ctx.request_id.as_str())?;
+        if matches!(rejection, Rejection::HeadersTooLarge) {
+            forget_fields(session)?;
+        }
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
         // The client may still be waiting to be asked for its body: it must not send it now.
@@ -57,8 +60,12 @@ impl Gateway {
     ) -> Result<()> {
         header.insert_header("x-request-id", ctx.request_id.header())?;
         let listener = connection(session)?.listener;
-        if listener == Listener::Https {
+        let rules = ctx.host_rules();
+        if listener == Listener::Https && rules.alt_svc {
             header.insert_header("alt-svc", self.alt_svc.clone())?;
+        }
+        if listener != Listener::Http {
+            rewrite::host_response(header, rules)?;
         }
         if self.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
@@ -73,8 +80,16 @@ impl Gateway {
 
     /// What a failure inside Pingora means to the client; none where nobody is left to tell.
     pub(super) fn rejection_for(error: &Error) -> Option<Rejection> {
+        // The framing of the body broke; Pingora only knows that it could not be read.
+        if let Some(refusal) = Refusal::of(error.root_cause()) {
+            return Some(refusal.into());
+        }
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
+            (_, ErrorType::HTTPStatus(505)) => {
+                Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
+            }
+            (_, ErrorType::HTTPStatus(408)) => Rejection::RequestTooSlow,
             (_, ErrorType::HTTPStatus(504)) => Rejection::UpstreamTimeout,
             (_, ErrorType::HTTPStatus(503)) => Rejection::Unavailable,
             (ErrorSource::Upstream, kind) => match kind {
@@ -91,10 +106,10 @@ impl Gateway {
                 _ => Rejection::BadUpstream,
             },
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::RequestTimeout,
+            (ErrorSource::Downstream, ErrorType::WriteTimedout) => Rejection::ResponseTooSlow,
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError
-                | ErrorType::WriteTimedout
                 | ErrorType::ReadError
                 | ErrorType::ConnectionClosed
                 | ErrorType::H2Error,
@@ -104,4 +119,21 @@ impl Gateway {
         };
         Some(rejection)
     }
+}
+
+/// A client that takes no answer must not make us keep the fields that were too many, a hundred times
+/// on one connection. On HTTP/1.1 they say where the next request begins, and there is only one.
+fn forget_fields(session: &mut Session) -> Result<()> {
+    if !session.is_http2() && !session.is_custom() {
+        return Ok(());
+    }
+    let head = session.req_header_mut();
+    let mut bare = RequestHeader::build_no_case(head.method.clone(), b"/", Some(1))?;
+    bare.set_version(head.version);
+    bare.set_uri(head.uri.clone());
+    if let Some(expect) = head.headers.get(EXPECT) {
+        bare.insert_header(EXPECT, expect.clone())?;
+    }
+    *head = bare;
+    Ok(())
 }

@@ -24,10 +24,11 @@ use pingora_core::protocols::http::date::get_cached_date;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use self::head::{content_length, digest, request_header};
+use self::head::{digest, well_formed};
 use super::connection::Connection;
 use super::extended_connect::is_extended_connect;
-use super::quinn_adapter::{BidiStream, Stopped};
+use super::quinn_adapter::BidiStream;
+use super::stream_signals::Stopped;
 
 /// Request bytes kept for another try at another endpoint; as Pingora does for h1 and h2.
 const RETRY_BUFFER_BYTES: usize = 64 * 1024;
@@ -92,19 +93,28 @@ impl H3Session {
     /// Check and convert the head; look ahead for the end of a request without a body.
     pub(super) async fn new(
         request: Request<()>,
-        stream: RequestStream,
+        mut stream: RequestStream,
         stopped: Stopped,
         connection: Arc<Connection>,
     ) -> Result<Self> {
+        let (request, expected) = match well_formed(request) {
+            Ok(checked) => checked,
+            Err(error) => {
+                // RFC 9114, 4.1.2.
+                stream.stop_stream(Code::H3_MESSAGE_ERROR);
+                stream.stop_sending(Code::H3_MESSAGE_ERROR);
+                return Err(error);
+            }
+        };
         let mut this = Self {
             body: RequestBody {
-                expected: content_length(request.headers())?,
+                expected,
                 read: 0,
                 done: false,
                 ahead: None,
                 retry_buffer: None,
             },
-            request: request_header(request)?,
+            request,
             stream,
             client_gone: ClientGone {
                 stopped,

@@ -1,7 +1,7 @@
 //! Sockets in, Pingora sessions out: TCP, TLS and QUIC in one place, on one runtime.
 //!
 //! ```text
-//!  :http  TCP ----------------> stream -> HTTP/1.1 --------+
+//!  :http  TCP ----------------> stream -> HTTP/1.1 or h2c -+
 //!  :https TCP -> tls handshake -> stream -> HTTP/1.1 or h2 +--> app (one HttpProxy)
 //!  :https UDP -> quinn ---------> h3 session --------------+
 //! ```
@@ -9,70 +9,61 @@
 //! Generic over the application: nothing here knows routes or policies. Pingora's own
 //! listeners are not used (DECISIONS.md, 1).
 
+mod bounds;
+mod body_clock;
 pub mod connection;
+mod caps;
+pub mod proxy_protocol;
 mod stream;
 mod socket;
 mod transport;
 mod write_buffer;
 mod tcp;
-mod http1;
+mod preface;
+pub mod http1;
 mod http2;
 pub mod extended_connect;
 pub mod tunnel;
 pub mod tls;
+pub mod tls_alpn;
 mod quic;
+mod routed_socket;
+mod relay;
+pub mod generation;
+mod inherited;
 mod quinn_adapter;
 mod quinn_errors;
 mod frame_filter;
+mod frame_rules;
+mod field_section;
+mod uni_streams;
+mod stream_signals;
+mod conduct;
 mod protocol_field;
 mod h3;
+pub mod timed_body;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use caps::Caps;
+
+pub use body_clock::BodyClock;
+pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
-
-/// What a client may hold, and for how long.
-#[derive(Debug, Clone)]
-pub struct Bounds {
-    /// Connections over all listeners.
-    pub connections_max: usize,
-    /// From accept to the end of the TLS or QUIC handshake.
-    pub handshake_timeout: Duration,
-    /// From the first byte of a request head to its last; from accept for the first request.
-    pub head_timeout: Duration,
-    /// Silence between two requests.
-    pub keepalive_timeout: Duration,
-    /// Requests on one HTTP/1.1 connection: frees what it has accumulated.
-    pub keepalive_requests_max: u32,
-    /// Request streams at once on one h2 or h3 connection.
-    pub streams_max: u32,
-    /// Header list of one request in bytes, names and values and 32 for each (RFC 9113, 6.5.2).
-    pub header_list_bytes_max: u32,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max: 10_000,
-            handshake_timeout: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(60),
-            keepalive_requests_max: 100_000,
-            streams_max: 128,
-            header_list_bytes_max: 32 * 1024,
-        }
-    }
-}
+pub use generation::Generation;
+pub use http1::refusal::Refusal;
+pub use inherited::Inherited;
+pub use routed_socket::{Relay, RoutedSocket};
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {
@@ -80,41 +71,86 @@ pub trait Observer: Send + Sync {
     fn connection_opened(&self, listener: Listener) -> Box<dyn Send + Sync>;
     /// A connection was closed before its first request.
     fn connection_refused(&self, reason: &'static str);
+    /// A QUIC client was asked to prove its address before anything was kept of it.
+    fn address_asked(&self);
+    /// Datagrams that belong to an older process were passed on to it, or lost on the way.
+    fn datagrams_relayed(&self, delivered: bool);
 }
+
+/// What is said to requests that never reach the application.
+pub trait Answers: Send + Sync {
+    /// The whole answer to a refused head, as it goes to the client; the connection then ends.
+    fn head_refused(&self, connection: &Connection, refusal: Refusal) -> Vec<u8>;
+}
+
+/// Names under which sockets are handed over.
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+const QUIC: &str = "quic";
 
 /// The sockets, bound but not yet accepting: an address in use is found before anything runs.
 pub struct Sockets {
     pub http: TcpListener,
     pub https: TcpListener,
     pub quic: std::net::UdpSocket,
+    /// The UDP socket is another process's as well, which waits for us to read it.
+    pub quic_inherited: bool,
+    pub generation: Generation,
 }
 
 impl Sockets {
-    /// Bind all three. With port 0 for https, UDP takes the port that TCP was given.
-    pub async fn bind(http: SocketAddr, https: SocketAddr) -> Result<Self, BindError> {
-        let bind = |what: &'static str, address| {
-            move |source| BindError {
-                what,
-                address,
-                source,
-            }
-        };
-        let http_listener = TcpListener::bind(http).await.map_err(bind("http", http))?;
-        let https_listener = TcpListener::bind(https)
-            .await
-            .map_err(bind("https", https))?;
-        let local = https_listener.local_addr().map_err(bind("https", https))?;
-        let quic = quic::bind(local).map_err(bind("https (udp)", local))?;
+    /// Bind those that were not inherited. With port 0 for https, UDP takes the port of TCP.
+    pub async fn bind(
+        http: SocketAddr,
+        https: SocketAddr,
+        inherited: &mut Inherited,
+        generation: Generation,
+    ) -> Result<Self, BindError> {
+        let http = bind_tcp(HTTP, http, inherited).await?;
+        let https_listener = bind_tcp(HTTPS, https, inherited).await?;
+        let at = |address| BindError::at("https (udp)", address);
+        let local = https_listener.local_addr().map_err(at(https))?;
+        let quic = inherited.udp(QUIC, local).map_err(at(local))?;
         Ok(Self {
-            http: http_listener,
+            http,
             https: https_listener,
-            quic,
+            quic_inherited: quic.is_some(),
+            quic: quic.map_or_else(|| quic::bind(local).map_err(at(local)), Ok)?,
+            generation,
         })
+    }
+
+    /// Further descriptors of the same sockets, by name. While one is open, so is its socket.
+    ///
+    /// Errors: the system has no descriptors left.
+    pub fn duplicates(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let named = [
+            (HTTP, self.http.as_fd()),
+            (HTTPS, self.https.as_fd()),
+            (QUIC, self.quic.as_fd()),
+        ];
+        let duplicate = |(name, fd): (&str, std::os::fd::BorrowedFd<'_>)| {
+            Ok((name.to_owned(), fd.try_clone_to_owned()?))
+        };
+        named.into_iter().map(duplicate).collect()
     }
 
     /// Where the sockets ended up: (http, https).
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.http.local_addr()?, self.https.local_addr()?))
+    }
+}
+
+/// The listener handed over under this name, or a new one.
+pub async fn bind_tcp(
+    name: &'static str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<TcpListener, BindError> {
+    let at = || BindError::at(name, address);
+    match inherited.tcp(name, address).map_err(at())? {
+        Some(listener) => TcpListener::from_std(listener).map_err(at()),
+        None => TcpListener::bind(address).await.map_err(at()),
     }
 }
 
@@ -127,15 +163,33 @@ pub struct BindError {
     source: io::Error,
 }
 
+impl BindError {
+    fn at(what: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            what,
+            address,
+            source,
+        }
+    }
+}
+
 /// Everything the accept loops share.
 struct Accepting<A> {
     app: Arc<A>,
+    /// In force for new connections.
+    live: Arc<ArcSwap<Bounds>>,
+    /// In force when this connection came.
     bounds: Arc<Bounds>,
     observer: Arc<dyn Observer>,
-    connections: Arc<Semaphore>,
+    answers: Arc<dyn Answers>,
+    caps: Arc<Caps>,
     tracker: TaskTracker,
     /// No more connections from here on.
+    leave: CancellationToken,
+    /// Connections finish what they have begun.
     stop: CancellationToken,
+    /// Some time later: no more requests on HTTP/1.1 connections that have none.
+    close_idle: CancellationToken,
     /// Pingora's form of the same: sessions finish and do not reuse their connection.
     shutdown: ShutdownWatch,
 }
@@ -144,20 +198,38 @@ impl<A> Clone for Accepting<A> {
     fn clone(&self) -> Self {
         Self {
             app: self.app.clone(),
+            live: self.live.clone(),
             bounds: self.bounds.clone(),
             observer: self.observer.clone(),
-            connections: self.connections.clone(),
+            answers: self.answers.clone(),
+            caps: self.caps.clone(),
             tracker: self.tracker.clone(),
+            leave: self.leave.clone(),
             stop: self.stop.clone(),
+            close_idle: self.close_idle.clone(),
             shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
+impl<A> Accepting<A> {
+    /// For a connection that comes now.
+    fn renewed(&self) -> Self {
+        Self {
+            bounds: self.live.load_full(),
+            ..self.clone()
         }
     }
 }
 
 /// The running listeners.
 pub struct Running {
+    /// Who reads the UDP socket.
+    pub quic: Arc<RoutedSocket>,
     tracker: TaskTracker,
+    leave: CancellationToken,
     stop: CancellationToken,
+    close_idle: CancellationToken,
     shutdown: tokio::sync::watch::Sender<bool>,
 }
 
@@ -165,9 +237,10 @@ pub struct Running {
 pub fn start<A>(
     sockets: Sockets,
     tls: &tls::ServerTls,
-    bounds: Bounds,
+    live: Arc<ArcSwap<Bounds>>,
     app: Arc<A>,
     observer: Arc<dyn Observer>,
+    answers: Arc<dyn Answers>,
 ) -> anyhow::Result<Running>
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -175,19 +248,32 @@ where
     let (shutdown, watch) = tokio::sync::watch::channel(false);
     let accepting = Accepting {
         app,
-        connections: Arc::new(Semaphore::new(bounds.connections_max)),
-        bounds: Arc::new(bounds),
+        bounds: live.load_full(),
+        live,
         observer,
+        answers,
+        caps: Arc::new(Caps::default()),
         tracker: TaskTracker::new(),
+        leave: CancellationToken::new(),
         stop: CancellationToken::new(),
+        close_idle: CancellationToken::new(),
         shutdown: watch,
     };
+    let (endpoint, quic) = quic::endpoint(
+        sockets.quic,
+        sockets.generation,
+        accepting.observer.clone(),
+        tls.quic.clone(),
+        &accepting.bounds,
+    )?;
     let running = Running {
+        quic: quic.clone(),
         tracker: accepting.tracker.clone(),
+        leave: accepting.leave.clone(),
         stop: accepting.stop.clone(),
+        close_idle: accepting.close_idle.clone(),
         shutdown,
     };
-    let endpoint = quic::endpoint(sockets.quic, tls.quic.clone(), &accepting.bounds)?;
     let tracker = &running.tracker;
     tracker.spawn(tcp::serve(sockets.http, None, accepting.clone()));
     tracker.spawn(tcp::serve(
@@ -195,16 +281,27 @@ where
         Some(tls.tcp.clone()),
         accepting.clone(),
     ));
-    tracker.spawn(quic::serve(endpoint, accepting));
+    tracker.spawn(quic::serve(endpoint, quic, accepting));
     Ok(running)
 }
 
 impl Running {
+    /// Take no more connections; those that are there go on as before.
+    pub fn stop_accepting(&self) {
+        self.leave.cancel();
+    }
+
     /// Stop accepting; tell every connection to finish (h1 `Connection: close`, GOAWAY on h2 and h3).
     pub fn begin_drain(&self) {
+        self.leave.cancel();
         self.stop.cancel();
         let _ = self.shutdown.send(true);
         self.tracker.close();
+    }
+
+    /// HTTP/1.1 has no word for "no more requests": connections without one are closed.
+    pub fn close_idle(&self) {
+        self.close_idle.cancel();
     }
 
     /// Returns when the last connection has ended.

@@ -5,12 +5,11 @@
 //! the crate reads it: `websocket` becomes `webtransport`, and everything else `connect-udp`, which
 //! `h3/head` turns back. Nothing else changes, and a head without the field is not even copied.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use h3::ext::Protocol;
 
-/// Frame types (RFC 9114, 7.2).
-const DATA: u64 = 0x0;
-const HEADERS: u64 = 0x1;
+/// Frame type (RFC 9114, 7.2.2).
+const HEADERS: u8 = 0x1;
 const NAME: &[u8] = b":protocol";
 /// The same in the Huffman code of RFC 7541, appendix B.
 const NAME_HUFFMAN: &[u8] = &[0xb9, 0x5d, 0x87, 0x49, 0xc8, 0x7a, 0x3f];
@@ -26,68 +25,16 @@ pub(super) fn is_websocket(protocol: Protocol) -> bool {
     protocol == WEBSOCKET_STAND_IN
 }
 
-/// Follows a request stream up to its first HEADERS frame. The caller bounds what a head may take.
-#[derive(Default)]
-pub(super) struct ProtocolField {
-    held: BytesMut,
-    done: bool,
-}
-
-impl ProtocolField {
-    /// What the reader is shown of a piece; the head is held back until it is whole.
-    pub(super) fn pass(&mut self, input: Bytes) -> Bytes {
-        if self.done {
-            return input;
-        }
-        let stream = if self.held.is_empty() {
-            input
-        } else {
-            self.held.extend_from_slice(&input);
-            self.held.split().freeze()
-        };
-        match rewritten(&stream) {
-            Some(rewritten) => {
-                self.done = true;
-                rewritten.unwrap_or(stream)
-            }
-            None => {
-                self.held = stream.into();
-                Bytes::new()
-            }
-        }
-    }
-}
-
-/// The stream with its first HEADERS frame rewritten, where that is to be done; none while the
-/// frame is not whole.
-fn rewritten(stream: &Bytes) -> Option<Option<Bytes>> {
-    let mut rest = &stream[..];
-    loop {
-        let begins = stream.len() - rest.len();
-        let kind = varint(&mut rest)?;
-        let length = usize::try_from(varint(&mut rest)?).ok()?;
-        if kind == DATA {
-            // Out of place; refusing it is the h3 crate's.
-            return Some(None);
-        }
-        let frame = rest.get(..length)?;
-        if kind != HEADERS {
-            rest.advance(length);
-            continue;
-        }
-        let Some(block) = rewritten_block(frame) else {
-            return Some(None);
-        };
-        let ends = stream.len() - rest.len() + length;
-        let mut out = BytesMut::with_capacity(stream.len() + 32);
-        out.put_slice(stream.get(..begins)?);
-        out.put_u8(HEADERS as u8);
-        // Four bytes (RFC 9000, 16): a head is far below a GiB.
-        out.put_u32(0x8000_0000 | u32::try_from(block.len()).ok()?);
-        out.put_slice(&block);
-        out.put_slice(stream.get(ends..)?);
-        return Some(Some(out.freeze()));
-    }
+/// The HEADERS frame of a request with this field section, where it is to be read as another one.
+pub(super) fn stand_in(section: &[u8]) -> Option<Bytes> {
+    let section = rewritten_block(section)?;
+    // Four bytes of length (RFC 9000, 16): a head is far below a GiB.
+    let length = u32::try_from(section.len()).ok()? & 0x3fff_ffff;
+    let mut frame = BytesMut::with_capacity(section.len() + 5);
+    frame.put_u8(HEADERS);
+    frame.put_u32(length | 0x8000_0000);
+    frame.put_slice(&section);
+    Some(frame.freeze())
 }
 
 /// A field section (RFC 9204, 4.5) with another value of `:protocol`; none where it has no such
@@ -174,17 +121,6 @@ fn integer(rest: &mut &[u8], bits: u32) -> Option<u64> {
     }
 }
 
-/// RFC 9000, 16.
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let first = *rest.first()?;
-    let (number, after) = rest.split_at_checked(1 << (first >> 6))?;
-    *rest = after;
-    let tail = number.get(1..).unwrap_or(&[]).iter();
-    Some(tail.fold(u64::from(first & 0x3f), |value, byte| {
-        value << 8 | u64::from(*byte)
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,21 +138,8 @@ mod tests {
         out
     }
 
-    fn headers(block: &[u8]) -> Vec<u8> {
-        let mut frame = vec![1, 0x40, block.len() as u8];
-        frame.extend(block);
-        frame
-    }
-
-    fn shown(stream: &[u8], cuts: &[usize]) -> Vec<u8> {
-        let mut field = ProtocolField::default();
-        let mut left = Bytes::copy_from_slice(stream);
-        let mut out = Vec::new();
-        for cut in cuts {
-            out.extend(field.pass(left.split_to((*cut).min(left.len()))));
-        }
-        out.extend(field.pass(left));
-        out
+    fn shown(section: &[u8]) -> Vec<u8> {
+        stand_in(section).map_or_else(Vec::new, Vec::from)
     }
 
     const PLAIN_NAME: &[u8] = b"\x27\x02:protocol";
@@ -243,11 +166,11 @@ mod tests {
             (b"\x0cwebtransport", &other),
             (b"\x00", &other),
         ] {
-            let head = headers(&block(&[(PLAIN_NAME, value)]));
-            assert_eq!(shown(&head, &[]), *expected, "{value:?}");
+            let head = block(&[(PLAIN_NAME, value)]);
+            assert_eq!(shown(&head), *expected, "{value:?}");
         }
-        let huffman = headers(&block(&[(HUFFMAN_NAME, b"\x09websocket")]));
-        let shown = shown(&huffman, &[]);
+        let huffman = block(&[(HUFFMAN_NAME, b"\x09websocket")]);
+        let shown = shown(&huffman);
         assert!(shown.windows(12).any(|part| part == b"webtransport"));
     }
 
@@ -258,39 +181,18 @@ mod tests {
             (PLAIN_NAME, b"\x09websocket"),
         ]);
         let expected = block(&[(PLAIN_NAME, b"\x0bconnect-udp"), (PLAIN_NAME, b"\x00")]);
-        assert!(shown(&headers(&twice), &[]).ends_with(&expected));
+        assert!(shown(&twice).ends_with(&expected));
     }
 
     #[test]
-    fn a_head_without_it_is_not_copied() {
-        let head = Bytes::from(headers(&block(&[])));
-        let at = head.as_ptr();
-        assert_eq!(ProtocolField::default().pass(head).as_ptr(), at);
-    }
-
-    #[test]
-    fn only_the_head_is_touched() {
-        let head = headers(&block(&[(PLAIN_NAME, b"\x09websocket")]));
-        let reserved = [0x21, 2, 1, 1];
-        let stream = [&reserved[..], &head, &head].concat();
-        let expected = [&reserved[..], &rewritten_to(b"webtransport"), &head].concat();
-        assert_eq!(shown(&stream, &[]), expected);
+    fn a_head_without_it_stays() {
+        assert_eq!(stand_in(&block(&[])), None);
     }
 
     proptest! {
         #[test]
-        fn pieces_make_no_difference(cuts in proptest::collection::vec(0_usize..9, 0..40)) {
-            let mut stream = headers(&block(&[(PLAIN_NAME, b"\x09websocket")]));
-            stream.extend(b"\x00\x05hello");
-            let mut expected = rewritten_to(b"webtransport");
-            expected.extend(b"\x00\x05hello");
-            prop_assert_eq!(shown(&stream, &cuts), expected);
-        }
-
-        #[test]
-        fn any_bytes_are_taken(stream in proptest::collection::vec(any::<u8>(), 0..80)) {
-            shown(&stream, &[]);
-            rewritten_block(&stream);
+        fn any_bytes_are_taken(section in proptest::collection::vec(any::<u8>(), 0..80)) {
+            shown(&section);
         }
     }
 }

@@ -3,9 +3,22 @@
 use std::sync::Arc;
 
 use h3::quic::{ConnectionErrorIncoming, StreamErrorIncoming};
+use quinn::VarInt;
 
 pub(super) fn ended() -> ConnectionErrorIncoming {
     ConnectionErrorIncoming::InternalError("the stream of streams ended".into())
+}
+
+/// A code of HTTP/3, which all fit.
+pub(super) fn code(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+}
+
+/// A server opens no bidirectional streams (RFC 9114, 6.1).
+pub(super) fn no_bidirectional() -> StreamErrorIncoming {
+    lost(ConnectionErrorIncoming::InternalError(
+        "a server opens no bidirectional streams".into(),
+    ))
 }
 
 pub(super) fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {

@@ -13,13 +13,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
+
+use super::caps::{AddressPlace, Place};
 
 /// How long a client may take to read the rest and close.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is thrown away of a client that goes on sending; an upload is not read to its end.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Of a connection, and of the address it comes from.
+pub(super) type Places = (Place, Option<AddressPlace>);
 
 /// The socket and what is held for as long as it is open.
 pub(super) struct Socket {
@@ -29,18 +33,18 @@ pub(super) struct Socket {
     ended: bool,
     /// Set once the connection is worth a proper end: not for failed handshakes.
     lingers: Option<TaskTracker>,
-    permit: Option<OwnedSemaphorePermit>,
+    places: Option<Places>,
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(tcp: TcpStream, places: Places) -> Self {
         let fd = tcp.as_raw_fd();
         Self {
             tcp: Some(tcp),
             fd,
             ended: false,
             lingers: None,
-            permit: Some(permit),
+            places: Some(places),
         }
     }
 
@@ -81,12 +85,12 @@ impl Drop for Socket {
         else {
             return;
         };
-        let permit = self.permit.take();
+        let places = self.places.take();
         // Outside of a runtime the process is ending, and the kernel does what it can.
         if tokio::runtime::Handle::try_current().is_ok() {
             tracker.spawn(async move {
                 let _ = tokio::time::timeout(LINGER_TIMEOUT, until_closed(tcp)).await;
-                drop(permit);
+                drop(places);
             });
         }
     }

@@ -1,17 +1,14 @@
 //! A downstream TCP or TLS stream, as Pingora's `IO`.
 //!
-//! Adds what Pingora's own stream lacks: a total deadline and a byte bound for the request
-//! head (a client that drips one byte at a time holds a connection for ever otherwise), and
-//! the facts of the connection. It never looks at the bytes.
+//! Adds what Pingora's own stream lacks: a guard in the way of what is read, writes that wait for
+//! each other, and the facts of the connection.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
@@ -22,19 +19,16 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::http1::guard::Guard;
+use super::http2::{FrameGuard, FrameWatch};
 use super::socket::Socket;
 use super::transport::Transport;
 use super::write_buffer::{WriteBuffer, WriteTurn};
-
-/// Bytes a client may send before its request head is complete: Pingora would take a megabyte.
-const HEAD_BYTES_MAX: usize = 96 * 1024;
-/// The HTTP/2 connection preface (RFC 9113, 3.4); after it, frames are the h2 layer's to bound.
-const H2_PREFACE_BYTES: usize = 24;
 
 /// One downstream connection.
 pub(super) struct DownstreamStream {
@@ -44,51 +38,29 @@ pub(super) struct DownstreamStream {
     proxy_digest: Arc<ProxyDigest>,
     ssl_digest: Option<Arc<SslDigest>>,
     socket_digest: Arc<SocketDigest>,
-    head: Head,
+    guard: Guard,
+    /// Of an HTTP/2 connection; none on HTTP/1.1.
+    frames: Option<FrameGuard>,
     buffer: WriteBuffer,
     turn: WriteTurn,
 }
 
-/// Progress of the request head that is being waited for.
-struct Head {
-    timeout: Duration,
-    sleep: Pin<Box<Sleep>>,
-    /// On a reused connection the clock starts with the first byte: silence is keep-alive, not an attack.
-    running: bool,
-    bytes: usize,
-    is_h2: bool,
-}
-
 impl DownstreamStream {
-    pub(super) fn new(
-        transport: Transport,
-        connection: Arc<Connection>,
-        head_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(transport: Transport, connection: Arc<Connection>) -> Self {
         let fd = transport.socket().as_raw_fd();
         let socket_digest = socket_digest(fd, &connection);
         let ssl_digest = match &transport {
             Transport::Plain(_) => None,
             Transport::Tls(tls) => Some(Arc::new(ssl_digest(tls))),
         };
-        let is_h2 = match &transport {
-            Transport::Plain(_) => false,
-            Transport::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
-        };
-        connection.head_deadline.arm();
         Self {
             fd,
             proxy_digest: connection.clone().into_digest(),
             connection,
             ssl_digest,
             socket_digest,
-            head: Head {
-                timeout: head_timeout,
-                sleep: Box::pin(tokio::time::sleep(head_timeout)),
-                running: true,
-                bytes: 0,
-                is_h2,
-            },
+            guard: Guard::default(),
+            frames: None,
             transport,
             buffer: WriteBuffer::default(),
             turn: WriteTurn::default(),
@@ -99,52 +71,46 @@ impl DownstreamStream {
         self.connection.clone()
     }
 
+    /// What comes is HTTP/2, from its preface on.
+    pub(super) fn guard_frames(&mut self) -> Arc<FrameWatch> {
+        let watch = Arc::new(FrameWatch::default());
+        self.frames = Some(FrameGuard::new(watch.clone()));
+        watch
+    }
+
     /// The end of the connection is awaited, see `socket`.
     pub(super) fn linger(&mut self, tracker: TaskTracker) {
         self.transport.socket_mut().linger(tracker);
     }
 
-    /// Called before each read while the head is awaited.
-    fn check_head_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let head = &mut self.head;
-        let deadline = &self.connection.head_deadline;
-        if deadline.take_armed_again() {
-            head.running = false;
-            head.bytes = 0;
-        }
-        if !deadline.is_armed() {
-            return Ok(());
-        }
-        if head.running && head.sleep.as_mut().poll(cx).is_ready() {
-            self.transport.socket_mut().abandon();
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "request head took too long",
-            ));
-        }
-        Ok(())
+    /// A client that broke a deadline is owed no proper end.
+    pub(super) fn abandon(&mut self) {
+        self.transport.socket_mut().abandon();
     }
 
-    /// Called after each read while the head is awaited.
-    fn count_head_bytes(&mut self, read: usize, cx: &mut Context<'_>) -> io::Result<()> {
-        let deadline = &self.connection.head_deadline;
-        if read == 0 || !deadline.is_armed() {
-            return Ok(());
-        }
-        let head = &mut self.head;
-        head.bytes += read;
-        if head.is_h2 && head.bytes >= H2_PREFACE_BYTES {
-            deadline.disarm();
-        } else if head.bytes > HEAD_BYTES_MAX {
-            self.transport.socket_mut().abandon();
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "request head too large",
-            ));
-        } else if !head.running {
-            head.running = true;
-            head.sleep.as_mut().reset(Instant::now() + head.timeout);
-            let _ = head.sleep.as_mut().poll(cx);
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(super) fn guard_mut(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+
+    /// Read ahead into the guard. Returns the number of bytes; 0 where the client has closed.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.drain_before_waiting(cx)?;
+        self.guard.poll_fill(&mut self.transport, cx)
+    }
+
+    /// The task is about to wait for the client, or for an upstream while it watches the
+    /// client: nothing may lie here meanwhile. What the socket does not take now stays. The
+    /// h2 codec reads between writes, and always flushes by itself.
+    fn drain_before_waiting(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.frames.is_none()
+            && !self.buffer.is_empty()
+            && let Poll::Ready(Err(error)) = self.buffer.poll_drain(&mut self.transport, cx)
+        {
+            return Err(error);
         }
         Ok(())
     }
@@ -179,23 +145,27 @@ impl AsyncRead for DownstreamStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_head_deadline(cx)?;
-        // The task is about to wait for the client, or for an upstream while it watches the
-        // client: nothing may lie here meanwhile. What the socket does not take now stays. The
-        // h2 codec reads between writes, and always flushes by itself.
-        if !this.head.is_h2
-            && !this.buffer.is_empty()
-            && let Poll::Ready(Err(error)) = this.buffer.poll_drain(&mut this.transport, cx)
-        {
-            return Poll::Ready(Err(error));
+        this.drain_before_waiting(cx)?;
+        let tunnel = &this.connection.tunnel;
+        let Some(frames) = &mut this.frames else {
+            let read = this.guard.poll_read(&mut this.transport, tunnel, cx, buf);
+            this.connection.body_clock.looked(read.is_pending());
+            return read;
+        };
+        if !frames.may_read(cx) {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut this.transport).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = result {
-            let read = buf.filled().len() - before;
-            this.count_head_bytes(read, cx)?;
+        ready!(this.guard.poll_read(&mut this.transport, tunnel, cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let length = read.len();
+        let passed = frames.read(read, Instant::now());
+        buf.set_filled(before + passed);
+        // An empty read would be taken for the end of the connection.
+        if passed == 0 && length > 0 {
+            return Poll::Pending;
         }
-        result
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -206,12 +176,16 @@ impl AsyncWrite for DownstreamStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.buffer.poll_write(&mut this.transport, cx, buf)
+        let written = ready!(this.buffer.poll_write(&mut this.transport, cx, buf))?;
+        if let Some(frames) = &mut this.frames {
+            frames.wrote(buf.get(..written).unwrap_or_default());
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.head.is_h2 && !this.buffer.is_empty() && this.turn.defer(cx) {
+        if this.frames.is_some() && !this.buffer.is_empty() && this.turn.defer(cx) {
             return Poll::Pending;
         }
         ready!(this.buffer.poll_drain(&mut this.transport, cx))?;
@@ -249,7 +223,7 @@ impl Ssl for DownstreamStream {
     fn selected_alpn_proto(&self) -> Option<ALPN> {
         match &self.transport {
             Transport::Plain(_) => None,
-            Transport::Tls(_) if self.head.is_h2 => Some(ALPN::H2),
+            Transport::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => Some(ALPN::H2),
             Transport::Tls(_) => Some(ALPN::H1),
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 const QUEUE_LINES_MAX: usize = 32 * 1024;
 
 /// What is known of a finished request.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Line<'a> {
     /// Unix time in seconds, with milliseconds.
     pub ts: f64,

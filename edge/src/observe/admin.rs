@@ -116,6 +116,14 @@ impl Admin {
                 .with_label_values(&[&*certificate.file])
                 .set(certificate.not_after);
         }
+        let hosts = snapshot.policy.hosts.hosts().iter();
+        let trusted = hosts.filter_map(|host| host.client_certificates.as_ref());
+        for (file, end) in trusted.flat_map(|clients| &clients.expiries) {
+            metrics
+                .certificate_not_after
+                .with_label_values(&[&**file])
+                .set(*end);
+        }
         let (bytes, entries) = self.cache.size();
         metrics.cache_bytes.set(whole(bytes));
         metrics.cache_entries.set(whole(entries));

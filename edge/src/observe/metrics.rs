@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use palisade_acme::Outcome;
 use palisade_policy::Status;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -35,11 +36,15 @@ pub struct Metrics {
     pub upstream_ejections: IntCounterVec,
     pub connections_open: IntGaugeVec,
     pub connections_refused: IntCounterVec,
+    pub quic_retries: IntCounter,
+    pub datagrams_relayed: IntCounterVec,
+    pub process_generation: IntGauge,
     pub policy_reloads: IntCounterVec,
     pub policy_last_success: IntGauge,
     pub policy_info: IntGaugeVec,
     pub certificate_not_after: IntGaugeVec,
     pub certificate_errors: IntCounter,
+    pub acme_orders: IntCounterVec,
     pub jwks_age: IntGaugeVec,
     pub jwks_keys: IntGaugeVec,
     pub endpoint_up: IntGaugeVec,
@@ -116,8 +121,21 @@ impl Metrics {
             )?,
             connections_refused: table.counters(
                 "palisade_connections_refused_total",
-                "Connections and streams closed before a request was judged",
+                "Connections and streams closed by a bound or before a request was judged",
                 &["reason"],
+            )?,
+            quic_retries: table.counter(
+                "palisade_quic_retries_total",
+                "QUIC clients asked to prove their address before their handshake",
+            )?,
+            datagrams_relayed: table.counters(
+                "palisade_quic_relayed_total",
+                "QUIC datagrams, or several received together, for a process being replaced, by result",
+                &["result"],
+            )?,
+            process_generation: table.gauge(
+                "palisade_process_generation",
+                "Number of this process in the row of those that replaced each other",
             )?,
             policy_reloads: table.counters(
                 "palisade_policy_reloads_total",
@@ -135,12 +153,17 @@ impl Metrics {
             )?,
             certificate_not_after: table.gauges(
                 "palisade_certificate_not_after_timestamp_seconds",
-                "Expiry of each server certificate",
+                "Expiry of each server certificate, client authority and revocation list",
                 &["file"],
             )?,
             certificate_errors: table.counter(
                 "palisade_certificate_errors_total",
                 "Certificate files that could not replace those in force",
+            )?,
+            acme_orders: table.counters(
+                "palisade_acme_orders_total",
+                "Certificates ordered by ACME, by result",
+                &["result"],
             )?,
             jwks_age: table.gauges(
                 "palisade_jwks_age_seconds",
@@ -230,6 +253,15 @@ impl Metrics {
             .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// The end of an order for a certificate.
+    pub fn acme_order(&self, outcome: Outcome) {
+        let result = match outcome {
+            Outcome::Success => "success",
+            Outcome::Failure => "failure",
+        };
+        self.acme_orders.with_label_values(&[result]).inc();
+    }
+
     /// A finished request.
     pub fn request(&self, labels: &[&str; 6], duration: Duration) {
         self.request_duration
@@ -306,5 +338,14 @@ impl Observer for Metrics {
 
     fn connection_refused(&self, reason: &'static str) {
         self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
+    fn address_asked(&self) {
+        self.quic_retries.inc();
+    }
+
+    fn datagrams_relayed(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "lost" };
+        self.datagrams_relayed.with_label_values(&[result]).inc();
     }
 }

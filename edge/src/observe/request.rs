@@ -83,8 +83,10 @@ fn write_line(
         message: "request",
         request_id: ctx.request_id.as_str(),
         trace_id: ctx.trace.trace_id(),
-        client: connection
-            .map_or_else(String::new, |connection| connection.client.ip().to_string()),
+        client: ctx
+            .client
+            .as_ref()
+            .map_or_else(String::new, |client| client.address.to_string()),
         protocol: protocol(session, connection),
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
@@ -105,7 +107,7 @@ fn write_line(
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
         subject: claims.and_then(|claims| claims.subject.as_deref()),
-        answered_by: if ctx.rejection.is_some() {
+        answered_by: if ctx.rejection.is_some() || ctx.admitted.is_none() {
             "edge"
         } else {
             "upstream"

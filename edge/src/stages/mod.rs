@@ -3,7 +3,9 @@
 //! Invariant: nothing under `stages/` opens a socket or reads a clock; each stage takes the
 //! facts of earlier ones as arguments, so that a wrong order does not compile.
 
+pub mod client;
 pub mod sanitize;
+pub mod host;
 pub mod route;
 pub mod authn;
 pub mod authz;
@@ -15,6 +17,7 @@ pub mod rewrite;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 use pingora_http::RequestHeader;
 
@@ -28,8 +31,10 @@ use rate_limit::Quotas;
 #[derive(Debug, Clone, Copy)]
 pub struct Downstream {
     pub client: IpAddr,
-    /// TLS or QUIC.
+    /// What the client speaks, which a trusted proxy may know better than the connection.
     pub encrypted: bool,
+    /// Of the connection's own TLS or QUIC handshake; none in plain text.
+    pub proof: Option<host::Proof>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
@@ -44,6 +49,7 @@ pub struct Admitted {
     pub quotas: Quotas,
     /// Lower case, without port.
     pub host: String,
+    pub host_rules: Arc<Host>,
     /// Present where the request is to become a WebSocket connection.
     pub websocket: Option<websocket::Terms>,
 }
@@ -54,6 +60,8 @@ pub struct Refused {
     pub rejection: Rejection,
     /// For the log and the metrics.
     pub route: Option<Arc<Route>>,
+    /// As far as the host was understood.
+    pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
 }
@@ -66,19 +74,25 @@ pub fn admit(
     downstream: Downstream,
     now: Now,
 ) -> Result<Admitted, Refused> {
-    let unrouted = |rejection| Refused {
-        rejection,
-        route: None,
-        quotas: Quotas::default(),
-    };
-    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(unrouted)?;
-    let is_websocket =
-        websocket::is_handshake(head, downstream.is_extended_connect).map_err(unrouted)?;
-    let route = route::select(snapshot, &host, head, downstream).map_err(unrouted)?;
     let refused = |rejection| Refused {
         rejection,
-        route: Some(route.clone()),
+        route: None,
+        host_rules: None,
         quotas: Quotas::default(),
+    };
+    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
+    let is_websocket =
+        websocket::is_handshake(head, downstream.is_extended_connect).map_err(refused)?;
+    let rules = snapshot.policy.hosts.find(&host);
+    let refused = |rejection| Refused {
+        host_rules: Some(rules.clone()),
+        ..refused(rejection)
+    };
+    host::check(rules, downstream, now).map_err(refused)?;
+    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let refused = |rejection| Refused {
+        route: Some(route.clone()),
+        ..refused(rejection)
     };
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
@@ -90,9 +104,8 @@ pub fn admit(
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
-            rejection,
-            route: Some(route),
             quotas,
+            ..refused(rejection)
         });
     }
     Ok(Admitted {
@@ -100,6 +113,7 @@ pub fn admit(
         permit,
         quotas,
         host,
+        host_rules: rules.clone(),
         websocket,
     })
 }

@@ -4,20 +4,25 @@
 //! what a client sent under those names was removed by `sanitize`.
 
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, HOST, STRICT_TRANSPORT_SECURITY};
+use palisade_policy::hosts::Host;
 use palisade_policy::model::HeaderEdits;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{Admitted, rate_limit::Quotas};
+use super::{Admitted, client::Client, rate_limit::Quotas};
 use crate::observe::trace::TraceContext;
 use crate::request_id::RequestId;
 
+/// What no answer loses by: a browser neither guesses types nor tells other sites its full URLs.
+const SECURITY_HEADERS: [(&str, &str); 2] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+];
+
 /// Facts that upstreams are told.
 pub struct Forwarding<'a> {
-    /// The client's address as text.
-    pub client: &'a HeaderValue,
-    pub encrypted: bool,
+    pub client: &'a Client,
     pub request_id: &'a RequestId,
     pub trace: &'a TraceContext,
 }
@@ -28,10 +33,14 @@ pub fn request(
     admitted: &Admitted,
     facts: &Forwarding<'_>,
 ) -> Result<()> {
-    head.insert_header("x-forwarded-for", facts.client.clone())?;
+    head.insert_header("x-forwarded-for", facts.client.forwarded_for())?;
     head.insert_header(
         "x-forwarded-proto",
-        if facts.encrypted { "https" } else { "http" },
+        if facts.client.encrypted {
+            "https"
+        } else {
+            "http"
+        },
     )?;
     if let Some(host) = head.headers.get(HOST).cloned() {
         head.insert_header("x-forwarded-host", host)?;
@@ -69,6 +78,20 @@ fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
     Ok(())
 }
 
+/// The certificate of the connection (RFC 9440). Set ahead of the cache, which then heeds
+/// `vary: client-cert`.
+pub fn client_certificate(
+    head: &mut RequestHeader,
+    leaf: HeaderValue,
+    chain: Option<HeaderValue>,
+) -> Result<()> {
+    head.insert_header("client-cert", leaf)?;
+    if let Some(chain) = chain {
+        head.insert_header("client-cert-chain", chain)?;
+    }
+    Ok(())
+}
+
 fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
     for name in &edits.remove {
         head.remove_header(name);
@@ -78,6 +101,22 @@ fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
     }
     for (name, value) in &edits.add {
         head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// What the host's rules add to answers over TLS; what the upstream says itself stays.
+pub fn host_response(head: &mut ResponseHeader, rules: &Host) -> Result<()> {
+    let secure = rules.security_headers.then_some(SECURITY_HEADERS);
+    for (name, value) in secure.into_iter().flatten() {
+        if !head.headers.contains_key(name) {
+            head.insert_header(name, value)?;
+        }
+    }
+    if let Some(hsts) = &rules.hsts
+        && !head.headers.contains_key(STRICT_TRANSPORT_SECURITY)
+    {
+        head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
     }
     Ok(())
 }

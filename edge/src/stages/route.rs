@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 use palisade_policy::routing::{Request, Selected};
 use pingora_http::RequestHeader;
@@ -13,7 +14,7 @@ use crate::snapshot::Snapshot;
 /// The route that serves the request; `host` and the head are canonical.
 pub fn select(
     snapshot: &Snapshot,
-    host: &str,
+    (host, rules): (&str, &Host),
     head: &RequestHeader,
     downstream: Downstream,
 ) -> Result<Arc<Route>, Rejection> {
@@ -24,12 +25,15 @@ pub fn select(
         method: &head.method,
         headers: &head.headers,
     };
+    let encrypted = downstream.encrypted;
+    // Nobody proves anything in plain text.
+    let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
     let selected = snapshot.policy.routes.select(request);
     match selected {
-        Selected::Route(route) if downstream.encrypted || route.plain_http => Ok(route.clone()),
+        Selected::Route(route) if encrypted || plain_http(route) => Ok(route.clone()),
         // Whatever is asked for in plain text is asked for again over https, so that an
         // eavesdropper does not even learn which paths exist.
-        _ if !downstream.encrypted => Err(Rejection::HttpsRequired {
+        _ if !encrypted => Err(Rejection::HttpsRequired {
             location: https_location(host, head, downstream.https_port)?,
         }),
         Selected::Route(route) => Ok(route.clone()),

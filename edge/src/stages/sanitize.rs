@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, COOKIE, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_http::RequestHeader;
+use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
 use crate::rejection::Rejection;
 
@@ -24,7 +25,10 @@ const FIELD_BYTES_MAX: usize = 64 * 1024;
 const HOST_BYTES_MAX: usize = 255;
 
 /// Fields that only the edge may set, beyond `x-forwarded-*` and those named by policies.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 10] = [
+    // RFC 9440, 2.4.
+    "client-cert",
+    "client-cert-chain",
     "forwarded",
     "x-real-ip",
     "x-client-ip",
@@ -51,6 +55,10 @@ pub fn in_place(
 ) -> Result<String, Rejection> {
     check_sizes(head)?;
     let host = host(head)?;
+    // RFC 9110, 10.1.1: ignored, and the upstream would be told that it is HTTP/1.1.
+    if head.version == Version::HTTP_10 {
+        head.remove_header(&EXPECT);
+    }
     canonical_target(head)?;
     if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Rejection::Malformed("more than one authorization field"));
@@ -70,7 +78,18 @@ fn check_sizes(head: &RequestHeader) -> Result<(), Rejection> {
     {
         return Err(Rejection::HeadersTooLarge);
     }
+    if head.headers.values().any(is_padded) {
+        return Err(Rejection::Malformed(
+            "a field value begins or ends with whitespace",
+        ));
+    }
     Ok(())
+}
+
+/// Malformed on h2 and h3 (RFC 9113, 8.2.1): HTTP/1.1 upstreams would read another value than was judged.
+fn is_padded(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() != bytes.trim_ascii().len()
 }
 
 /// The authority that the client asked for; a request that names two is refused (RFC 9112, 3.2).
@@ -122,9 +141,18 @@ fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
     let Some(target) = head.uri.path_and_query() else {
         return Err(Rejection::Malformed("no path"));
     };
-    // `OPTIONS *` asks about the server (RFC 9110, 9.3.7); no route is about the server.
-    if target.path() == "*" {
-        return Ok(());
+    if target.path() == "*" && head.method == Method::OPTIONS {
+        return Err(Rejection::ServerOptions);
+    }
+    // RFC 9112, 3.2.2: accepted from all clients, and passed on as a path. The authority is the
+    // one in the host field.
+    if matches!(
+        raw_target_authority(head.raw_path()),
+        RawTargetAuthority::Absolute { .. }
+    ) {
+        let target = target.clone();
+        head.set_uri(Uri::from(target));
+        return canonical_target(head);
     }
     // What Pingora kept as raw bytes differs from what it parsed only where the target is not ASCII.
     if head.raw_path() != target.as_str().as_bytes() {
@@ -132,7 +160,8 @@ fn canonical_target(head: &mut RequestHeader) -> Result<(), Rejection> {
             "the request target has bytes outside of ASCII",
         ));
     }
-    let Cow::Owned(path) = canonical_path(target.path())? else {
+    // Not `target.path()`: that reads an empty path, as in `#fragment`, as `/`.
+    let Cow::Owned(path) = canonical_path(head.uri.path())? else {
         return Ok(());
     };
     let canonical = match target.query() {
@@ -371,7 +400,8 @@ mod tests {
     #[test]
     fn what_names_two_things_is_refused() {
         let reserved = reserved_headers(std::iter::empty());
-        let cases: [&[(&str, &str)]; 5] = [
+        let cases: [&[(&str, &str)]; 6] = [
+            &[("host", "a"), ("x-padded", " 1")],
             &[("host", "a"), ("host", "b")],
             &[("host", "a"), ("host", "a")],
             &[("host", "a b")],

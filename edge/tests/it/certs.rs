@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::client::{Client, Protocol, tls};
 use crate::harness::Edge;
+use crate::harness::clients::ClientAuthority;
 use crate::harness::files::{Files, issue, replace};
 use crate::harness::waiting::until;
 
@@ -108,6 +109,47 @@ async fn a_broken_pair_leaves_the_old_one_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_or_foreign_file_leaves_the_old_pair_in_force() {
+    let edge = start().await;
+    let before = presented(&edge, "localhost").await.expect("a certificate");
+    let (pem, key) = ["localhost.pem", "localhost.key"]
+        .map(|name| edge.files.certs().join(name))
+        .into();
+    let good = [&pem, &key].map(|path| std::fs::read(path).expect("a file"));
+    let half = |whole: &[u8]| Some(whole[..whole.len() / 2].to_vec());
+    let whole = |at: usize| Some(good[at].clone());
+    let foreign = Some(issue(&["localhost"]).1.into_bytes());
+    for (name, files) in [
+        ("no certificate", [None, whole(1)]),
+        ("no key", [whole(0), None]),
+        ("neither", [None, None]),
+        ("half a certificate", [half(&good[0]), whole(1)]),
+        ("half a key", [whole(0), half(&good[1])]),
+        ("the key of another", [whole(0), foreign]),
+    ] {
+        let errors = "palisade_certificate_errors_total ";
+        let count = edge.metric(errors).await.expect("a counter");
+        for (path, content) in [&pem, &key].into_iter().zip(files) {
+            match content {
+                Some(content) => replace(path, &content),
+                None => std::fs::remove_file(path).expect("a file"),
+            }
+        }
+        until(format!("{name} to be counted"), || async {
+            edge.metric(errors).await.filter(|now| *now > count)
+        })
+        .await;
+        assert_eq!(
+            presented(&edge, "localhost").await.as_ref(),
+            Some(&before),
+            "{name}"
+        );
+        replace(&pem, &good[0]);
+        replace(&key, &good[1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_name_asked_for_chooses_the_certificate() {
     let files = Files::with_policies(&[("empty.yaml", "version: 1\n")]);
     let (shop, shop_key) = issue(&["shop.test", "*.shop.test"]);
@@ -136,6 +178,29 @@ async fn the_name_asked_for_chooses_the_certificate() {
         assert_eq!(presented(&edge, name).await, expected, "{name}");
     }
     assert!(presented(&edge, "localhost").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_is_sent_whole() {
+    let root = ClientAuthority::new("root");
+    let between = root.intermediate("between", 50);
+    let day = std::time::Duration::from_secs(86_400);
+    let server = between.issue_named(1, day, &["chain.test"]);
+    let files = Files::with_policies(&[("empty.yaml", "version: 1\n")]);
+    let path = files.certs().join("chain.pem");
+    replace(&path, server.chain_pem.as_bytes());
+    replace(&path.with_extension("key"), server.key_pem.as_bytes());
+    let edge = Edge::start_with(files, &[]).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.certificate()).expect("a root");
+    let config = rustls::ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&ALL_VERSIONS)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tls::connect_to(edge.https, &Arc::new(config), "chain.test").await;
+    let sent = stream.get_ref().1.peer_certificates().expect("a chain");
+    assert_eq!(sent, [server.certificate, between.certificate()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,11 +3,14 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod client_certificates;
 mod clusters;
 mod headers;
+mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod listeners;
 mod matches;
 mod paths;
 mod routes;
@@ -47,6 +50,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         limits: compiler.index(&limits, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
+    let hosts = all(documents, |document| &document.hosts);
+    compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
     let defined = routes::Defined {
         clusters: &clusters,
@@ -62,10 +67,12 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .map(|issuer| compiler.issuer(issuer))
         .collect();
     Policy {
+        listeners: compiler.listeners(documents),
         routes,
         clusters,
         issuers,
         limits,
+        hosts: compiler.host_rules(&hosts),
     }
 }
 
@@ -304,10 +311,13 @@ impl Fingerprint {
     }
 
     fn finish(self) -> u64 {
-        let digest = self.0.finalize();
-        digest
+        self.digest()
             .iter()
             .take(8)
             .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+
+    fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }

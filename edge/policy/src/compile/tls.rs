@@ -135,7 +135,7 @@ fn check_server_name(text: &str) -> Result<String, Fault> {
     }
 }
 
-fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+pub(super) fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if found.is_empty() => Err(Fault::new(

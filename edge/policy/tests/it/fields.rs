@@ -10,6 +10,11 @@ use crate::folder::Scratch;
 /// One of everything, with no optional key.
 const BASE: &str = r#"
 version: 1
+listeners:
+  trusted_proxies: [10.0.0.0/8]
+  connections: { }
+  timeouts: { }
+  rates: { }
 clusters:
   - name: core
     endpoints: ["127.0.0.1:1"]
@@ -43,10 +48,101 @@ routes:
     auth: {issuer: id}
     websocket: {}
     cluster: web
+hosts:
+  - name: h
+    hosts: [b.example]
+    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}
+    hsts: {}
 "#;
 
 /// Key, text of `BASE`, what it is replaced by.
 const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "Document.listeners",
+        "  connections: { }",
+        "  connections: { max: 1 }",
+    ),
+    (
+        "ListenersDoc.trusted_proxies",
+        "[10.0.0.0/8]",
+        "[10.0.0.0/9]",
+    ),
+    (
+        "ListenersDoc.proxy_protocol",
+        "  connections: { }",
+        "  proxy_protocol: required",
+    ),
+    (
+        "ListenersDoc.client_address_from",
+        "  connections: { }",
+        "  client_address_from: forwarded",
+    ),
+    (
+        "ListenersDoc.connections",
+        "  connections: { }",
+        "  connections: { max: 1 }",
+    ),
+    (
+        "ListenersDoc.timeouts",
+        "  timeouts: { }",
+        "  timeouts: { head: 1s }",
+    ),
+    (
+        "ListenersDoc.rates",
+        "  rates: { }",
+        "  rates: { grace: 1s }",
+    ),
+    (
+        "ConnectionsDoc.max",
+        "  connections: { }",
+        "  connections: { max: 1 }",
+    ),
+    (
+        "ConnectionsDoc.per_address",
+        "  connections: { }",
+        "  connections: { per_address: 1 }",
+    ),
+    (
+        "ConnectionsDoc.handshakes",
+        "  connections: { }",
+        "  connections: { handshakes: 1 }",
+    ),
+    (
+        "ListenerTimeoutsDoc.handshake",
+        "  timeouts: { }",
+        "  timeouts: { handshake: 1s }",
+    ),
+    (
+        "ListenerTimeoutsDoc.head",
+        "  timeouts: { }",
+        "  timeouts: { head: 1s }",
+    ),
+    (
+        "ListenerTimeoutsDoc.idle",
+        "  timeouts: { }",
+        "  timeouts: { idle: 1s }",
+    ),
+    (
+        "ListenerTimeoutsDoc.body",
+        "  timeouts: { }",
+        "  timeouts: { body: 1s }",
+    ),
+    (
+        "ListenerTimeoutsDoc.write",
+        "  timeouts: { }",
+        "  timeouts: { write: 1s }",
+    ),
+    (
+        "RatesDoc.request_body",
+        "  rates: { }",
+        "  rates: { request_body: off }",
+    ),
+    (
+        "RatesDoc.response",
+        "  rates: { }",
+        "  rates: { response: 1KiB }",
+    ),
+    ("RatesDoc.grace", "  rates: { }", "  rates: { grace: 1s }"),
     (
         "Document.clusters",
         "    ejection: {}\n",
@@ -298,6 +394,75 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "request_headers: {}",
         "request_headers: {add: {x-b: a}}",
     ),
+    (
+        "Document.hosts",
+        "    hsts: {}\n",
+        "    hsts: {}\n  - {name: other, hosts: [c.example]}\n",
+    ),
+    ("HostDoc.name", "name: h\n", "name: h2\n"),
+    ("HostDoc.hosts", "[b.example]", "[c.example]"),
+    (
+        "HostDoc.tls",
+        "    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}\n",
+        "",
+    ),
+    ("HostDoc.hsts", "    hsts: {}\n", ""),
+    (
+        "HostDoc.alt_svc",
+        "    tls: {client_certificates: {mode: required, ca: ../certs/ca.pem}}\n",
+        "    alt_svc: false\n",
+    ),
+    (
+        "HostDoc.security_headers",
+        "hsts: {}",
+        "security_headers: false",
+    ),
+    (
+        "HostTlsDoc.min_version",
+        "tls: {client",
+        "tls: {min_version: 1.3, client",
+    ),
+    (
+        "HostTlsDoc.alpn",
+        "tls: {client",
+        "tls: {alpn: [http/1.1], client",
+    ),
+    (
+        "HostTlsDoc.client_certificates",
+        "{mode: required, ca: ../certs/ca.pem}",
+        "off",
+    ),
+    (
+        "ClientCertificatesDoc.mode",
+        "mode: required",
+        "mode: optional",
+    ),
+    (
+        "ClientCertificatesDoc.ca",
+        "required, ca: ../certs/ca.pem",
+        "required, ca: ../certs/edge.pem",
+    ),
+    (
+        "ClientCertificatesDoc.crl",
+        "mode: required",
+        "mode: required, crl: ../certs/ca.crl",
+    ),
+    (
+        "ClientCertificatesDoc.forward",
+        "mode: required",
+        "mode: required, forward: true",
+    ),
+    ("HstsDoc.max_age", "hsts: {}", "hsts: {max_age: 1d}"),
+    (
+        "HstsDoc.include_subdomains",
+        "hsts: {}",
+        "hsts: {include_subdomains: true}",
+    ),
+    (
+        "HstsDoc.preload",
+        "hsts: {}",
+        "hsts: {include_subdomains: true, preload: true}",
+    ),
 ];
 
 /// Keys without an effect on the model.
@@ -310,11 +475,13 @@ fn model(text: &str) -> String {
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
         .policy;
     let debug = format!(
-        "{:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
+        policy.listeners,
         policy.clusters,
         policy.issuers,
         policy.limits,
-        policy.routes.rules()
+        policy.routes.rules(),
+        policy.hosts.hosts()
     );
     // Lines move, and a table of bindings is a hash map; what can be set about it is in its options.
     let debug = without(&debug, "Origin {", "}");

@@ -1,12 +1,16 @@
 //! A scratch folder of policies, with certificates and descriptors beside them.
 //!
-//! Layout: `policies/` holds what a test writes, `certs/` a CA, a client pair and a stranger's key.
+//! Layout: `policies/` holds what a test writes, `certs/` a CA, its revocation list, a client pair
+//! and a stranger's key.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use palisade_policy::{Diagnostics, Loaded};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
+    KeyIdMethod, KeyPair, SerialNumber,
+};
 use tempfile::TempDir;
 
 /// PEM texts, made once: key generation is what takes the time.
@@ -15,6 +19,7 @@ struct Pems {
     client: String,
     client_key: String,
     stranger_key: String,
+    crl: String,
 }
 
 fn pems() -> &'static Pems {
@@ -30,8 +35,20 @@ fn pems() -> &'static Pems {
             client: client.signed_by(&key, &ca).unwrap().pem(),
             client_key: key.serialize_pem(),
             stranger_key: KeyPair::generate().unwrap().serialize_pem(),
+            crl: revocation_list().signed_by(&ca).unwrap().pem().unwrap(),
         }
     })
+}
+
+fn revocation_list() -> CertificateRevocationListParams {
+    CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2040, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
 }
 
 pub(crate) struct Scratch {
@@ -49,12 +66,14 @@ impl Scratch {
             client,
             client_key,
             stranger_key,
+            crl,
         } = pems();
         for (path, text) in [
             ("certs/ca.pem", ca),
             ("certs/edge.pem", client),
             ("certs/edge.key", client_key),
             ("certs/stranger.key", stranger_key),
+            ("certs/ca.crl", crl),
         ] {
             scratch.write_beside(path, text.as_bytes());
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::{
     Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch, WebSocket,
 };
@@ -9,6 +10,9 @@ use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
     let mut out = String::new();
+    if !policy.listeners.trusted_proxies.is_empty() {
+        writeln!(out, "{:?}", policy.listeners).unwrap();
+    }
     for cluster in &policy.clusters {
         describe_cluster(&mut out, cluster);
     }
@@ -53,7 +57,46 @@ pub(crate) fn summary(policy: &Policy) -> String {
     for route in policy.routes.routes() {
         describe_route(&mut out, policy, route);
     }
+    for host in policy
+        .hosts
+        .hosts()
+        .iter()
+        .filter(|host| !host.name.is_empty())
+    {
+        describe_host(&mut out, host);
+    }
     out
+}
+
+fn describe_host(out: &mut String, host: &Host) {
+    let Host {
+        id,
+        name,
+        origin,
+        patterns,
+        min_version,
+        alpn,
+        client_certificates,
+        hsts,
+        alt_svc,
+        security_headers,
+    } = host;
+    writeln!(
+        out,
+        "host {name} at {}:{}, number {}",
+        origin.file, origin.line, id.0
+    )
+    .unwrap();
+    writeln!(out, "  {patterns:?}\n  {min_version:?}, {alpn:?}, hsts {hsts:?}, alt-svc {alt_svc}, security headers {security_headers}").unwrap();
+    if let Some(clients) = client_certificates {
+        let files: Vec<&str> = clients.expiries.iter().map(|(file, _)| &**file).collect();
+        writeln!(
+            out,
+            "  client certificates required {}, forward {}, by {files:?}",
+            clients.required, clients.forward
+        )
+        .unwrap();
+    }
 }
 
 fn file_name(path: &std::path::Path) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
@@ -14,7 +14,34 @@ use crate::listen::connection::Connection;
 use crate::listen::extended_connect::show_as_upgrade;
 use crate::listen::protocol_field::is_websocket;
 
-pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
+/// Connection-specific fields (RFC 9114, 4.2); `te` may only say `trailers`.
+const OF_CONNECTIONS: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The head as Pingora wants it, and the length of the body where it is declared.
+pub(super) fn well_formed(request: Request<()>) -> Result<(RequestHeader, Option<u64>)> {
+    let headers = request.headers();
+    let has_te = headers.get_all(TE).iter().any(|te| te != "trailers");
+    if has_te
+        || OF_CONNECTIONS
+            .iter()
+            .any(|name| headers.contains_key(*name))
+    {
+        return Error::e_explain(
+            ErrorType::InvalidHTTPHeader,
+            "a field of connections, which h3 requests have none of",
+        );
+    }
+    let length = content_length(headers)?;
+    Ok((request_header(request)?, length))
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         // Digits only: `parse` alone would take a sign (RFC 9110, 8.6).
@@ -34,7 +61,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
 }
 
 /// As Pingora wants to see it: version 2, and `host` from `:authority`.
-pub(super) fn request_header(request: Request<()>) -> Result<RequestHeader> {
+fn request_header(request: Request<()>) -> Result<RequestHeader> {
     let (mut parts, ()) = request.into_parts();
     parts.version = Version::HTTP_2;
     let authority = parts

@@ -16,10 +16,10 @@ use pingora_core::protocols::http::body_buffer::FixedBuffer;
 use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::l4::socket::SocketAddr;
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{H3Session, RETRY_BUFFER_BYTES};
+use super::{H3Session, RETRY_BUFFER_BYTES, with_timeout};
 
 #[async_trait]
 impl Session for H3Session {
@@ -105,11 +105,8 @@ impl Session for H3Session {
     async fn write_proxy_tasks(&mut self) -> Result<bool> {
         if self.tasks.unflushed {
             // The transport's queue goes out ahead of this empty DATA frame.
-            self.stream
-                .send_data(Bytes::new())
-                .await
-                .or_err(ErrorType::WriteError, "while writing h3 response")
-                .map_err(|error| error.into_down())?;
+            let timeout = self.timeouts.write;
+            with_timeout(timeout, self.stream.send_data(Bytes::new())).await?;
             self.tasks.unflushed = false;
         }
         let mut ended = false;

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 19] = [
+const ALLOWED: [&str; 22] = [
     "accept-ranges",
     "age",
     "allow",
@@ -16,10 +16,13 @@ const ALLOWED: [&str; 19] = [
     "grpc-retry-pushback-ms",
     "grpc-status",
     "location",
+    "referrer-policy",
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
+    "strict-transport-security",
     "www-authenticate",
+    "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.
     "x-test-edit",

@@ -21,7 +21,13 @@ pub(crate) struct H3Client {
     connection: quinn::Connection,
     send: SendRequest<OpenStreams, Bytes>,
     /// Lives as long as the connection.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
+}
+
+/// For clients that trust the development CA.
+pub(crate) fn quic_config() -> ClientConfig {
+    let crypto = QuicClientConfig::try_from(tls::config_for(&["h3"], &[&rustls::version::TLS13]));
+    ClientConfig::new(Arc::new(crypto.expect("a configuration for QUIC")))
 }
 
 /// A QUIC connection that trusts the development CA; `window` bounds what the server may send ahead.
@@ -29,8 +35,7 @@ pub(crate) async fn quic(
     address: SocketAddr,
     window: Option<u32>,
 ) -> Result<(Endpoint, quinn::Connection), Broken> {
-    let crypto = QuicClientConfig::try_from(tls::config_for(&["h3"], &[&rustls::version::TLS13]));
-    let mut config = ClientConfig::new(Arc::new(crypto.map_err(Broken::from)?));
+    let mut config = quic_config();
     if let Some(window) = window {
         let mut transport = TransportConfig::default();
         transport.stream_receive_window(window.into());
@@ -55,13 +60,20 @@ impl H3Client {
             authority: format!("localhost:{}", address.port()),
             connection,
             send,
-            _endpoint: endpoint,
+            endpoint,
         })
     }
 
     /// The certificate chain the edge presented is what the handshake checked.
     pub(crate) fn connection(&self) -> &quinn::Connection {
         &self.connection
+    }
+
+    /// Go on from another address, as a phone does that changes networks.
+    pub(crate) fn move_to(&self, address: [u8; 4]) {
+        let socket = std::net::UdpSocket::bind(SocketAddr::from((address, 0)))
+            .expect("an address of this machine");
+        self.endpoint.rebind(socket).expect("another socket");
     }
 
     pub(super) async fn open(

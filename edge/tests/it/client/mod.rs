@@ -4,8 +4,10 @@
 //! fails whichever test saw it.
 
 pub(crate) mod allowed;
+pub(crate) mod deaf;
 pub(crate) mod h3;
 pub(crate) mod hyper;
+pub(crate) mod raw_h2;
 pub(crate) mod raw_h3;
 pub(crate) mod tls;
 

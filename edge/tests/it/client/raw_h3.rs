@@ -50,7 +50,15 @@ impl Outcome {
 
 impl RawH3 {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Broken> {
-        let (endpoint, connection) = within("a connection", quic(address, None)).await?;
+        Self::connect_with(address, None).await
+    }
+
+    /// With a bound on what the edge may send ahead on each stream.
+    pub(crate) async fn connect_with(
+        address: SocketAddr,
+        window: Option<u32>,
+    ) -> Result<Self, Broken> {
+        let (endpoint, connection) = within("a connection", quic(address, window)).await?;
         let mut control = connection.open_uni().await.map_err(Broken::from)?;
         let mut settings = BytesMut::new();
         put_varint(&mut settings, CONTROL);
@@ -90,6 +98,21 @@ impl RawH3 {
         let mut request = self.begin(frames).await?;
         let _ = request.send.finish();
         Ok(request.outcome().await)
+    }
+
+    /// The code with which the edge closes the connection; none where that was not its doing.
+    pub(crate) async fn closed(&self) -> Option<u64> {
+        match within("the connection to be closed", self.connection.closed()).await {
+            quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
+            _ => None,
+        }
+    }
+
+    /// A unidirectional stream that begins with these bytes.
+    pub(crate) async fn unidirectional(&self, bytes: &[u8]) -> Result<SendStream, Broken> {
+        let mut send = self.connection.open_uni().await.map_err(Broken::from)?;
+        send.write_all(bytes).await.map_err(Broken::from)?;
+        Ok(send)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -223,6 +246,14 @@ pub(crate) fn headers(fields: &[(String, String)]) -> Bytes {
     let mut frame = BytesMut::new();
     put_frame(&mut frame, HEADERS, &block);
     frame.freeze()
+}
+
+/// Type and length of a frame, without what they promise.
+pub(crate) fn begun(kind: u64, length: usize) -> Bytes {
+    let mut head = BytesMut::new();
+    put_varint(&mut head, kind);
+    put_varint(&mut head, length as u64);
+    head.freeze()
 }
 
 /// A DATA frame.

@@ -1,5 +1,6 @@
 //! Client configurations that trust the development CA only.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -43,8 +44,17 @@ pub(crate) fn roots() -> RootCertStore {
 
 /// A socket for HTTP/1.1 by hand.
 pub(crate) async fn socket(edge: &Edge) -> TlsStream<TcpStream> {
-    let socket = TcpStream::connect(edge.https).await.expect("a connection");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = TlsConnector::from(Arc::new(config(&["http/1.1"])));
+    connect_to(edge.https, &Arc::new(config(&["http/1.1"])), "localhost").await
+}
+
+/// A connection for a server name.
+pub(crate) async fn connect_to(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    server_name: &str,
+) -> TlsStream<TcpStream> {
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    let name = ServerName::try_from(server_name.to_owned()).expect("a name");
+    let connector = TlsConnector::from(config.clone());
     connector.connect(name, socket).await.expect("a handshake")
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use rcgen::{CertificateParams, Issuer, KeyPair};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
@@ -107,12 +107,24 @@ pub(crate) fn certificate_file(name: &str) -> PathBuf {
 
 /// A certificate for `names` signed by the development CA, and its key: both PEM.
 pub(crate) fn issue(names: &[&str]) -> (String, String) {
+    issue_for(names, 365)
+}
+
+/// One that is valid for so many days.
+pub(crate) fn issue_for(names: &[&str], days: i64) -> (String, String) {
     let read = |name: &str| fs::read_to_string(CERTIFICATES.join(name)).expect("the CA is there");
     let ca_key = KeyPair::from_pem(&read("ca.key")).expect("the CA's key");
     let issuer = Issuer::from_ca_cert_pem(&read("ca.pem"), ca_key).expect("the CA's certificate");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(names).expect("names");
+    let mut params = CertificateParams::new(names).expect("names");
+    params.not_before = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
+    params.not_after = params.not_before + time::Duration::days(days);
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let certificate = params.signed_by(&key, &issuer).expect("a certificate");
     (certificate.pem(), key.serialize_pem())
 }

@@ -3,12 +3,18 @@
 //! Invariant: the process dies with its handle. Waiting is always for a condition, and a
 //! condition that never comes fails the test by name.
 
+pub(crate) mod clients;
 pub(crate) mod files;
+pub(crate) mod ocsp;
+pub(crate) mod process;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 pub(crate) mod waiting;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,14 +26,14 @@ use tokio::task::JoinHandle;
 use files::Files;
 use waiting::within;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_palisade");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_palisade");
 
 /// A running `palisade run`.
 pub(crate) struct Edge {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) admin: SocketAddr,
-    pub(crate) files: Files,
+    pub(crate) files: Arc<Files>,
     child: Child,
     log: watch::Receiver<Vec<Value>>,
     stderr: JoinHandle<String>,
@@ -49,8 +55,18 @@ impl Edge {
 
     /// With these files and further flags.
     pub(crate) async fn start_with(files: Files, flags: &[&str]) -> Self {
-        let mut child = run_command(&files)
-            .args(flags)
+        Self::start_as(Path::new(BINARY), Arc::new(files), flags).await
+    }
+
+    /// Another process with the same files, which replaces this one.
+    pub(crate) async fn successor(&self, flags: &[&str]) -> Self {
+        let flags = [&["--upgrade"], flags].concat();
+        Self::start_as(Path::new(BINARY), self.files.clone(), &flags).await
+    }
+
+    /// By this name of the binary.
+    pub(crate) async fn start_as(program: &Path, files: Arc<Files>, flags: &[&str]) -> Self {
+        let mut child = run_command(program, &files, flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -88,9 +104,13 @@ impl Edge {
         }
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id().expect("the edge still runs")
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let id = self.child.id().expect("the edge still runs");
+        let id = self.process_id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("/proc");
         let kib = status
             .lines()
@@ -100,9 +120,19 @@ impl Edge {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("the edge still runs");
+        let id = self.process_id();
         let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
         kill_process(id, signal).expect("the edge takes signals");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the edge still runs")
+    }
+
+    /// Wait for the process to end; its output may be held open by others.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        let status = within("the edge to end", self.child.wait()).await;
+        status.expect("a status").code()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -131,11 +161,28 @@ impl Edge {
         }
     }
 
+    /// Stop it and keep its files, for the one that takes over.
+    pub(crate) async fn stop(self) -> Files {
+        self.signal(Signal::TERM);
+        let Self {
+            files, mut child, ..
+        } = self;
+        let status = within("the edge to end", child.wait()).await;
+        assert!(status.is_ok_and(|status| status.success()));
+        Arc::into_inner(files).expect("files of nobody else")
+    }
+
     /// The first log line, past or to come, for which `wanted` holds.
     pub(crate) async fn log_line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut log = self.log.clone();
         let line = within(what, first_line(&mut log, wanted)).await;
         line.unwrap_or_else(|| panic!("the edge ended before it logged {what}"))
+    }
+
+    /// The log lines so far for which `wanted` holds.
+    pub(crate) fn log_lines(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let log = self.log.borrow();
+        log.iter().filter(|line| wanted(line)).cloned().collect()
     }
 
     /// Body and status of a page of the admin listener.
@@ -151,51 +198,41 @@ impl Edge {
     }
 }
 
-/// `palisade run` on free ports, killed with its handle.
-fn run_command(files: &Files) -> Command {
-    let mut command = Command::new(BINARY);
-    command
-        .kill_on_drop(true)
-        .stdin(Stdio::null())
-        .args([
-            "run",
-            "--http",
-            "127.0.0.1:0",
-            "--https",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ])
-        .args(["--threads", "2"])
-        .arg("--policies")
-        .arg(files.policies())
-        .arg("--certs")
-        .arg(files.certs())
-        .arg("--state")
-        .arg(files.state());
+/// `palisade run` on free ports, killed with its handle; `flags` win over the defaults.
+fn run_command(program: &Path, files: &Files, flags: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.kill_on_drop(true).stdin(Stdio::null()).arg("run");
+    let defaults = [
+        ("--http", "127.0.0.1:0".to_owned()),
+        ("--https", "127.0.0.1:0".to_owned()),
+        ("--admin", "127.0.0.1:0".to_owned()),
+        ("--threads", "2".to_owned()),
+        ("--policies", files.policies().display().to_string()),
+        ("--certs", files.certs().display().to_string()),
+        ("--state", files.state().display().to_string()),
+    ];
+    for (flag, value) in defaults {
+        if !flags.contains(&flag) {
+            command.arg(flag).arg(value);
+        }
+    }
+    command.args(flags);
     command
 }
 
 /// Run the edge where it must refuse to; later flags win over the defaults.
 pub(crate) async fn run_to_end(files: &Files, flags: &[(&str, &str)]) -> Ended {
-    let mut command = Command::new(BINARY);
-    let defaults = [
-        ("--http", "127.0.0.1:0".to_owned()),
-        ("--https", "127.0.0.1:0".to_owned()),
-        ("--admin", "127.0.0.1:0".to_owned()),
-        ("--policies", files.policies().display().to_string()),
-        ("--certs", files.certs().display().to_string()),
-        ("--state", files.state().display().to_string()),
-    ];
-    command.kill_on_drop(true).stdin(Stdio::null()).arg("run");
-    for (flag, value) in defaults {
-        let given = flags
-            .iter()
-            .find(|(name, _)| *name == flag)
-            .map(|(_, value)| (*value).to_owned());
-        command.arg(flag).arg(given.unwrap_or(value));
-    }
-    output(command).await
+    let flags: Vec<&str> = flags
+        .iter()
+        .flat_map(|(name, value)| [*name, *value])
+        .collect();
+    output(run_command(Path::new(BINARY), files, &flags)).await
+}
+
+/// Try to replace the edge of these files where that must fail; later flags win.
+pub(crate) async fn upgrade_to_end(files: &Files, flags: &[&str]) -> Ended {
+    let flags = [&["--upgrade"], flags].concat();
+    output(run_command(Path::new(BINARY), files, &flags)).await
 }
 
 /// Any other command of the binary.

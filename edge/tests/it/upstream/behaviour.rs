@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -79,6 +79,10 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
     let number = argument.parse::<u64>().unwrap_or(0);
     match behaviour {
         "count" => count(request, &state).await,
+        "count-gated" => {
+            state.gate_open().await;
+            count(request, &state).await
+        }
         "bytes" => patterned(&state, number, true, Then::TheRest),
         "chunked" => patterned(&state, number, false, Then::TheRest),
         "gated" => patterned(&state, number, true, Then::Gate),
@@ -91,6 +95,7 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
         "status" => status(argument.parse().unwrap_or(500)),
         "switch" => status(*state.switch.lock().unwrap_or_else(PoisonError::into_inner)),
         "fresh" => fresh(full(target.into_bytes())),
+        "fresh-for-client" => fresh_for_client(&request),
         "fresh-gated" => {
             state.gate_open().await;
             fresh(full(target.into_bytes()))
@@ -118,6 +123,16 @@ fn fresh(mut response: Response<Body>) -> Response<Body> {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, "max-age=600".parse().expect("a value"));
+    response
+}
+
+/// The client's certificate, as the edge told it.
+fn fresh_for_client(request: &Request<Incoming>) -> Response<Body> {
+    let certificate = request.headers().get("client-cert");
+    let certificate = certificate.map_or(&b"nobody"[..], |value| value.as_bytes());
+    let mut response = fresh(full(certificate.to_vec()));
+    let vary = "client-cert".parse().expect("a value");
+    response.headers_mut().insert(VARY, vary);
     response
 }
 

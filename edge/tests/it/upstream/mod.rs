@@ -7,6 +7,8 @@ pub(crate) mod behaviour;
 pub(crate) mod grpc;
 pub(crate) mod pattern;
 pub(crate) mod raw;
+pub(crate) mod wire;
+pub(crate) mod tunnel;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -158,6 +160,11 @@ impl Origin {
     /// Let gated answers go on, now and from here on.
     pub(crate) fn open_gate(&self) {
         self.state.gate.send_replace(true);
+    }
+
+    /// Hold gated answers again from here on.
+    pub(crate) fn close_gate(&self) {
+        self.state.gate.send_replace(false);
     }
 
     /// Status of `/switch` from here on.

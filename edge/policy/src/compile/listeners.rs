@@ -1,0 +1,211 @@
+//! Bounds of the listeners: a map that appears once over all files.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Compiler, values};
+use crate::codes;
+use crate::diagnostic::{Fault, shown};
+use crate::document::{
+    ConnectionsDoc, Document, ForwardedDoc, ListenerTimeoutsDoc, ListenersDoc, ProxyProtocolDoc,
+    RatesDoc,
+};
+use crate::field::{At, Field};
+use crate::model::{ForwardedField, ListenerTimeouts, Listeners, Rates};
+
+/// Looked through for each connection and each request of a trusted proxy.
+const TRUSTED_PROXIES_MAX: usize = 256;
+const CONNECTIONS_MAX: u64 = 10_000;
+/// Many people may share one address behind a carrier's NAT.
+const CONNECTIONS_PER_ADDRESS: u64 = 1_000;
+const HANDSHAKES_MAX: u64 = 1_000;
+const CONNECTIONS_BOUNDS: RangeInclusive<u64> = 1..=10_000_000;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pingora counts keep-alive in whole seconds, and none of these is useful below one.
+const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Bytes each second: what Kestrel and IIS ask for. The slowest modems were twice as fast.
+const RATE: u64 = 240;
+const RATE_BOUNDS: RangeInclusive<u64> = 1..=1_000_000_000;
+const GRACE: Duration = Duration::from_secs(10);
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self, documents: &[Document]) -> Listeners {
+        let mut given = documents
+            .iter()
+            .filter_map(|document| document.listeners.given());
+        let first = given.next();
+        for again in given {
+            let first = first.map_or(again.mark, |first| first.mark);
+            let message = format!(
+                "`listeners` is defined twice, first at {}",
+                self.place(first)
+            );
+            self.report
+                .push(again.mark, Fault::new(codes::DEFINED_TWICE, message));
+        }
+        match first {
+            Some(at) => self.listeners_of(&at.value),
+            None => self.listeners_of(&ListenersDoc::default()),
+        }
+    }
+
+    fn listeners_of(&mut self, doc: &ListenersDoc) -> Listeners {
+        let trusted_proxies = self
+            .texts(&doc.trusted_proxies, TRUSTED_PROXIES_MAX, |text| {
+                address_range(text).map(drop)
+            })
+            .iter()
+            .filter_map(|text| address_range(text).ok())
+            .collect();
+        let proxy_protocol = matches!(
+            doc.proxy_protocol.given(),
+            Some(At {
+                value: ProxyProtocolDoc::Required,
+                ..
+            })
+        );
+        self.check_proxies(doc, proxy_protocol);
+        let (no_connections, no_timeouts, no_rates) = Default::default();
+        let ConnectionsDoc {
+            max,
+            per_address,
+            handshakes,
+        } = value(&doc.connections, &no_connections);
+        Listeners {
+            trusted_proxies,
+            proxy_protocol,
+            client_address_from: match doc.client_address_from.given().map(|at| at.value) {
+                None | Some(ForwardedDoc::XForwardedFor) => ForwardedField::XForwardedFor,
+                Some(ForwardedDoc::Forwarded) => ForwardedField::Forwarded,
+            },
+            connections_max: self.connections(max, CONNECTIONS_MAX),
+            connections_per_address: self.connections(per_address, CONNECTIONS_PER_ADDRESS),
+            handshakes_max: self.connections(handshakes, HANDSHAKES_MAX),
+            timeouts: self.listener_timeouts(value(&doc.timeouts, &no_timeouts)),
+            rates: self.rates(value(&doc.rates, &no_rates)),
+        }
+    }
+
+    /// Keys about proxies that would do nothing, or let nobody in.
+    fn check_proxies(&mut self, doc: &ListenersDoc, proxy_protocol: bool) {
+        let some = doc
+            .trusted_proxies
+            .given()
+            .is_some_and(|list| !list.value.is_empty());
+        if some {
+            return;
+        }
+        if let Some(at) = doc.proxy_protocol.given().filter(|_| proxy_protocol) {
+            let message = "`proxy_protocol: required` without `trusted_proxies` lets nobody in";
+            self.report
+                .push(at.mark, Fault::new(codes::CONTRADICTION, message));
+        }
+        if let Some(at) = doc.client_address_from.given() {
+            let message = "`client_address_from` has no effect without `trusted_proxies`";
+            self.report
+                .push(at.mark, Fault::new(codes::CONTRADICTION, message));
+        }
+    }
+
+    fn connections(&mut self, field: &Field<u64>, default: u64) -> usize {
+        let number = self.large_number(field, default, CONNECTIONS_BOUNDS);
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    fn listener_timeouts(&mut self, doc: &ListenerTimeoutsDoc) -> ListenerTimeouts {
+        let mut timeout = |field, default| self.duration(field, default, TIMEOUT_BOUNDS);
+        ListenerTimeouts {
+            handshake: timeout(&doc.handshake, HANDSHAKE_TIMEOUT),
+            head: timeout(&doc.head, HEAD_TIMEOUT),
+            idle: timeout(&doc.idle, IDLE_TIMEOUT),
+            body: timeout(&doc.body, BODY_TIMEOUT),
+            write: timeout(&doc.write, WRITE_TIMEOUT),
+        }
+    }
+
+    fn rates(&mut self, doc: &RatesDoc) -> Rates {
+        let mut rate = |field: &Field<String>| match field.given() {
+            None => Some(RATE),
+            Some(at) if at.value == "off" => None,
+            Some(at) => self.report.check(at.mark, byte_rate(&at.value)),
+        };
+        Rates {
+            request_body: rate(&doc.request_body),
+            response: rate(&doc.response),
+            grace: self.duration(&doc.grace, GRACE, TIMEOUT_BOUNDS),
+        }
+    }
+}
+
+/// A key that is a map, or the map with nothing in it.
+fn value<'f, T>(field: &'f Field<T>, empty: &'f T) -> &'f T {
+    field.given().map_or(empty, |at| &at.value)
+}
+
+/// `10.0.0.0/8`, `fd00::/8`, or one address.
+fn address_range(text: &str) -> Result<IpNet, Fault> {
+    let fault = || {
+        let message = format!("{} is not an address range", shown(text));
+        Fault::new(codes::ADDRESS_RANGE, message)
+    };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    // Not by ipnet's own parser, to which `010.0.0.0` is `10.0.0.0`.
+    let parts = text.split_once('/').filter(|(_, length)| {
+        !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let range = parts
+        .and_then(|(address, length)| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok());
+    let range =
+        range.ok_or_else(|| fault().hint("write an address and a length, as in `10.0.0.0/8`"))?;
+    if range != range.trunc() {
+        return Err(fault().hint(format!("the range is `{}`", range.trunc())));
+    }
+    Ok(range)
+}
+
+/// Bytes each second.
+fn byte_rate(text: &str) -> Result<u64, Fault> {
+    let rate = values::size(text)
+        .map_err(|fault| fault.hint("write bytes each second, as in `240B`, or `off`"))?;
+    if RATE_BOUNDS.contains(&rate) {
+        return Ok(rate);
+    }
+    let message = format!("{} is not within `1B` and `1GB`", shown(text));
+    Err(Fault::new(codes::OUT_OF_RANGE, message).hint("`off` asks for no rate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_ranges() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("fd00::/8", Some("fd00::/8")),
+            ("::1", Some("::1/128")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("10.0.0.1/8", None),
+            ("10.0.0.0/33", None),
+            ("10.0.0/8", None),
+            ("010.0.0.0/8", None),
+            ("localhost", None),
+            ("", None),
+            ("10.0.0.0/8 ", None),
+        ] {
+            let parsed = address_range(text).ok().map(|range| range.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+}

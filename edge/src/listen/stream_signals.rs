@@ -1,0 +1,75 @@
+//! What is known of a request stream besides its frames: whether the client still wants the answer,
+//! and how the stream ends when nobody finishes it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use h3::error::Code;
+use h3::quic::StreamId;
+use quinn::VarInt;
+
+/// Resolves when the client stops reading the response, has acknowledged all of it, or is gone.
+pub(super) type Stopped =
+    Pin<Box<dyn Future<Output = Result<Option<VarInt>, quinn::StoppedError>> + Send + Sync>>;
+
+/// What the session needs to know of a request stream.
+pub(super) struct StreamSignals {
+    /// For the session: the client no longer wants the response.
+    pub(super) stopped: Stopped,
+    /// For the drain: the last byte was acknowledged.
+    pub(super) acknowledged: Stopped,
+    pub(super) ending: Arc<Ending>,
+}
+
+impl StreamSignals {
+    /// The head is complete: from here on the session ends the stream.
+    pub(super) fn head_complete(&self) {
+        self.ending.head_complete.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How the sending direction of a request ends when nobody finishes it.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// Until then only the h3 crate writes: a whole answer to a head that is too large.
+    head_complete: AtomicBool,
+    /// What the client violated; 0 for nothing.
+    violated: AtomicU64,
+}
+
+impl Ending {
+    pub(super) fn is_head_complete(&self) -> bool {
+        self.head_complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn violate(&self, code: Code) {
+        self.violated.store(code.value(), Ordering::Relaxed);
+    }
+
+    pub(super) fn violated(&self) -> Option<u64> {
+        Some(self.violated.load(Ordering::Relaxed)).filter(|code| *code != 0)
+    }
+}
+
+/// Signals of accepted streams until the session takes them.
+#[derive(Clone, Default)]
+pub(super) struct Streams(Arc<Mutex<HashMap<StreamId, StreamSignals>>>);
+
+impl Streams {
+    pub(super) fn take(&self, id: StreamId) -> Option<StreamSignals> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
+    }
+
+    pub(super) fn put(&self, id: StreamId, signals: StreamSignals) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, signals);
+    }
+}

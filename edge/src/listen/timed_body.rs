@@ -1,0 +1,61 @@
+//! A request of HTTP/2 or HTTP/3 whose body has a deadline and a clock.
+//!
+//! Pingora reads these bodies without any deadline; HTTP/1.1 it reads with one, and its clock is in
+//! `stream`. Wraps the session of a request with a body and is itself a custom session of Pingora's.
+
+mod session;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::{Error, ErrorType, Result};
+
+use super::BodyClock;
+
+/// Put the timed session in the place of `session`, before anything was read.
+pub fn wrap(session: &mut ServerSession, silence_max: Duration) -> Arc<BodyClock> {
+    let clock = Arc::new(BodyClock::default());
+    // Stands in for an instant; nothing of it is ever called.
+    let placeholder = ServerSession::new_custom(Box::new(()));
+    let timed = TimedBody {
+        inner: std::mem::replace(session, placeholder),
+        clock: clock.clone(),
+        silence_max: Some(silence_max),
+    };
+    *session = ServerSession::new_custom(Box::new(timed));
+    clock
+}
+
+struct TimedBody {
+    inner: ServerSession,
+    clock: Arc<BodyClock>,
+    silence_max: Option<Duration>,
+}
+
+/// A piece of the body. Cancel safe as far as `read` is.
+async fn timed(
+    clock: &BodyClock,
+    silence_max: Option<Duration>,
+    read: impl Future<Output = Result<Option<Bytes>>>,
+) -> Result<Option<Bytes>> {
+    let mut read = pin!(read);
+    let looking = poll_fn(|cx| {
+        let found = read.as_mut().poll(cx);
+        clock.looked(found.is_pending());
+        found
+    });
+    let Some(limit) = silence_max else {
+        return looking.await;
+    };
+    match tokio::time::timeout(limit, looking).await {
+        Ok(found) => found,
+        Err(_) => {
+            let what = "no more of the request body came";
+            Err(Error::explain(ErrorType::ReadTimedout, what).into_down())
+        }
+    }
+}
