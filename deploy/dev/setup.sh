@@ -59,8 +59,8 @@ test_needs() { # state folder
   command -v caddy >/dev/null || missing+=(caddy)
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   install "${missing[@]}"
-  autobahn "$1/autobahn"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
+  autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
   # A folder made for an older list lacks what was added since.

@@ -100,6 +100,8 @@ pub struct RequestBody {
     /// By the clock: before this request, and when the last piece came.
     pub waited_before: Duration,
     pub waited_at_last: Duration,
+    /// The client waits for 100 from the endpoint, and not the other way round.
+    pub awaits_invitation: bool,
 }
 
 /// What happened behind the edge.

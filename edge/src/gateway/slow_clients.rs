@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header::EXPECT;
 use palisade_policy::model::{Listeners, Rates};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
@@ -31,7 +32,8 @@ impl Gateway {
             clock: Some(clock),
             waited_before,
             waited_at_last: waited_before,
-            ..RequestBody::default()
+            awaits_invitation: session.req_header().headers.contains_key(EXPECT),
+            bytes: 0,
         };
         Ok(())
     }
@@ -42,6 +44,9 @@ impl Gateway {
             return Ok(());
         };
         ctx.body.waited_at_last = waited;
+        if std::mem::take(&mut ctx.body.awaits_invitation) {
+            ctx.body.waited_before = waited;
+        }
         // Conversations have pauses: streams of messages, and whatever is answered already.
         if ctx.is_grpc || session.response_written().is_some() {
             return Ok(());
@@ -58,7 +63,7 @@ impl Gateway {
     pub(super) fn blame_silent_client(&self, error: &mut Error, ctx: &RequestCtx) {
         let timed_out = matches!(error.etype(), ErrorType::ReadTimedout)
             && *error.esource() == ErrorSource::Upstream;
-        if !timed_out || ctx.upstream.first_byte.is_some() {
+        if !timed_out || ctx.upstream.first_byte.is_some() || ctx.body.awaits_invitation {
             return;
         }
         let waited = ctx.body.clock.as_ref().map(|clock| clock.waited());

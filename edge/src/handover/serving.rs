@@ -30,7 +30,8 @@ pub struct Station {
     sockets: Vec<(String, OwnedFd)>,
     /// From the offer to `ready`.
     deadline: Duration,
-    handed_over: bool,
+    /// The file is ours to remove: not before we serve, and not once another process does.
+    serving: bool,
 }
 
 /// Whether the UDP socket is read by the other process; reads it again unless that one serves.
@@ -72,12 +73,13 @@ impl Station {
             path,
             sockets,
             deadline,
-            handed_over: false,
+            serving: false,
         })
     }
 
-    /// Returns when another process serves in our place.
+    /// From when we serve; returns when another process does in our place.
     pub async fn replaced(mut self, quic: &RoutedSocket) {
+        self.serving = true;
         loop {
             let stream = self.next().await;
             let outcome = tokio::select! {
@@ -86,7 +88,7 @@ impl Station {
             };
             match outcome {
                 Ok(()) => {
-                    self.handed_over = true;
+                    self.serving = false;
                     return;
                 }
                 Err(error) => {
@@ -171,7 +173,7 @@ impl Station {
 
 impl Drop for Station {
     fn drop(&mut self) {
-        if !self.handed_over {
+        if self.serving {
             // A file that is left behind is taken for what it is by the next process.
             let _ = fs::remove_file(&self.path);
         }

@@ -5,6 +5,7 @@
 //! far gets a GOAWAY that says so, and the socket is closed.
 
 mod frames;
+mod budget;
 mod guard;
 mod options;
 mod quiet;
@@ -32,7 +33,8 @@ use tracing::debug;
 use super::Accepting;
 use super::extended_connect::show_as_upgrade;
 use super::stream::DownstreamStream;
-use guard::{Breach, Watch};
+use budget::Breach;
+use guard::Watch;
 use quiet::until_quiet;
 
 pub(super) use frames::PREFACE;

@@ -83,6 +83,8 @@ pub trait Answers: Send + Sync {
     fn head_refused(&self, connection: &Connection, refusal: Refusal) -> Vec<u8>;
 }
 
+/// Tries for a port that is free for TCP and for UDP, where any will do.
+const ANY_PORT_TRIES: usize = 16;
 /// Names under which sockets are handed over.
 const HTTP: &str = "http";
 const HTTPS: &str = "https";
@@ -107,17 +109,26 @@ impl Sockets {
         generation: Generation,
     ) -> Result<Self, BindError> {
         let http = bind_tcp(HTTP, http, inherited).await?;
-        let https_listener = bind_tcp(HTTPS, https, inherited).await?;
         let at = |address| BindError::at("https (udp)", address);
-        let local = https_listener.local_addr().map_err(at(https))?;
-        let quic = inherited.udp(QUIC, local).map_err(at(local))?;
-        Ok(Self {
-            http,
-            https: https_listener,
-            quic_inherited: quic.is_some(),
-            quic: quic.map_or_else(|| quic::bind(local).map_err(at(local)), Ok)?,
-            generation,
-        })
+        let mut tries = if https.port() == 0 { ANY_PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            let listener = bind_tcp(HTTPS, https, inherited).await?;
+            let local = listener.local_addr().map_err(at(https))?;
+            let given = inherited.udp(QUIC, local).map_err(at(local))?;
+            let quic_inherited = given.is_some();
+            let quic = match given.map_or_else(|| quic::bind(local), Ok) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
+                quic => quic.map_err(at(local))?,
+            };
+            return Ok(Self {
+                http,
+                https: listener,
+                quic,
+                quic_inherited,
+                generation,
+            });
+        }
     }
 
     /// Further descriptors of the same sockets, by name. While one is open, so is its socket.

@@ -168,3 +168,6 @@ async fn connection<A>(
         debug!(%client, %error, "h3 connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,6 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
@@ -152,20 +151,10 @@ impl AsyncRead for DownstreamStream {
             this.connection.body_clock.looked(read.is_pending());
             return read;
         };
-        if !frames.may_read(cx) {
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        ready!(this.guard.poll_read(&mut this.transport, tunnel, cx, buf))?;
-        let read = buf.filled().get(before..).unwrap_or_default();
-        let length = read.len();
-        let passed = frames.read(read, Instant::now());
-        buf.set_filled(before + passed);
-        // An empty read would be taken for the end of the connection.
-        if passed == 0 && length > 0 {
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
+        let (guard, transport) = (&mut this.guard, &mut this.transport);
+        frames.poll_read(cx, buf, |cx, buf| {
+            guard.poll_read(transport, tunnel, cx, buf)
+        })
     }
 }
 

@@ -36,6 +36,8 @@ impl StreamSignals {
 pub(super) struct Ending {
     /// Until then only the h3 crate writes: a whole answer to a head that is too large.
     head_complete: AtomicBool,
+    /// The answer was ended as it should.
+    finished: AtomicBool,
     /// What the client violated; 0 for nothing.
     violated: AtomicU64,
 }
@@ -43,6 +45,15 @@ pub(super) struct Ending {
 impl Ending {
     pub(super) fn is_head_complete(&self) -> bool {
         self.head_complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// Only then is there something to acknowledge: quinn tells nobody that a reset was.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Relaxed)
     }
 
     pub(super) fn violate(&self, code: Code) {

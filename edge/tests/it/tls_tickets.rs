@@ -30,44 +30,46 @@ use crate::upstream::Origin;
 use crate::visit::{visit, visitor};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_are_resumed_after_a_restart_and_by_a_replica() {
+async fn sessions_are_resumed_by_a_replica_and_after_a_restart() {
     let (origin, authority) = (Origin::h1().await, ClientAuthority::new("partners"));
     let first = start(&origin, guarded(&authority, None)).await;
-    let shared = first.files.certs().join("tickets");
     let identity = authority.issue(1);
+    let mut clients = Vec::new();
     for versions in [[&TLS12], [&TLS13]] {
         for name in ["partners.test", "open.test"] {
-            let client = visitor(Some(&identity), &versions);
-            let ask = async |edge: &Edge| {
-                let seen = visit(edge.https, &client, name, name).await;
-                let seen = seen.expect("an answer");
-                assert_eq!(seen.status, 200, "{name}");
-                seen.resumed
-            };
-            assert!(!ask(&first).await);
-            assert!(ask(&first).await);
-            let replica = {
-                let (hosts, ca, _) = guarded(&authority, None);
-                let files = prepare(&origin, &hosts);
-                replace(&files.root().join("clients.pem"), ca.as_bytes());
-                for entry in fs::read_dir(&shared).expect("ticket keys") {
-                    let path = entry.expect("an entry").path();
-                    let to = files
-                        .certs()
-                        .join("tickets")
-                        .join(path.file_name().expect("a name"));
-                    replace(&to, &fs::read(path).expect("a key"));
-                }
-                Edge::start_with(files, &[]).await
-            };
-            assert!(ask(&replica).await, "{name} by a replica");
-            let stranger = start(&origin, guarded(&authority, None)).await;
-            assert!(!ask(&stranger).await, "{name} with other keys");
-            if name == "partners.test" {
-                assert!(origin.last("/echo").header("client-cert").is_some());
-            }
+            clients.push((name, visitor(Some(&identity), &versions)));
         }
     }
+    let resumed = async |edge: &Edge| {
+        let mut resumed = Vec::new();
+        for (name, client) in &clients {
+            let seen = visit(edge.https, client, name, name).await;
+            let seen = seen.expect("an answer");
+            assert_eq!(seen.status, 200, "{name}");
+            let told = origin.last("/echo").header("client-cert").is_some();
+            assert_eq!(
+                told,
+                *name == "partners.test",
+                "a ticket keeps the certificate"
+            );
+            resumed.push(seen.resumed);
+        }
+        resumed
+    };
+    assert_eq!(resumed(&first).await, [false; 4]);
+    assert_eq!(resumed(&first).await, [true; 4]);
+    // Another process, at the same time, with the same folder.
+    let (hosts, ca, _) = guarded(&authority, None);
+    let files = prepare(&origin, &hosts);
+    replace(&files.root().join("clients.pem"), ca.as_bytes());
+    fs::remove_dir_all(files.certs()).expect("a folder");
+    std::os::unix::fs::symlink(first.files.certs(), files.certs()).expect("a link");
+    let replica = Edge::start_with(files, &[]).await;
+    assert_eq!(resumed(&replica).await, [true; 4], "by a replica");
+    let first = Edge::start_with(first.stop().await, &[]).await;
+    assert_eq!(resumed(&first).await, [true; 4], "after a restart");
+    let stranger = start(&origin, guarded(&authority, None)).await;
+    assert_eq!(resumed(&stranger).await, [false; 4], "with other keys");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,9 +84,7 @@ async fn quic_sessions_are_resumed_until_their_host_asks_for_certificates() {
     assert_eq!(first, json!({ "status": 200, "resumed": false }));
     let second = client.visit(&edge, "partners.test").await;
     assert_eq!(second, json!({ "status": 200, "resumed": true }));
-    let Edge { files, .. } = edge;
-    let files = Arc::into_inner(files).expect("files of nobody else");
-    let edge = Edge::start_with(files, &[]).await;
+    let edge = Edge::start_with(edge.stop().await, &[]).await;
     let third = client.visit(&edge, "partners.test").await;
     assert_eq!(third, json!({ "status": 200, "resumed": true }));
     let policy = format!("version: 1\nhosts:\n{guarded}");
@@ -308,7 +308,7 @@ async fn a_staple_is_sent_while_it_is_fresh_and_of_its_certificate() {
     })
     .await;
     let serial = ocsp::serial(pem.as_bytes());
-    let short = ocsp::response(&serial, ocsp::GOOD, -3_600..8);
+    let short = ocsp::response(&serial, ocsp::GOOD, -3_600..20);
     replace(&file("ocsp"), &short);
     until("the short staple", || async {
         (stapled(&edge).await == short).then_some(())

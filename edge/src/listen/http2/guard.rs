@@ -1,87 +1,25 @@
-//! What a client's frames cost us, against what its connection is worth.
-//!
-//! Frames that make work and bring nothing (PING, SETTINGS, PRIORITY, resets, empty DATA) draw on a
-//! budget; answers that we send, and time, fill it again. Counting attacks one by one (rapid reset,
-//! PING flood, the next one) misses the one that nobody has named yet; the budget holds for all.
+//! In the way of an HTTP/2 connection's bytes: every frame is paid for from a budget, and from the
+//! first one on that cannot be, nothing is handed on.
 //!
 //! It also ends the h2 crate's turn: that reads frames for as long as there are any, and requests
 //! would pile up meanwhile, each with its decoded head.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Context;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use h2::Reason;
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+use super::budget::{Breach, Budget};
 use super::frames::{self, END_STREAM_OR_ACK, Frames, Head};
-
-/// What a new connection may spend at once, and what it can save.
-const BUDGET: u32 = 2_000;
-/// Earned by every second: keep-alive PINGs and cancelled requests of a connection without answers.
-const EARNED_PER_SECOND: u32 = 200;
-/// Earned by each head of an answer: pays for the request, its WINDOW_UPDATEs and a cancelled one.
-const EARNED_BY_HEADERS: u32 = 12;
-/// Earned by each DATA frame of an answer: clients send up to two WINDOW_UPDATEs for it, and some a
-/// PING to measure the path.
-const EARNED_BY_DATA: u32 = 4;
-
-/// A stream that lived for less than a second or so: a request that was made for nothing.
-const COST_OF_YOUNG_RESET: u32 = 10;
-/// Each is acknowledged, and one with a window size is applied to every stream.
-const COST_OF_SETTINGS: u32 = 20;
-/// We ask for no PING but at the drain; the h2 crate logs each of these.
-const COST_OF_PING_ACK: u32 = 100;
-/// Nobody needs these: DATA without data, heads in pieces, a second GOAWAY.
-const COST_OF_ODDITY: u32 = 20;
-/// Payload of frames of unknown types is read and thrown away.
-const UNKNOWN_BYTES_PER_COST: u32 = 1024;
 
 /// Frames of one turn: the task's other work, and other tasks, come between turns.
 const TURN_FRAMES: u32 = 256;
 /// Requests of one turn. The head of a request of 16 KiB can decode to 60 KiB of memory.
 const TURN_HEADERS: u32 = 8;
-
-const CAUSES: usize = 8;
-/// As the metric names them.
-const CAUSE_NAMES: [&str; CAUSES] = [
-    "h2_reset_flood",
-    "h2_ping_flood",
-    "h2_settings_flood",
-    "h2_priority_flood",
-    "h2_window_update_flood",
-    "h2_empty_frame_flood",
-    "h2_request_flood",
-    "h2_unknown_frame_flood",
-];
-const RESET: usize = 0;
-const PING: usize = 1;
-const SETTINGS: usize = 2;
-const PRIORITY: usize = 3;
-const WINDOW_UPDATE: usize = 4;
-const EMPTY: usize = 5;
-const REQUEST: usize = 6;
-const UNKNOWN: usize = 7;
-
-/// Why a connection has to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Breach {
-    /// The metric's label.
-    pub(super) name: &'static str,
-    pub(super) reason: Reason,
-}
-
-impl Breach {
-    pub(super) fn new(name: &'static str, reason: Reason) -> Self {
-        Self { name, reason }
-    }
-
-    /// A bound was broken that no client at peace comes near.
-    pub(super) fn calm(name: &'static str) -> Self {
-        Self::new(name, Reason::ENHANCE_YOUR_CALM)
-    }
-}
 
 /// What the guard, inside of the stream, and the loop, around the connection, tell each other.
 #[derive(Debug, Default)]
@@ -131,25 +69,10 @@ pub(in crate::listen) struct FrameGuard {
     received: Frames,
     sent: Frames,
     budget: Budget,
-    ages: Ages,
     turn_frames: u32,
     turn_headers: u32,
     second: Instant,
     watch: Arc<Watch>,
-}
-
-#[derive(Debug)]
-struct Budget {
-    left: u32,
-    spent: [u32; CAUSES],
-}
-
-/// Which streams are at least a second old, known without a list of them.
-#[derive(Debug, Default)]
-struct Ages {
-    newest: u32,
-    newest_a_second_ago: u32,
-    old: u32,
 }
 
 impl FrameGuard {
@@ -158,11 +81,7 @@ impl FrameGuard {
         Self {
             received: Frames::after_preface(),
             sent: Frames::default(),
-            budget: Budget {
-                left: BUDGET,
-                spent: [0; CAUSES],
-            },
-            ages: Ages::default(),
+            budget: Budget::default(),
             turn_frames: 0,
             turn_headers: 0,
             second: Instant::now(),
@@ -170,9 +89,31 @@ impl FrameGuard {
         }
     }
 
+    /// Read what may be read, and hand on what may be handed on.
+    pub(in crate::listen) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        read: impl FnOnce(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if !self.may_read(cx) {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let (length, passed) = (read.len(), self.read(read, Instant::now()));
+        buf.set_filled(before + passed);
+        // An empty read would be taken for the end of the connection; the loop sees the breach next.
+        if passed == 0 && length > 0 {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether more may be read now; where not, the task is woken for its next turn, or the
     /// connection is about to be closed.
-    pub(in crate::listen) fn may_read(&mut self, cx: &Context<'_>) -> bool {
+    fn may_read(&mut self, cx: &Context<'_>) -> bool {
         if self.watch.breach.get().is_some() {
             return false;
         }
@@ -189,12 +130,11 @@ impl FrameGuard {
 
     /// Bytes from the client. Returns how many of them may be handed on: none from the frame on that
     /// breaks the rules.
-    pub(in crate::listen) fn read(&mut self, bytes: &[u8], now: Instant) -> usize {
+    fn read(&mut self, bytes: &[u8], now: Instant) -> usize {
         self.tick(now);
         let Self {
             received,
             budget,
-            ages,
             watch,
             turn_frames,
             turn_headers,
@@ -203,10 +143,7 @@ impl FrameGuard {
         received.walk(bytes, |head| {
             *turn_frames += 1;
             *turn_headers += u32::from(head.kind == frames::HEADERS);
-            let judged = watch.greet(head).and_then(|()| budget.spend(head, ages));
-            if head.kind == frames::HEADERS {
-                ages.newest = ages.newest.max(head.stream);
-            }
+            let judged = watch.greet(head).and_then(|()| budget.spend(head));
             if let Err(breach) = judged {
                 let _ = watch.breach.set(breach);
             }
@@ -218,11 +155,7 @@ impl FrameGuard {
     pub(in crate::listen) fn wrote(&mut self, bytes: &[u8]) {
         let budget = &mut self.budget;
         self.sent.walk(bytes, |head| {
-            match head.kind {
-                frames::HEADERS => budget.earn(EARNED_BY_HEADERS),
-                frames::DATA => budget.earn(EARNED_BY_DATA),
-                _ => {}
-            }
+            budget.earn_by(head);
             true
         });
         self.watch
@@ -236,62 +169,13 @@ impl FrameGuard {
             return;
         }
         self.second = now;
-        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-        self.budget.earn(seconds.saturating_mul(EARNED_PER_SECOND));
-        self.ages.old = self.ages.newest_a_second_ago;
-        self.ages.newest_a_second_ago = self.ages.newest;
-    }
-}
-
-impl Budget {
-    fn earn(&mut self, units: u32) {
-        self.left = self.left.saturating_add(units).min(BUDGET);
-    }
-
-    fn spend(&mut self, head: Head, ages: &Ages) -> Result<(), Breach> {
-        if !head.has_right_length() {
-            return Err(Breach::new("h2_protocol_error", Reason::FRAME_SIZE_ERROR));
-        }
-        let (cause, cost) = cost(head, ages);
-        if let Some(spent) = self.spent.get_mut(cause) {
-            *spent = spent.saturating_add(cost);
-        }
-        let Some(left) = self.left.checked_sub(cost) else {
-            return Err(Breach::calm(self.largest()));
-        };
-        self.left = left;
-        Ok(())
-    }
-
-    /// What the budget went for, mostly.
-    fn largest(&self) -> &'static str {
-        let named = self.spent.iter().zip(CAUSE_NAMES);
-        named
-            .max_by_key(|(spent, _)| **spent)
-            .map_or("h2_flood", |(_, name)| name)
-    }
-}
-
-fn cost(head: Head, ages: &Ages) -> (usize, u32) {
-    match head.kind {
-        frames::HEADERS => (REQUEST, 1),
-        frames::DATA if head.length == 0 && !head.has(END_STREAM_OR_ACK) => (EMPTY, COST_OF_ODDITY),
-        frames::DATA => (EMPTY, 0),
-        frames::CONTINUATION | frames::GOAWAY => (EMPTY, COST_OF_ODDITY),
-        frames::RST_STREAM if head.stream > ages.old => (RESET, COST_OF_YOUNG_RESET),
-        frames::RST_STREAM => (RESET, 1),
-        frames::PING if head.has(END_STREAM_OR_ACK) => (PING, COST_OF_PING_ACK),
-        frames::PING => (PING, 1),
-        frames::SETTINGS if head.has(END_STREAM_OR_ACK) => (SETTINGS, 1),
-        frames::SETTINGS => (SETTINGS, COST_OF_SETTINGS),
-        frames::PRIORITY => (PRIORITY, 1),
-        frames::WINDOW_UPDATE => (WINDOW_UPDATE, 1),
-        _ => (UNKNOWN, 1 + head.length / UNKNOWN_BYTES_PER_COST),
+        self.budget.seconds_passed(seconds);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::{BUDGET, COST_OF_YOUNG_RESET};
     use super::*;
     use std::task::Waker;
     use std::time::Duration;

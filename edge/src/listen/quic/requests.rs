@@ -168,7 +168,7 @@ async fn request<A>(
     let StreamSignals {
         stopped,
         acknowledged,
-        ..
+        ending,
     } = signals;
     let session = match H3Session::new(request, stream, stopped, facts).await {
         Ok(session) => session,
@@ -182,5 +182,7 @@ async fn request<A>(
         .app
         .process_new_http(session, &accepting.shutdown)
         .await;
-    let _ = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
+    if ending.is_finished() {
+        let _ = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
+    }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, ServerConfig, TransportConfig, ValidationTokenConfig};
+use quinn::{
+    EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig,
+};
 
 use crate::listen::Bounds;
 use crate::listen::generation::{ConnectionIds, Secret};
@@ -24,6 +26,8 @@ pub(in crate::listen) const UNI_STREAMS_MAX: u32 = 8;
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of the largest datagram we take: Ethernet's 1500 without the heads of IPv4 and UDP.
 const DATAGRAM_BYTES_MAX: u16 = 1472;
+/// Payload of the largest datagram we send, found by probing: Ethernet's 1500 without IPv6 and UDP.
+const DATAGRAM_BYTES_SENT_MAX: u16 = 1452;
 /// Connection attempts that the accept loop has not looked at yet; above it quinn refuses.
 const INCOMING_MAX: usize = 1_024;
 /// Bytes kept for one of those after its first datagram: the rest of a ClientHello. Without
@@ -35,7 +39,7 @@ const INCOMING_BYTES_TOTAL_MAX: u64 = 4 * 1024 * 1024;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 /// Between two stateless resets: two endpoints must not keep each other busy with them.
 const STATELESS_RESET_INTERVAL: Duration = Duration::from_millis(20);
-/// Pings within an idle timeout.
+/// PINGs of ours within the idle time, so that a lost one ends nothing.
 const KEEP_ALIVES: u32 = 4;
 /// QUIC version 1 (RFC 9000); quinn would also take the drafts before it.
 const QUIC_V1: u32 = 1;
@@ -80,8 +84,11 @@ pub(super) fn server(
 
 /// For each connection.
 fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
+    let mut probing = MtuDiscoveryConfig::default();
+    probing.upper_bound(DATAGRAM_BYTES_SENT_MAX);
     let mut transport = TransportConfig::default();
     transport
+        .mtu_discovery_config(Some(probing))
         .max_concurrent_bidi_streams(bounds.streams_max.into())
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
@@ -91,9 +98,9 @@ fn transport(bounds: &Bounds) -> anyhow::Result<TransportConfig> {
         // HTTP datagrams (RFC 9297) are not offered.
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0)
-        // Tunnels and slow answers may be silent for longer than the idle timeout, which is the
-        // client's where that is shorter. Connections without a request end all the same.
-        .keep_alive_interval(Some(bounds.keepalive_timeout / KEEP_ALIVES))
-        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?));
+        .max_idle_timeout(Some(bounds.keepalive_timeout.try_into()?))
+        // Tunnels and slow answers may be silent for longer; connections without a request are
+        // ended by their loop, and vanished clients by the line above.
+        .keep_alive_interval(Some(bounds.keepalive_timeout / KEEP_ALIVES));
     Ok(transport)
 }

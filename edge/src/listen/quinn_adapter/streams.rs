@@ -232,6 +232,9 @@ impl quic::SendStream<Bytes> for SendStream {
         // An error means that the client stopped the stream: there is nothing left to finish.
         let _ = self.stream.finish();
         self.ended = true;
+        if let Some((ending, _)) = &self.request {
+            ending.finish();
+        }
         Poll::Ready(Ok(()))
     }
 

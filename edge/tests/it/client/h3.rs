@@ -76,6 +76,12 @@ impl H3Client {
         self.endpoint.rebind(socket).expect("another socket");
     }
 
+    /// Go on from another port, as after a change of network.
+    pub(crate) fn rebind(&self) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        self.endpoint.rebind(socket).expect("a socket");
+    }
+
     pub(super) async fn open(
         &mut self,
         request: Builder,

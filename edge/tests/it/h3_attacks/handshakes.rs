@@ -39,7 +39,7 @@ async fn a_flood_of_initials_leaves_little_behind() {
     .await;
     let open = open_connections(&world).await;
     assert!(open <= UNVALIDATED_MAX + BYSTANDERS, "{open} connections");
-    meter.assert(10.0, 32 * MIB);
+    meter.assert(10.0, 48 * MIB);
     drop(clients);
 }
 

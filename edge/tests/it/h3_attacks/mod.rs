@@ -36,7 +36,6 @@ impl<'a> Meter<'a> {
     fn assert(&self, cpu_seconds_max: f64, growth_bytes_max: u64) {
         let cpu_seconds = self.edge.cpu_seconds() - self.cpu_seconds;
         let growth = self.edge.peak_rss_bytes().saturating_sub(self.rss_bytes);
-        println!("{cpu_seconds:.2} s, {} KiB", growth / 1024);
         assert!(
             cpu_seconds <= cpu_seconds_max,
             "{cpu_seconds} s of CPU time, more than {cpu_seconds_max}"

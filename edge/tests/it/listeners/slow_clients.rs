@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::slow_readers::{SlowReader, UnreadSocket};
-use super::{Guarded, read_to_end};
+use super::{Guarded, exchange, read_to_end};
 use crate::client::raw_h3::{self, RawH3};
 use crate::client::tls::socket as tls_socket;
 use crate::client::{Broken, Client, Protocol, Response, Upload};
@@ -110,7 +110,12 @@ async fn slow_heads_are_cut() {
         let second = join_all((0..ATTACKERS).map(|_| async {
             drip_head(used(&world).await).await;
         }));
-        tokio::join!(plain, secure, second)
+        // Half open: not one byte.
+        let silent = join_all((0..ATTACKERS).map(|_| async {
+            let socket = TcpStream::connect(world.edge.http).await;
+            assert_eq!(read_to_end(socket.expect("a connection")).await, "");
+        }));
+        tokio::join!(plain, secure, second, silent)
     };
     beside(&world, attack).await;
     assert_eq!(world.origin.record().count("/echo/slow"), 0);
@@ -260,6 +265,40 @@ async fn clients_of_slow_upstreams_are_not_cut() {
     }
 }
 
+/// A stream of messages has pauses; how long they may be is the cluster's to say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_messages_may_be_far_apart() {
+    let world = Guarded::start(SLOW).await;
+    let mut calls = Vec::new();
+    for protocol in [Protocol::H2, Protocol::H3] {
+        let mut client = Client::connect(protocol, &world.edge).await;
+        let grpc = [("content-type", "application/grpc")];
+        let call = client.open(Method::POST, "/count", &grpc, true).await;
+        let (mut upload, pending) = call.expect("a stream");
+        upload.send(Bytes::from_static(b"a")).await.expect("sent");
+        calls.push((client, upload, pending));
+    }
+    // Twice the time in which others are cut.
+    for _ in 0..2 {
+        let cut = answer_to(&world, Protocol::H2, "/count", fall_silent).await;
+        cut.expect("an answer")
+            .assert_problem(408, "request_timeout");
+    }
+    for (client, mut upload, pending) in calls {
+        upload.send(Bytes::from_static(b"b")).await.expect("sent");
+        upload.finish().await.expect("the end is sent");
+        let (head, _) = pending.head().await.expect("an answer");
+        assert_eq!(head.status, 200);
+        drop(client);
+    }
+    world
+        .origin
+        .wait("both calls to be whole", |record| {
+            record.upload_bytes == 4 + 2 * 9 && record.uploads_broken == 2
+        })
+        .await;
+}
+
 /// Five silent clients must not make the edge believe that the endpoint is ill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_clients_eject_no_endpoint() {
@@ -281,6 +320,16 @@ async fn silent_clients_eject_no_endpoint() {
             .expect("an answer")
             .assert_problem(504, "upstream_timeout");
     }
+    // The client does what it must, and waits to be asked for its body.
+    let socket = TcpStream::connect(world.edge.http)
+        .await
+        .expect("a connection");
+    let waiting = b"POST /hang HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let (status, problem) = exchange(socket, waiting).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (504, &"upstream_timeout".into())
+    );
 }
 
 /// By the rate: a piece of 32 KiB, or what was read of it at once, has some seconds.

@@ -100,7 +100,7 @@ async fn a_new_process_with_broken_policies_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_process_that_hangs_is_given_up() {
-    let site = Site::start(&["--upgrade-seconds", "1", "--drain-seconds", "240"]).await;
+    let site = Site::start(&["--upgrade-seconds", "8", "--drain-seconds", "240"]).await;
     let load = Load::start(site.edge.https);
     load.answers(20).await;
     let mut silent = Impostor::hello(&site.edge);
@@ -112,6 +112,20 @@ async fn a_new_process_that_hangs_is_given_up() {
     goes_on(&site.edge, "did not come to serve in time").await;
     assert!(stuck.refused().contains("did not come to serve"));
     nothing_changed(site, load).await;
+}
+
+/// It has loaded everything and holds all sockets when it is told to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_process_that_comes_too_late_leaves_everything_as_it_was() {
+    let site = Site::start(&["--upgrade-seconds", "0"]).await;
+    for _ in 0..2 {
+        let ended = upgrade_to_end(&site.edge.files, &[]).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let reason = "not replaced: the new process was not ready in time";
+        assert!(ended.stderr.contains(reason), "{ended:?}");
+        assert!(!ended.stdout.contains("\"listening\""), "{ended:?}");
+    }
+    all_protocols_are_served(&site.edge).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

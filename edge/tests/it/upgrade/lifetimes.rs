@@ -85,6 +85,30 @@ async fn a_stop_signal_reaches_both_processes() {
     assert!(!socket.exists(), "nobody is there to be replaced");
 }
 
+/// Datagrams are told apart by connection id, not by where they come from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_moves_stays_with_the_replaced_process() {
+    const BODY: u64 = 2_000_000;
+    let mut site = Site::start(PATIENT).await;
+    let mut client = Client::connect(Protocol::H3, &site.edge).await;
+    let opened = client
+        .open(Method::GET, &format!("/gated/{BODY}"), &[], false)
+        .await;
+    let (head, mut download) = opened.expect("a stream").1.head().await.expect("an answer");
+    assert_eq!(head.status, 200);
+    let old = site.upgrade(PATIENT).await;
+    let Client::H3(moving) = &client else {
+        panic!("this is the h3 client");
+    };
+    moving.rebind();
+    site.origin.open_gate();
+    let received = download.check().await.expect("a whole body");
+    assert_eq!((received.bytes, received.is_intact()), (BODY, true));
+    client.disconnect();
+    let ended = old.ended().await;
+    assert!(ended.stdout.contains("\"drained\""), "{ended:?}");
+}
+
 /// The reset key is shared: a client of a dead process learns at once that it is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_a_killed_process_are_reset_by_the_new_one() {

@@ -15,11 +15,18 @@ use crate::harness::waiting::until;
 
 /// Bytes of one answer: several packets, and more than one frame.
 const BODY: u64 = 40_000;
-/// Connections of each kind at once.
-const WIDTH: usize = 2;
+/// A client does one thing at a time: this many of each.
+const EVERYTHING: [(Protocol, Style, usize); 6] = [
+    (Protocol::H1, Style::KeepAlive, 2),
+    (Protocol::H2, Style::KeepAlive, 2),
+    (Protocol::H3, Style::KeepAlive, 2),
+    (Protocol::H1, Style::Fresh, 2),
+    (Protocol::H2, Style::Fresh, 2),
+    (Protocol::H3, Style::Fresh, 2),
+];
 
 #[derive(Clone, Copy)]
-enum Style {
+pub(super) enum Style {
     /// As many requests on one connection as it takes.
     KeepAlive,
     /// A connection for each request.
@@ -41,12 +48,16 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn start(https: SocketAddr) -> Self {
+        Self::of(&EVERYTHING, https)
+    }
+
+    /// So many clients of each kind.
+    pub(super) fn of(kinds: &[(Protocol, Style, usize)], https: SocketAddr) -> Self {
         let tally = Arc::new(Tally::default());
         let mut clients = JoinSet::new();
-        for protocol in Protocol::ALL {
-            for _ in 0..WIDTH {
-                clients.spawn(ask(protocol, Style::KeepAlive, https, tally.clone()));
-                clients.spawn(ask(protocol, Style::Fresh, https, tally.clone()));
+        for (protocol, style, count) in kinds {
+            for _ in 0..*count {
+                clients.spawn(ask(*protocol, *style, https, tally.clone()));
             }
         }
         Self { tally, clients }

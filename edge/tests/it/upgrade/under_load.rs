@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::load::Load;
+use super::load::{Load, Style};
 use super::{PATIENT, Site};
 use crate::client::{Client, Download, Pending, Protocol, Upload};
 use crate::upstream::tunnel::Tunnel;
@@ -12,7 +12,7 @@ const UPGRADES: usize = 10;
 /// More than what sockets and windows hold.
 const BODY: u64 = 16 * 1024 * 1024;
 /// Many packets, which the kernel joins.
-const PIECE: &[u8] = &[0; 300_000];
+const PIECE: &[u8] = &[0; 100_000];
 
 /// Something begun before an upgrade.
 struct Begun<T> {
@@ -55,9 +55,10 @@ async fn whole(downloads: Vec<Begun<Download>>) {
 }
 
 /// Uploads that go on for as long as the test sends.
-async fn uploads(site: &Site) -> Vec<Begun<(Upload, Pending)>> {
+async fn begin_uploads(site: &Site, protocols: &[Protocol]) -> Vec<Begun<(Upload, Pending)>> {
     let mut all = Vec::new();
-    for protocol in Protocol::ALL {
+    for protocol in protocols {
+        let protocol = *protocol;
         let mut client = Client::connect(protocol, &site.edge).await;
         let inner = client
             .open(Method::POST, "/count", &[], true)
@@ -76,17 +77,21 @@ async fn uploads(site: &Site) -> Vec<Begun<(Upload, Pending)>> {
 async fn ten_upgrades_under_load_lose_nothing() {
     let mut site = Site::start(PATIENT).await;
     let load = Load::start(site.edge.https);
-    // These live through all of it.
-    let mut tunnel = Tunnel::open(site.edge.https, "/tunnel").await;
-    let mut uploads = uploads(&site).await;
+    // Those of the first process live through all of it.
+    let mut tunnels = Vec::new();
+    let mut uploads = begin_uploads(&site, &Protocol::ALL).await;
     let mut sent = 0;
     let mut replaced = Vec::new();
     for number in 1..=UPGRADES {
         let downloads = downloads(&site).await;
+        tunnels.push(Tunnel::open(site.edge.https, "/tunnel").await);
+        uploads.extend(begin_uploads(&site, &[Protocol::H3]).await);
         load.answers(50).await;
         replaced.push(site.upgrade(PATIENT).await);
         load.answers(50).await;
-        tunnel.echo("still here").await.expect("an open tunnel");
+        for tunnel in &mut tunnels {
+            tunnel.echo("still here").await.expect("an open tunnel");
+        }
         for upload in &mut uploads {
             let piece = Bytes::from_static(PIECE);
             let taken = upload.inner.0.send(piece).await;
@@ -107,7 +112,7 @@ async fn ten_upgrades_under_load_lose_nothing() {
         let (head, _) = pending.head().await.expect("an answer");
         assert_eq!(head.status, 200, "{:?}", upload.protocol);
     }
-    drop(tunnel);
+    drop(tunnels);
     let (answered, reconnected) = load.finish().await;
     assert!(answered > 100 * UPGRADES && reconnected > 0);
     let record = site.origin.record();
@@ -126,5 +131,27 @@ async fn ten_upgrades_under_load_lose_nothing() {
             ended.stdout.contains("\"drained\""),
             "cut at the deadline: {ended:?}"
         );
+    }
+}
+
+/// A handshake of several round trips, of which each process sees a part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_at_the_switch_succeed() {
+    let mut site = Site::start(PATIENT).await;
+    let kinds = [
+        (Protocol::H1, Style::Fresh, 4),
+        (Protocol::H2, Style::Fresh, 4),
+        (Protocol::H3, Style::Fresh, 16),
+    ];
+    let load = Load::of(&kinds, site.edge.https);
+    let mut replaced = Vec::new();
+    for _ in 0..5 {
+        load.answers(100).await;
+        replaced.push(site.upgrade(PATIENT).await);
+    }
+    load.answers(100).await;
+    load.finish().await;
+    for old in replaced {
+        assert_eq!(old.ended().await.code, Some(0));
     }
 }
