@@ -50,7 +50,7 @@ clusters:
 routes:
   - {{ name: stored, matches: [{{ path: {{ prefix: /fresh }} }}], plain_http: true, cache: {{}}, cluster: wire }}
   - {{ name: h2, matches: [{{ path: {{ prefix: /chunked }} }}, {{ path: {{ prefix: /bytes }} }}, {{ path: {{ prefix: /count }} }}], plain_http: true, cluster: h2 }}
-  - {{ name: all, matches: [{{ path: {{ prefix: / }} }}], plain_http: true, cluster: wire }}
+  - {{ name: all, matches: [{{ path: {{ prefix: / }} }}], plain_http: true, websocket: {{}}, cluster: wire }}
 ",
             origin.address, h2.address
         );

@@ -22,7 +22,7 @@ clusters:
   - {{ name: origin, endpoints: [\"{}\"] }}
   - {{ name: echo, endpoints: [\"{}\"] }}
 routes:
-  - {{ name: tunnels, matches: [{{ path: /tunnel }}], cluster: echo }}
+  - {{ name: tunnels, matches: [{{ path: /tunnel }}], websocket: {{}}, cluster: echo }}
   - {{ name: all, matches: [{{ path: {{ prefix: / }} }}], request_timeout: 10m, request_body_max: 64MiB, cluster: origin }}
 ",
         origin.address, echo.address

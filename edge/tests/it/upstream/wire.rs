@@ -224,7 +224,7 @@ fn answer(behaviour: &str, request: &WireRequest) -> Vec<u8> {
     body.extend(&request.body);
     let head = match behaviour {
         "switch" if request.field("upgrade").is_some() => {
-            return b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+            return b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
                 .to_vec();
         }
         "pieces" => {

@@ -190,7 +190,7 @@ async fn connect_opens_nothing_else() {
     let mut answer = Vec::new();
     let _ = within("an answer", socket.read_to_end(&mut answer)).await;
     assert!(
-        answer.starts_with(b"HTTP/1.1 405"),
+        answer.starts_with(b"HTTP/1.1 501"),
         "{}",
         String::from_utf8_lossy(&answer)
     );
