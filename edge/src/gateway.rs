@@ -16,6 +16,7 @@ mod answers;
 mod refused_heads;
 mod slow_clients;
 mod tunnels;
+mod upstreams;
 mod versions;
 
 use std::sync::Arc;
@@ -203,36 +204,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
-        let now = Now::monotonic();
-        let left = ctx.time_left(now);
-        if left.is_some_and(|left| left.is_zero()) {
-            return Error::e_explain(ErrorType::HTTPStatus(504), "no time left for another try");
-        }
-        let admitted = ctx.admitted()?;
-        let translate = admitted.route.translate && !ctx.is_grpc;
-        let cluster = ctx.snapshot.cluster(admitted.route.cluster);
-        let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
-        let pick = cluster.and_then(|cluster| cluster.pick(last, now));
-        let peer = pick
-            .as_ref()
-            .and_then(|pick| pick.cluster.peer(pick.index, translate));
-        let (Some(pick), Some(mut peer)) = (pick, peer) else {
-            return Error::e_explain(ErrorType::HTTPStatus(503), "cluster without endpoint");
-        };
-        if let Some(tunnel) = &ctx.tunnel {
-            peer.options.read_timeout = Some(tunnel.upstream_silence_max);
-        } else if let Some(left) = left {
-            peer.options.read_timeout = peer.options.read_timeout.map(|limit| limit.min(left));
-        }
-        ctx.upstream.attempts += 1;
-        if ctx.upstream.attempts > 1 {
-            self.metrics
-                .upstream_retries
-                .with_label_values(&[&*pick.cluster.name])
-                .inc();
-        }
-        ctx.upstream.picked = Some(pick);
-        Ok(Box::new(peer))
+        self.next_peer(ctx).map(Box::new)
     }
 
     /// Does not run on a cache hit: no access control here.
@@ -335,16 +307,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         self.check_upgrade(session, response, ctx)?;
-        if let (Some(sent), Some(pick)) = (ctx.upstream.sent_at, &ctx.upstream.picked) {
-            let first_byte = Now::monotonic().saturating_duration_since(sent);
-            ctx.upstream.first_byte = Some(first_byte);
-            self.metrics
-                .upstream_answered(&pick.cluster.name, response.status, first_byte);
-            match response.status.as_u16() {
-                502..=504 => self.note_failure(pick),
-                _ => pick.cluster.succeeded(pick.index),
-            }
-        }
+        self.note_answer(response, ctx);
         let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
         ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
         ctx.upstream.grpc_status = grpc_status(&response.headers);
@@ -467,17 +430,6 @@ impl ProxyHttp for Gateway {
         _context: ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-}
-
-impl Gateway {
-    fn note_failure(&self, pick: &crate::cluster::Pick) {
-        if pick.cluster.failed(pick.index, Now::monotonic()) {
-            self.metrics
-                .upstream_ejections
-                .with_label_values(&[&*pick.cluster.name])
-                .inc();
-        }
     }
 }
 

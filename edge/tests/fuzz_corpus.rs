@@ -11,8 +11,9 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
         .join("fuzz/corpus")
         .join(target);
     let mut replayed = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        check(&fs::read(entry.unwrap().path()).unwrap());
+    for entry in fs::read_dir(&folder).expect("a corpus") {
+        let path = entry.expect("a corpus").path();
+        check(&fs::read(path).expect("an input"));
         replayed += 1;
     }
     assert!(replayed > 0, "no seeds in {}", folder.display());

@@ -19,8 +19,12 @@ use super::caps::{AddressPlace, Place};
 
 /// How long a client may take to read the rest and close.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is thrown away of a client that goes on sending; an upload is not read to its end.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// What is thrown away of a client that goes on sending: not all of an upload or a flood.
+const LINGER_BYTES_MAX: usize = 512 * 1024;
+/// So much of it at once, and the pause until the next: a client that sends faster than it reads
+/// must find the time to read what we sent last.
+const LINGER_READ_BYTES: usize = 16 * 1024;
+const LINGER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Of a connection, and of the address it comes from.
 pub(super) type Places = (Place, Option<AddressPlace>);
@@ -98,13 +102,14 @@ impl Drop for Socket {
 
 async fn until_closed(mut tcp: TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
-    let mut discarded = [0; 4096];
+    let mut discarded = vec![0; LINGER_READ_BYTES];
     let mut total = 0;
     while total < LINGER_BYTES_MAX {
         match tcp.read(&mut discarded).await? {
             0 => break,
             read => total += read,
         }
+        tokio::time::sleep(LINGER_PAUSE).await;
     }
     Ok(())
 }

@@ -328,7 +328,9 @@ impl RawH2 {
         impl AsyncRead + Send + Unpin,
         impl AsyncWrite + Send + Unpin,
     ) {
-        tokio::io::split(self.io)
+        let (reading, writing) = tokio::io::split(self.io);
+        let ahead = std::io::Cursor::new(self.inbox.freeze());
+        (AsyncReadExt::chain(ahead, reading), writing)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::matrix::World;
 
 /// Beyond these a client must prove its address, and beyond those it is refused (`listen/quic`).
 const UNVALIDATED_MAX: f64 = 64.0;
-const HANDSHAKES_MAX: f64 = 1_024.0;
+const HANDSHAKES_MAX: f64 = 1_000.0;
 /// Somebody else's connections at any moment.
 const BYSTANDERS: f64 = 2.0;
 /// Addresses that the attacks come from.
