@@ -1,5 +1,13 @@
 //! Every input that fuzzing kept, through the same checks that it was found by.
 
+#[path = "../fuzz/checks/request_head.rs"]
+mod request_head;
+#[path = "../fuzz/checks/chunked.rs"]
+mod chunked;
+#[path = "../fuzz/checks/proxy_protocol.rs"]
+mod proxy_protocol;
+#[path = "../fuzz/checks/client.rs"]
+mod client;
 #[path = "../fuzz/checks/sanitize.rs"]
 mod sanitize;
 
@@ -22,4 +30,24 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
 #[test]
 fn sanitize_holds() {
     replay("sanitize", sanitize::check);
+}
+
+#[test]
+fn request_head_holds() {
+    replay("request_head", request_head::check);
+}
+
+#[test]
+fn chunked_holds() {
+    replay("chunked", chunked::check);
+}
+
+#[test]
+fn proxy_protocol_holds() {
+    replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn client_holds() {
+    replay("client", client::check);
 }
