@@ -287,6 +287,8 @@ fn join(headers: &HeaderMap) -> Vec<u8> {
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
+        // Joined, an empty one would leave white space at an end.
+        .filter(|crumb| !crumb.is_empty())
         .collect();
     crumbs.join(&b"; "[..])
 }

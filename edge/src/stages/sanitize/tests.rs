@@ -1,3 +1,5 @@
+//! One reading of every head: paths, hosts, fields.
+
 use super::*;
 use proptest::prelude::*;
 
