@@ -110,7 +110,7 @@ pub struct AcmeArgs {
         value_name = "ADDRESS"
     )]
     pub email: Option<String>,
-    /// The authority's directory. For tries: https://acme-staging-v02.api.letsencrypt.org/directory.
+    /// The authority's directory. For tries: `https://acme-staging-v02.api.letsencrypt.org/directory`.
     #[arg(id = "acme_directory", long = "acme-directory", env = "PALISADE_ACME_DIRECTORY", value_name = "URL", default_value = DirectoryUrl::DEFAULT)]
     pub directory: DirectoryUrl,
     /// How names are proved: http-01 (port 80 of each name leads to --http) or tls-alpn-01

@@ -475,7 +475,7 @@ fn model(text: &str) -> String {
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
         .policy;
     let debug = format!(
-        "{:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?}",
         policy.listeners,
         policy.clusters,
         policy.issuers,
