@@ -155,7 +155,7 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 5] = [
         ],
         &["protocols::http::custom"],
     ),
-    ("", &["listen/quinn_adapter"], &["impl quic::"]),
+    ("", &["listen/h3/quinn_adapter"], &["impl quic::"]),
     (
         "",
         &[],

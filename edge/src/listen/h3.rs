@@ -5,8 +5,17 @@
 //! refuse to write it upstream. Invariant: a response that was not finished is reset, never
 //! ended, so a client can always tell a cut answer from a whole one.
 
+pub(super) mod conduct;
+mod field_section;
+mod frame_filter;
+mod frame_rules;
 mod head;
+mod protocol_field;
+pub(super) mod quinn_adapter;
+pub(super) mod quinn_errors;
 mod session;
+pub(super) mod stream_signals;
+mod uni_streams;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -25,10 +34,10 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use self::head::{digest, well_formed};
+use self::quinn_adapter::BidiStream;
+use self::stream_signals::Stopped;
 use super::connection::Connection;
 use super::extended_connect::is_extended_connect;
-use super::quinn_adapter::BidiStream;
-use super::stream_signals::Stopped;
 
 /// Request bytes kept for another try at another endpoint; as Pingora does for h1 and h2.
 const RETRY_BUFFER_BYTES: usize = 64 * 1024;

@@ -27,19 +27,7 @@ pub mod tunnel;
 pub mod tls;
 pub mod tls_alpn;
 mod quic;
-mod routed_socket;
-mod relay;
-pub mod generation;
 mod inherited;
-mod quinn_adapter;
-mod quinn_errors;
-mod frame_filter;
-mod frame_rules;
-mod field_section;
-mod uni_streams;
-mod stream_signals;
-mod conduct;
-mod protocol_field;
 mod h3;
 pub mod timed_body;
 
@@ -60,10 +48,10 @@ use caps::Caps;
 pub use body_clock::BodyClock;
 pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
-pub use generation::Generation;
 pub use http1::refusal::Refusal;
 pub use inherited::Inherited;
-pub use routed_socket::{Relay, RoutedSocket};
+pub use quic::generation::{self, Generation};
+pub use quic::routed_socket::{Relay, RoutedSocket};
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {

@@ -3,6 +3,9 @@
 //! Invariant: every limit of quinn is set in `settings`, and whoever cannot be told from a
 //! forged address gets no state of ours while there are many of them.
 
+pub mod generation;
+mod relay;
+pub(super) mod routed_socket;
 pub(super) mod settings;
 mod requests;
 
@@ -18,11 +21,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use self::generation::Generation;
+use self::routed_socket::RoutedSocket;
 use super::caps::{self, HandshakePlace, Place};
 use super::connection::Listener;
-use super::generation::Generation;
-use super::quinn_errors::code;
-use super::routed_socket::RoutedSocket;
+use super::h3::quinn_errors::code;
 use super::{Accepting, Bounds, Observer};
 
 /// Handshakes at once above which a client must first prove its address (RFC 9000, 8.1.2).

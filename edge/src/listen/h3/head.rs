@@ -10,9 +10,9 @@ use pingora_core::protocols::{Digest, SocketDigest};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 
+use super::protocol_field::is_websocket;
 use crate::listen::connection::Connection;
 use crate::listen::extended_connect::show_as_upgrade;
-use crate::listen::protocol_field::is_websocket;
 
 /// Connection-specific fields (RFC 9114, 4.2); `te` may only say `trailers`.
 const OF_CONNECTIONS: [&str; 5] = [

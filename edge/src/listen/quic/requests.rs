@@ -13,11 +13,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::listen::Accepting;
-use crate::listen::conduct::{CHECK_INTERVAL, Conduct};
 use crate::listen::connection::{Connection, Listener, TLS13, TlsFacts, Tunnel};
 use crate::listen::h3::H3Session;
-use crate::listen::quinn_adapter::QuicConnection;
-use crate::listen::stream_signals::StreamSignals;
+use crate::listen::h3::conduct::{CHECK_INTERVAL, Conduct};
+use crate::listen::h3::quinn_adapter::QuicConnection;
+use crate::listen::h3::stream_signals::StreamSignals;
 use crate::listen::tls;
 
 /// How long after the first GOAWAY requests are still taken: those sent before it arrived

@@ -11,8 +11,8 @@ use quinn::{
     EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig,
 };
 
+use super::generation::{ConnectionIds, Secret};
 use crate::listen::Bounds;
-use crate::listen::generation::{ConnectionIds, Secret};
 
 /// Bytes one stream may have in flight toward us; also the most that a stalled request pins.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

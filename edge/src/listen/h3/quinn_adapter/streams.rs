@@ -11,11 +11,11 @@ use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::quic::{self, StreamErrorIncoming, StreamId, WriteBuf};
 
-use crate::listen::conduct::Conduct;
-use crate::listen::frame_filter::{FrameFilter, Violation};
-use crate::listen::frame_rules::Rules;
-use crate::listen::quinn_errors::{code, connection_error, lost, read_error, write_error};
-use crate::listen::stream_signals::Ending;
+use crate::listen::h3::conduct::Conduct;
+use crate::listen::h3::frame_filter::{FrameFilter, Violation};
+use crate::listen::h3::frame_rules::Rules;
+use crate::listen::h3::quinn_errors::{code, connection_error, lost, read_error, write_error};
+use crate::listen::h3::stream_signals::Ending;
 
 /// Type of a control stream, which the h3 crate wants to read by itself (RFC 9114, 6.2.1).
 const CONTROL_STREAM: &[u8] = &[0];
@@ -39,7 +39,7 @@ pub(in crate::listen) struct RecvStream {
 
 impl RecvStream {
     /// Of a request; the bound is that of an encoded field section.
-    pub(super) fn request(
+    pub(in crate::listen) fn request(
         stream: quinn::RecvStream,
         field_section_bytes_max: u32,
         ending: Arc<Ending>,
@@ -55,7 +55,7 @@ impl RecvStream {
     }
 
     /// After its type.
-    pub(super) fn control(stream: quinn::RecvStream, conduct: Arc<Conduct>) -> Self {
+    pub(in crate::listen) fn control(stream: quinn::RecvStream, conduct: Arc<Conduct>) -> Self {
         let mut frames = FrameFilter::new(Rules::control());
         frames.put_first(Bytes::from_static(CONTROL_STREAM));
         Self {
@@ -160,7 +160,7 @@ pub(in crate::listen) struct SendStream {
 
 impl SendStream {
     /// One of our control and QPACK streams, which end with the connection.
-    pub(super) fn new(stream: quinn::SendStream) -> Self {
+    pub(in crate::listen) fn new(stream: quinn::SendStream) -> Self {
         Self {
             stream,
             queue: VecDeque::new(),
@@ -171,7 +171,7 @@ impl SendStream {
     }
 
     /// The answer to a request.
-    pub(super) fn response(
+    pub(in crate::listen) fn response(
         stream: quinn::SendStream,
         ending: Arc<Ending>,
         conduct: Arc<Conduct>,

@@ -10,8 +10,8 @@ use quinn::ConnectionError;
 
 use super::conduct::Conduct;
 use super::frame_filter::varint;
-use super::quic::settings::UNI_STREAMS_MAX;
 use super::quinn_errors::code;
+use crate::listen::quic::settings::UNI_STREAMS_MAX;
 
 const CONTROL: u64 = 0x00;
 const PUSH: u64 = 0x01;

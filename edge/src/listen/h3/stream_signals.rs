@@ -12,28 +12,28 @@ use h3::quic::StreamId;
 use quinn::VarInt;
 
 /// Resolves when the client stops reading the response, has acknowledged all of it, or is gone.
-pub(super) type Stopped =
+pub(in crate::listen) type Stopped =
     Pin<Box<dyn Future<Output = Result<Option<VarInt>, quinn::StoppedError>> + Send + Sync>>;
 
 /// What the session needs to know of a request stream.
-pub(super) struct StreamSignals {
+pub(in crate::listen) struct StreamSignals {
     /// For the session: the client no longer wants the response.
-    pub(super) stopped: Stopped,
+    pub(in crate::listen) stopped: Stopped,
     /// For the drain: the last byte was acknowledged.
-    pub(super) acknowledged: Stopped,
-    pub(super) ending: Arc<Ending>,
+    pub(in crate::listen) acknowledged: Stopped,
+    pub(in crate::listen) ending: Arc<Ending>,
 }
 
 impl StreamSignals {
     /// The head is complete: from here on the session ends the stream.
-    pub(super) fn head_complete(&self) {
+    pub(in crate::listen) fn head_complete(&self) {
         self.ending.head_complete.store(true, Ordering::Relaxed);
     }
 }
 
 /// How the sending direction of a request ends when nobody finishes it.
 #[derive(Default)]
-pub(super) struct Ending {
+pub(in crate::listen) struct Ending {
     /// Until then only the h3 crate writes: a whole answer to a head that is too large.
     head_complete: AtomicBool,
     /// The answer was ended as it should.
@@ -43,41 +43,41 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn is_head_complete(&self) -> bool {
+    pub(in crate::listen) fn is_head_complete(&self) -> bool {
         self.head_complete.load(Ordering::Relaxed)
     }
 
-    pub(super) fn finish(&self) {
+    pub(in crate::listen) fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
     }
 
     /// Only then is there something to acknowledge: quinn tells nobody that a reset was.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::listen) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
     }
 
-    pub(super) fn violate(&self, code: Code) {
+    pub(in crate::listen) fn violate(&self, code: Code) {
         self.violated.store(code.value(), Ordering::Relaxed);
     }
 
-    pub(super) fn violated(&self) -> Option<u64> {
+    pub(in crate::listen) fn violated(&self) -> Option<u64> {
         Some(self.violated.load(Ordering::Relaxed)).filter(|code| *code != 0)
     }
 }
 
 /// Signals of accepted streams until the session takes them.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<StreamId, StreamSignals>>>);
+pub(in crate::listen) struct Streams(Arc<Mutex<HashMap<StreamId, StreamSignals>>>);
 
 impl Streams {
-    pub(super) fn take(&self, id: StreamId) -> Option<StreamSignals> {
+    pub(in crate::listen) fn take(&self, id: StreamId) -> Option<StreamSignals> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&id)
     }
 
-    pub(super) fn put(&self, id: StreamId, signals: StreamSignals) {
+    pub(in crate::listen) fn put(&self, id: StreamId, signals: StreamSignals) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

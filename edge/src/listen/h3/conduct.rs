@@ -10,7 +10,8 @@ use std::time::Duration;
 use h3::error::Code;
 use quinn::FrameStats;
 
-use super::{Observer, quinn_errors};
+use super::quinn_errors;
+use crate::listen::Observer;
 
 /// Frames and streams without use: unknown and empty ones, those for push, cancelled sections.
 const NOISE_MAX: u64 = 1_024;
@@ -23,12 +24,12 @@ const UNANSWERED_MAX: u64 = 256;
 /// all streams at once would need no more than a quarter of this.
 const HELD_BYTES_MAX: u64 = 1024 * 1024;
 /// Between two looks at the frames of QUIC itself.
-pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+pub(in crate::listen) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Frames that carry no data and ask for work, in one such interval.
 const IDLE_FRAMES_MAX: u64 = 5_000;
 
 /// One connection's behaviour so far; closes it when it went too far.
-pub(super) struct Conduct {
+pub(in crate::listen) struct Conduct {
     connection: quinn::Connection,
     observer: Arc<dyn Observer>,
     requests: AtomicU64,
@@ -40,7 +41,10 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    pub(super) fn new(connection: quinn::Connection, observer: Arc<dyn Observer>) -> Arc<Self> {
+    pub(in crate::listen) fn new(
+        connection: quinn::Connection,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             connection,
             observer,
@@ -54,12 +58,12 @@ impl Conduct {
     }
 
     /// A request stream was opened.
-    pub(super) fn request(&self) {
+    pub(in crate::listen) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The client sent `amount` of what has no use.
-    pub(super) fn noise(&self, amount: u64) {
+    pub(in crate::listen) fn noise(&self, amount: u64) {
         if amount == 0 {
             return;
         }
@@ -71,7 +75,7 @@ impl Conduct {
     }
 
     /// A request ended without a byte of an answer: cancelled, malformed, or abandoned.
-    pub(super) fn unanswered(&self) {
+    pub(in crate::listen) fn unanswered(&self) {
         let unanswered = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
         let requests = self.requests.load(Ordering::Relaxed);
         if unanswered > UNANSWERED_MAX + requests.saturating_sub(unanswered) {
@@ -80,7 +84,7 @@ impl Conduct {
     }
 
     /// A stream holds `now` bytes of a frame that is not whole, after `before`.
-    pub(super) fn hold(&self, before: u64, now: u64) {
+    pub(in crate::listen) fn hold(&self, before: u64, now: u64) {
         // Wrapping, as atomics do: what is added on growth is what is taken away later.
         let change = now.wrapping_sub(before);
         let held = self.held_bytes.fetch_add(change, Ordering::Relaxed);
@@ -90,7 +94,7 @@ impl Conduct {
     }
 
     /// Look at the frames of QUIC; to be called each `CHECK_INTERVAL`.
-    pub(super) fn check_transport(&self) {
+    pub(in crate::listen) fn check_transport(&self) {
         let now = idle_frames(&self.connection.stats().frame_rx);
         let before = self.idle_frames.swap(now, Ordering::Relaxed);
         if now.saturating_sub(before) > IDLE_FRAMES_MAX {
@@ -103,7 +107,7 @@ impl Conduct {
     }
 
     /// Close for a violation of the protocol.
-    pub(super) fn close(&self, code: Code, reason: &'static str) {
+    pub(in crate::listen) fn close(&self, code: Code, reason: &'static str) {
         self.end("h3_violation", code, reason);
     }
 

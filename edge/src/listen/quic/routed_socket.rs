@@ -14,9 +14,9 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::net::UnixDatagram;
 
-use super::Observer;
 use super::generation::{ConnectionIds, GENERATIONS_MAX, Generation, Older, Secret};
 use super::relay::{self, Passed};
+use crate::listen::Observer;
 
 /// A socket and who reads it.
 pub struct RoutedSocket {

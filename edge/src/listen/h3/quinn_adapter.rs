@@ -27,7 +27,7 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send + Sync>>;
 type BidiPair = (quinn::SendStream, quinn::RecvStream);
 
 /// One QUIC connection.
-pub(super) struct QuicConnection {
+pub(in crate::listen) struct QuicConnection {
     incoming_bi: BoxStream<Result<BidiPair, quinn::ConnectionError>>,
     incoming_uni: BoxStream<Result<quinn::RecvStream, quinn::ConnectionError>>,
     opener: Opener,
@@ -38,7 +38,7 @@ pub(super) struct QuicConnection {
 
 impl QuicConnection {
     /// The bound is that of an encoded field section, and of a decoded one.
-    pub(super) fn new(
+    pub(in crate::listen) fn new(
         connection: quinn::Connection,
         conduct: Arc<Conduct>,
         field_section_bytes_max: u32,
@@ -139,7 +139,7 @@ impl quic::OpenStreams<Bytes> for QuicConnection {
 }
 
 /// Opens our own control and QPACK streams.
-pub(super) struct Opener {
+pub(in crate::listen) struct Opener {
     connection: quinn::Connection,
     opening: Option<BoxStream<Result<quinn::SendStream, quinn::ConnectionError>>>,
 }
@@ -187,7 +187,7 @@ impl quic::OpenStreams<Bytes> for Opener {
 }
 
 /// Both directions of a request.
-pub(super) struct BidiStream {
+pub(in crate::listen) struct BidiStream {
     send: SendStream,
     recv: RecvStream,
 }

@@ -5,27 +5,29 @@ use std::sync::Arc;
 use h3::quic::{ConnectionErrorIncoming, StreamErrorIncoming};
 use quinn::VarInt;
 
-pub(super) fn ended() -> ConnectionErrorIncoming {
+pub(in crate::listen) fn ended() -> ConnectionErrorIncoming {
     ConnectionErrorIncoming::InternalError("the stream of streams ended".into())
 }
 
 /// A code of HTTP/3, which all fit.
-pub(super) fn code(code: u64) -> VarInt {
+pub(in crate::listen) fn code(code: u64) -> VarInt {
     VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }
 
 /// A server opens no bidirectional streams (RFC 9114, 6.1).
-pub(super) fn no_bidirectional() -> StreamErrorIncoming {
+pub(in crate::listen) fn no_bidirectional() -> StreamErrorIncoming {
     lost(ConnectionErrorIncoming::InternalError(
         "a server opens no bidirectional streams".into(),
     ))
 }
 
-pub(super) fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {
+pub(in crate::listen) fn lost(connection_error: ConnectionErrorIncoming) -> StreamErrorIncoming {
     StreamErrorIncoming::ConnectionErrorIncoming { connection_error }
 }
 
-pub(super) fn connection_error(error: quinn::ConnectionError) -> ConnectionErrorIncoming {
+pub(in crate::listen) fn connection_error(
+    error: quinn::ConnectionError,
+) -> ConnectionErrorIncoming {
     match error {
         quinn::ConnectionError::ApplicationClosed(close) => {
             ConnectionErrorIncoming::ApplicationClose {
@@ -37,7 +39,7 @@ pub(super) fn connection_error(error: quinn::ConnectionError) -> ConnectionError
     }
 }
 
-pub(super) fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
+pub(in crate::listen) fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
     match error {
         quinn::ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated {
             error_code: code.into_inner(),
@@ -47,7 +49,7 @@ pub(super) fn read_error(error: quinn::ReadError) -> StreamErrorIncoming {
     }
 }
 
-pub(super) fn write_error(error: quinn::WriteError) -> StreamErrorIncoming {
+pub(in crate::listen) fn write_error(error: quinn::WriteError) -> StreamErrorIncoming {
     match error {
         quinn::WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {
             error_code: code.into_inner(),
