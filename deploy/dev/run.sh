@@ -16,10 +16,14 @@ chmod 700 "$state"
 "$binaries/palisade" certs "$certs"
 
 pids=()
+# Whether anything is left of what was started as this process, its replacements included.
+alive() { kill -0 -- "-$1" 2>/dev/null; }
 stop() {
   trap - EXIT INT TERM
-  [ ${#pids[@]} -eq 0 ] || kill -TERM "${pids[@]}" 2>/dev/null || true
+  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
   wait
+  # A process that took another's place is no child of this script.
+  for pid in "${pids[@]}"; do while alive "$pid"; do sleep 0.1; done; done
   printf 'run: stopped\n'
 }
 trap 'stop; exit 0' INT TERM
@@ -66,6 +70,9 @@ Try:
 Ctrl-C stops both.
 TEXT
 
-# Either ending by itself ends the other.
-wait -n || true
+# Either ending by itself ends the other; to be replaced (kill -USR2) is no end.
+while alive "${pids[0]}" && alive "${pids[1]}"; do
+  sleep 1 &
+  wait $! || true
+done
 fail "a process ended by itself, see $logs"
