@@ -147,8 +147,11 @@ impl AsyncRead for DownstreamStream {
         this.drain_before_waiting(cx)?;
         let tunnel = &this.connection.tunnel;
         let Some(frames) = &mut this.frames else {
+            let is_body = this.guard.is_in_body();
             let read = this.guard.poll_read(&mut this.transport, tunnel, cx, buf);
-            this.connection.body_clock.looked(read.is_pending());
+            if is_body {
+                this.connection.body_clock.looked(read.is_pending());
+            }
             return read;
         };
         let (guard, transport) = (&mut this.guard, &mut this.transport);

@@ -51,6 +51,11 @@ impl Guard {
         &self.held
     }
 
+    /// Whether the client still owes some of a body.
+    pub(in crate::listen) fn is_in_body(&self) -> bool {
+        matches!(self.phase, Phase::Length(_) | Phase::Chunked(_))
+    }
+
     /// Read ahead. Returns the number of bytes; 0 where the client has closed.
     pub(in crate::listen) fn poll_fill<R: AsyncRead + Unpin>(
         &mut self,
