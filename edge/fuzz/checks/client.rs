@@ -2,11 +2,10 @@
 //! and nothing that stands to the left of an address that is not trusted.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use palisade_edge::stages::client::resolve;
-use palisade_policy::model::{ForwardedField, ListenerTimeouts, Listeners, Rates};
+use palisade_policy::model::{ForwardedField, Listeners};
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -58,25 +57,9 @@ fn lines(name: &'static str, data: &[u8]) -> Option<HeaderMap> {
 }
 
 fn listeners(client_address_from: ForwardedField) -> Listeners {
-    let second = Duration::from_secs(1);
     Listeners {
         trusted_proxies: vec!["10.0.0.0/8".parse().expect("a range")],
-        proxy_protocol: false,
         client_address_from,
-        connections_max: 1,
-        connections_per_address: 1,
-        handshakes_max: 1,
-        timeouts: ListenerTimeouts {
-            handshake: second,
-            head: second,
-            idle: second,
-            body: second,
-            write: second,
-        },
-        rates: Rates {
-            request_body: None,
-            response: None,
-            grace: second,
-        },
+        ..Listeners::default()
     }
 }

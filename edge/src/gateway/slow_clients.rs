@@ -114,7 +114,6 @@ fn piece_timeout(length: usize, listeners: &Listeners) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_policy::model::{ForwardedField, ListenerTimeouts};
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -122,26 +121,7 @@ mod tests {
 
     #[test]
     fn a_piece_has_time_by_its_length() {
-        let mut listeners = Listeners {
-            trusted_proxies: Vec::new(),
-            proxy_protocol: false,
-            client_address_from: ForwardedField::Forwarded,
-            connections_max: 1,
-            connections_per_address: 1,
-            handshakes_max: 1,
-            timeouts: ListenerTimeouts {
-                handshake: seconds(1),
-                head: seconds(1),
-                idle: seconds(1),
-                body: seconds(1),
-                write: seconds(60),
-            },
-            rates: Rates {
-                request_body: None,
-                response: Some(240),
-                grace: seconds(10),
-            },
-        };
+        let mut listeners = Listeners::default();
         for (length, limit) in [
             (0, 10),
             (2_400, 10),

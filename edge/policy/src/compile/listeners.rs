@@ -18,23 +18,40 @@ use crate::model::{ForwardedField, ListenerTimeouts, Listeners, Rates};
 
 /// Looked through for each connection and each request of a trusted proxy.
 const TRUSTED_PROXIES_MAX: usize = 256;
-const CONNECTIONS_MAX: u64 = 10_000;
-/// Many people may share one address behind a carrier's NAT.
-const CONNECTIONS_PER_ADDRESS: u64 = 1_000;
-const HANDSHAKES_MAX: u64 = 1_000;
 const CONNECTIONS_BOUNDS: RangeInclusive<u64> = 1..=10_000_000;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pingora counts keep-alive in whole seconds, and none of these is useful below one.
 const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// Bytes each second: what Kestrel and IIS ask for. The slowest modems were twice as fast.
-const RATE: u64 = 240;
+/// Bytes each second.
 const RATE_BOUNDS: RangeInclusive<u64> = 1..=1_000_000_000;
-const GRACE: Duration = Duration::from_secs(10);
+
+/// What is in force without a word in the files.
+impl Default for Listeners {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            client_address_from: ForwardedField::XForwardedFor,
+            connections_max: 10_000,
+            // Many people may share one address behind a carrier's NAT.
+            connections_per_address: 1_000,
+            handshakes_max: 1_000,
+            timeouts: ListenerTimeouts {
+                handshake: Duration::from_secs(10),
+                head: Duration::from_secs(10),
+                idle: Duration::from_secs(60),
+                body: Duration::from_secs(60),
+                write: Duration::from_secs(60),
+            },
+            // What Kestrel and IIS ask for. The slowest modems were twice as fast.
+            rates: Rates {
+                request_body: Some(240),
+                response: Some(240),
+                grace: Duration::from_secs(10),
+            },
+        }
+    }
+}
 
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, documents: &[Document]) -> Listeners {
@@ -79,18 +96,20 @@ impl Compiler<'_> {
             per_address,
             handshakes,
         } = value(&doc.connections, &no_connections);
+        let default = Listeners::default();
         Listeners {
             trusted_proxies,
             proxy_protocol,
             client_address_from: match doc.client_address_from.given().map(|at| at.value) {
-                None | Some(ForwardedDoc::XForwardedFor) => ForwardedField::XForwardedFor,
+                None => default.client_address_from,
+                Some(ForwardedDoc::XForwardedFor) => ForwardedField::XForwardedFor,
                 Some(ForwardedDoc::Forwarded) => ForwardedField::Forwarded,
             },
-            connections_max: self.connections(max, CONNECTIONS_MAX),
-            connections_per_address: self.connections(per_address, CONNECTIONS_PER_ADDRESS),
-            handshakes_max: self.connections(handshakes, HANDSHAKES_MAX),
-            timeouts: self.listener_timeouts(value(&doc.timeouts, &no_timeouts)),
-            rates: self.rates(value(&doc.rates, &no_rates)),
+            connections_max: self.connections(max, default.connections_max),
+            connections_per_address: self.connections(per_address, default.connections_per_address),
+            handshakes_max: self.connections(handshakes, default.handshakes_max),
+            timeouts: self.listener_timeouts(value(&doc.timeouts, &no_timeouts), &default.timeouts),
+            rates: self.rates(value(&doc.rates, &no_rates), &default.rates),
         }
     }
 
@@ -115,32 +134,36 @@ impl Compiler<'_> {
         }
     }
 
-    fn connections(&mut self, field: &Field<u64>, default: u64) -> usize {
-        let number = self.large_number(field, default, CONNECTIONS_BOUNDS);
+    fn connections(&mut self, field: &Field<u64>, default: usize) -> usize {
+        let number = self.large_number(field, default as u64, CONNECTIONS_BOUNDS);
         usize::try_from(number).unwrap_or(usize::MAX)
     }
 
-    fn listener_timeouts(&mut self, doc: &ListenerTimeoutsDoc) -> ListenerTimeouts {
+    fn listener_timeouts(
+        &mut self,
+        doc: &ListenerTimeoutsDoc,
+        default: &ListenerTimeouts,
+    ) -> ListenerTimeouts {
         let mut timeout = |field, default| self.duration(field, default, TIMEOUT_BOUNDS);
         ListenerTimeouts {
-            handshake: timeout(&doc.handshake, HANDSHAKE_TIMEOUT),
-            head: timeout(&doc.head, HEAD_TIMEOUT),
-            idle: timeout(&doc.idle, IDLE_TIMEOUT),
-            body: timeout(&doc.body, BODY_TIMEOUT),
-            write: timeout(&doc.write, WRITE_TIMEOUT),
+            handshake: timeout(&doc.handshake, default.handshake),
+            head: timeout(&doc.head, default.head),
+            idle: timeout(&doc.idle, default.idle),
+            body: timeout(&doc.body, default.body),
+            write: timeout(&doc.write, default.write),
         }
     }
 
-    fn rates(&mut self, doc: &RatesDoc) -> Rates {
-        let mut rate = |field: &Field<String>| match field.given() {
-            None => Some(RATE),
+    fn rates(&mut self, doc: &RatesDoc, default: &Rates) -> Rates {
+        let mut rate = |field: &Field<String>, default| match field.given() {
+            None => default,
             Some(at) if at.value == "off" => None,
             Some(at) => self.report.check(at.mark, byte_rate(&at.value)),
         };
         Rates {
-            request_body: rate(&doc.request_body),
-            response: rate(&doc.response),
-            grace: self.duration(&doc.grace, GRACE, TIMEOUT_BOUNDS),
+            request_body: rate(&doc.request_body, default.request_body),
+            response: rate(&doc.response, default.response),
+            grace: self.duration(&doc.grace, default.grace, TIMEOUT_BOUNDS),
         }
     }
 }

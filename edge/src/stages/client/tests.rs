@@ -3,34 +3,15 @@
 use super::*;
 use http::HeaderMap;
 use proptest::prelude::*;
-use std::time::Duration;
-
-use palisade_policy::model::{ListenerTimeouts, Rates};
 
 /// 10.0.0.0/8 and fd00::/8 are ours.
 fn policy(field: ForwardedField) -> Listeners {
-    let second = Duration::from_secs(1);
     Listeners {
         trusted_proxies: ["10.0.0.0/8", "fd00::/8"]
             .map(|range| range.parse().unwrap())
             .to_vec(),
-        proxy_protocol: false,
         client_address_from: field,
-        connections_max: 1,
-        connections_per_address: 1,
-        handshakes_max: 1,
-        timeouts: ListenerTimeouts {
-            handshake: second,
-            head: second,
-            idle: second,
-            body: second,
-            write: second,
-        },
-        rates: Rates {
-            request_body: None,
-            response: None,
-            grace: second,
-        },
+        ..Listeners::default()
     }
 }
 
