@@ -108,25 +108,10 @@ impl Edge {
         self.child.id().expect("the edge still runs")
     }
 
-    /// Resident memory in bytes.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let id = self.process_id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("/proc");
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
-            .expect("VmRSS");
-        kib.parse::<u64>().expect("a number") * 1024
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.process_id();
         let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
         kill_process(id, signal).expect("the edge takes signals");
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("the edge still runs")
     }
 
     /// Wait for the process to end; its output may be held open by others.

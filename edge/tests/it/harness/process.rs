@@ -40,7 +40,7 @@ impl Edge {
     }
 
     fn proc(&self, file: &str) -> String {
-        let id = self.child.id().expect("the edge still runs");
+        let id = self.process_id();
         fs::read_to_string(format!("/proc/{id}/{file}")).expect("the process can be looked at")
     }
 }

@@ -219,10 +219,10 @@ async fn systemd_is_told_which_process_serves() {
     set_mode(&wrapper, 0o755);
     let files = std::sync::Arc::new(files);
     let first = Edge::start_as(&wrapper, files.clone(), &[]).await;
-    let expected = format!("READY=1\nMAINPID={}\n", first.pid());
+    let expected = format!("READY=1\nMAINPID={}\n", first.process_id());
     assert_eq!(told(&manager).await, expected);
     let second = Edge::start_as(&wrapper, files.clone(), &["--upgrade"]).await;
-    let expected = format!("READY=1\nMAINPID={}\n", second.pid());
+    let expected = format!("READY=1\nMAINPID={}\n", second.process_id());
     assert_eq!(told(&manager).await, expected);
     assert_eq!(first.ended().await.code, Some(0));
 }

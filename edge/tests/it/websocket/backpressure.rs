@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 10;
 async fn a_client_that_does_not_read_stops_its_upstream() {
     for protocol in Protocol::ALL {
         let world = World::start().await;
-        let before = world.edge.resident_bytes();
+        let before = world.edge.rss_bytes();
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {
             clients.push(world.open(protocol, "/open/flood", &[]).await);
@@ -47,7 +47,7 @@ async fn a_client_that_does_not_read_stops_its_upstream() {
             sent < CONNECTIONS * IN_FLIGHT_BYTES_MAX,
             "{protocol:?}: {sent} bytes"
         );
-        let growth = world.edge.resident_bytes().saturating_sub(before);
+        let growth = world.edge.rss_bytes().saturating_sub(before);
         assert!(
             growth < GROWTH_BYTES_MAX,
             "{protocol:?}: grew by {growth} bytes"
