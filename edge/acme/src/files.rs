@@ -56,7 +56,9 @@ pub(crate) struct Record {
 }
 
 /// Held while one process orders; given back when dropped, and by the kernel when the process dies.
-pub(crate) struct Lock(#[allow(dead_code, reason = "held for its lock")] File);
+pub(crate) struct Lock {
+    _file: File,
+}
 
 impl Files {
     /// Makes the folders where they are missing.
@@ -139,7 +141,7 @@ impl Files {
             .open(&path)
             .map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
+            Ok(()) => Ok(Some(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
