@@ -4,32 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use palisade_acme::{ChallengeType, DirectoryUrl, Name};
-
-/// An edge gateway: HTTP/1.1, HTTP/2 and HTTP/3 in front of your services, ruled by files.
-#[derive(Debug, Parser)]
-#[command(name = "palisade", version, about)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Serve traffic.
-    Run(Box<RunArgs>),
-    /// Check a policies folder: exit code 0, or 1 with every error.
-    Check {
-        /// The policies folder.
-        dir: PathBuf,
-    },
-    /// Make a development CA and certificates, or keep those that are still good.
-    Certs {
-        /// Where they go: `ca.pem`, `localhost.pem`, `mesh/edge.pem`, `mesh/core.pem` and their keys.
-        dir: PathBuf,
-    },
-}
 
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {

@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod dev_certs;
 pub mod acme;
 pub mod server;
+pub mod commands;
 pub mod listen;
 pub mod handover;
 pub mod gateway;

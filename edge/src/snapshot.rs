@@ -164,7 +164,10 @@ fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<st
         .filter(|route| !route.limits.is_empty());
     with_limits
         .filter_map(|route| {
-            let states = route.limits.iter().filter_map(|id| limits.get(id.0));
+            let states = route
+                .limits
+                .iter()
+                .filter_map(|limit| limits.get(limit.id.0));
             let members: Vec<&str> = states.map(|state| state.policy.as_str()).collect();
             let value = HeaderValue::from_str(&members.join(", ")).ok()?;
             Some((route.name.clone(), value))

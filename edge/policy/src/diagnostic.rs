@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::files::SourceFile;
 
 /// More faults than a person reads at once; the rest is counted.
@@ -17,13 +19,23 @@ const SHOWN_LINE_CHARS: usize = 120;
 /// Characters of an offending value that are shown.
 const SHOWN_VALUE_CHARS: usize = 80;
 
-/// Everything that is wrong with a folder, sorted by file and position. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Everything that is wrong with a folder, sorted by file and position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
+/// Whether a policy with the fault may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Error,
+    /// It does what it says, which is hardly what was meant.
+    Warning,
+}
+
 /// One fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    pub severity: Severity,
     /// Relative to the policies folder; `.` is the folder itself.
     pub file: String,
     /// 1-based; 0 where the fault is about the file as a whole.
@@ -124,6 +136,7 @@ pub(crate) struct Fault {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    pub(crate) severity: Severity,
     /// The line may hold a credential: it is not shown.
     is_concealed: bool,
 }
@@ -134,7 +147,16 @@ impl Fault {
             code,
             message: message.into(),
             hint: None,
+            severity: Severity::Error,
             is_concealed: false,
+        }
+    }
+
+    /// A lint: reported, and the policy is used.
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::new(code, message)
         }
     }
 
@@ -171,8 +193,9 @@ impl Report {
         self.faults.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.faults.is_empty()
+    pub(crate) fn has_errors(&self) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|(_, fault)| fault.severity == Severity::Error)
     }
 
     /// `value`, or its fault reported at `mark`.
@@ -206,6 +229,7 @@ impl Report {
             let line = line.filter(|_| !fault.is_concealed);
             let (source_line, source_line_cut) = cut(line.unwrap_or(""), mark.column);
             Diagnostic {
+                severity: fault.severity,
                 file: source.map_or_else(|| ".".to_owned(), |s| s.name.to_string()),
                 line: mark.line,
                 column: mark.column,

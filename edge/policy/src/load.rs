@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compile;
 use crate::decode::{self, NodeBudget};
-use crate::diagnostic::{Diagnostic, Diagnostics, Report};
+use crate::diagnostic::{Diagnostic, Diagnostics, Report, Severity};
 use crate::files::{FileFacts, Folder};
 use crate::model::Policy;
 use crate::store::Facts;
@@ -15,6 +15,8 @@ use crate::store::Facts;
 #[derive(Debug)]
 pub struct Loaded {
     pub policy: Policy,
+    /// Lints; the policy is used all the same.
+    pub warnings: Diagnostics,
     /// Policy files, then the files they refer to.
     pub files: Vec<FileFacts>,
     /// SHA-256 over the names and contents of all of them, hex.
@@ -32,6 +34,7 @@ impl Loaded {
             routes,
             clusters,
             issuers,
+            api_keys: _,
             limits,
             hosts: _,
         } = &self.policy;
@@ -78,6 +81,7 @@ impl Attempt {
     /// For a failure that has no place in the files.
     pub(crate) fn failed(message: &str) -> Self {
         let diagnostic = Diagnostic {
+            severity: Severity::Error,
             file: ".".to_owned(),
             line: 0,
             column: 0,
@@ -115,14 +119,17 @@ pub(crate) fn attempt(dir: &Path) -> Attempt {
     }
     let policy = compile::policy(&documents, &mut folder, &mut report);
     let (hash, inputs) = (folder.hash(), folder.input_paths());
-    let outcome = if report.is_empty() {
+    let has_errors = report.has_errors();
+    let diagnostics = report.finish(&folder.sources);
+    let outcome = if has_errors {
+        Err(diagnostics)
+    } else {
         Ok(Loaded {
             policy,
+            warnings: diagnostics,
             hash: hash.clone(),
             files: folder.into_facts(),
         })
-    } else {
-        Err(report.finish(&folder.sources))
     };
     Attempt {
         outcome,

@@ -17,7 +17,11 @@ use crate::stages::host::Proof;
 use crate::stages::{self, Downstream, rewrite};
 
 impl Gateway {
-    pub(super) fn downstream(&self, session: &Session, ctx: &RequestCtx) -> Result<Downstream> {
+    pub(super) fn downstream(
+        &self,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Result<Downstream<'static>> {
         let client = ctx.client()?;
         Ok(Downstream {
             client: client.address,
@@ -25,6 +29,7 @@ impl Gateway {
             proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
+            rehearsal: None,
         })
     }
 
@@ -33,7 +38,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         ctx: &RequestCtx,
-        downstream: Downstream,
+        downstream: Downstream<'_>,
     ) -> Result<stages::Admitted, stages::Refused> {
         let head = session.req_header_mut();
         let refused = match stages::admit(&ctx.snapshot, head, downstream, ctx.started) {
@@ -50,7 +55,8 @@ impl Gateway {
             .as_ref()
             .and_then(|route| route.auth.as_ref())
             .filter(|_| wants_keys);
-        let issuer = auth.and_then(|auth| ctx.snapshot.issuer(auth.issuer));
+        let issuer = auth.and_then(|auth| auth.issuers().next());
+        let issuer = issuer.and_then(|issuer| ctx.snapshot.issuer(issuer));
         match issuer {
             // Limits come after authn, so nothing was counted yet.
             Some(issuer) if issuer.refetch().await => stages::admit(

@@ -87,7 +87,7 @@ impl Gateway {
 
 /// How long the cluster lets its endpoints be silent.
 fn upstream_silence(ctx: &RequestCtx) -> Duration {
-    let id = ctx.admitted.as_ref().map(|admitted| admitted.route.cluster);
+    let id = ctx.admitted.as_ref().and_then(|admitted| admitted.cluster);
     let cluster = id.and_then(|id| ctx.snapshot.policy.clusters.get(id.0));
     cluster.map_or(Duration::MAX, |cluster| cluster.timeouts.read)
 }

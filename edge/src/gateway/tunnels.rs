@@ -43,7 +43,9 @@ impl Gateway {
         let Some(terms) = admitted.websocket else {
             return Ok(());
         };
-        let cluster = ctx.snapshot.policy.clusters.get(admitted.route.cluster.0);
+        let cluster = admitted
+            .cluster
+            .and_then(|id| ctx.snapshot.policy.clusters.get(id.0));
         let answer_in = cluster.map_or(Duration::ZERO, |cluster| cluster.timeouts.read);
         let time_left = ctx.time_left(Now::monotonic()).unwrap_or(answer_in);
         let ending = if terms.ends_with_token {

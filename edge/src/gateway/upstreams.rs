@@ -17,8 +17,9 @@ impl Gateway {
             return Error::e_explain(ErrorType::HTTPStatus(504), "no time left for another try");
         }
         let admitted = ctx.admitted()?;
-        let translate = admitted.route.translate && !ctx.is_grpc;
-        let cluster = ctx.snapshot.cluster(admitted.route.cluster);
+        let translates = admitted.route.forward().is_some_and(|to| to.translate);
+        let translate = translates && !ctx.is_grpc;
+        let cluster = admitted.cluster.and_then(|id| ctx.snapshot.cluster(id));
         let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
         let pick = cluster.and_then(|cluster| cluster.pick(last, now));
         let peer = pick

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use palisade_policy::model::{Auth, Route};
+use palisade_policy::model::{Auth, IssuerId, Route};
 use palisade_token::{Claims, Refusal, UnixTime};
 use pingora_http::RequestHeader;
 
@@ -15,6 +15,8 @@ use crate::snapshot::Snapshot;
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
     pub claims: Option<Arc<Claims>>,
+    /// Whose token it was.
+    pub issuer: Option<IssuerId>,
 }
 
 /// Verify what the route asks for.
@@ -40,13 +42,15 @@ fn verify_token(
     token: &str,
     now: Now,
 ) -> Result<Caller, Rejection> {
-    let issuer = snapshot.issuer(auth.issuer).ok_or(Rejection::Internal)?;
+    let id = auth.issuers().next().ok_or(Rejection::Internal)?;
+    let issuer = snapshot.issuer(id).ok_or(Rejection::Internal)?;
     let claims = snapshot
         .verifier
         .verify(issuer, token, UnixTime::from_secs(now.unix_seconds()))
         .map_err(rejection)?;
     Ok(Caller {
         claims: Some(claims),
+        issuer: Some(id),
     })
 }
 

@@ -21,7 +21,7 @@ pub struct Proof {
 }
 
 /// Whether requests for the host may come in by this connection.
-pub fn check(host: &Host, downstream: Downstream, now: Now) -> Result<(), Rejection> {
+pub fn check(host: &Host, downstream: Downstream<'_>, now: Now) -> Result<(), Rejection> {
     let clients = host.client_certificates.as_ref();
     let Some(proof) = downstream.proof else {
         // In plain text nobody proves anything: a proxy that ended TLS for the client did not

@@ -18,7 +18,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
-use palisade_policy::model::Route;
+use palisade_policy::model::{ClusterId, Route};
+use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
 use crate::rejection::Rejection;
@@ -29,7 +30,7 @@ use rate_limit::Quotas;
 
 /// What the request came in by, as far as decisions need it.
 #[derive(Debug, Clone, Copy)]
-pub struct Downstream {
+pub struct Downstream<'a> {
     pub client: IpAddr,
     /// What the client speaks, which a trusted proxy may know better than the connection.
     pub encrypted: bool,
@@ -39,6 +40,15 @@ pub struct Downstream {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// Present where nobody asked: the decision is wanted, and must leave no trace.
+    pub rehearsal: Option<&'a Rehearsal>,
+}
+
+/// A decision for `explain`, for tests of policies, for a replay: nothing is counted.
+#[derive(Debug, Clone, Default)]
+pub struct Rehearsal {
+    /// Of a token that counts as verified.
+    pub claims: Option<Arc<Claims>>,
 }
 
 /// A request that may go on to the cache and upstream.
@@ -52,6 +62,8 @@ pub struct Admitted {
     pub host_rules: Arc<Host>,
     /// Present where the request is to become a WebSocket connection.
     pub websocket: Option<websocket::Terms>,
+    /// Where the request goes; none where the edge answers itself.
+    pub cluster: Option<ClusterId>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -71,7 +83,7 @@ pub struct Refused {
 pub fn admit(
     snapshot: &Snapshot,
     head: &mut RequestHeader,
-    downstream: Downstream,
+    downstream: Downstream<'_>,
     now: Now,
 ) -> Result<Admitted, Refused> {
     let refused = |rejection| Refused {
@@ -109,6 +121,7 @@ pub fn admit(
         });
     }
     Ok(Admitted {
+        cluster: route.backends().first().map(|backend| backend.cluster),
         route,
         permit,
         quotas,

@@ -55,8 +55,8 @@ pub fn take(
     now: Now,
 ) -> Quotas {
     let mut quotas = Quotas::default();
-    for id in &route.limits {
-        let Some(state) = snapshot.limit(*id) else {
+    for limit in &route.limits {
+        let Some(state) = snapshot.limit(limit.id) else {
             continue;
         };
         let key = key(&state.key, &head.headers, client, permit);
@@ -254,10 +254,11 @@ impl std::ops::Add<Nanos> for SinceStart {
 )]
 mod tests {
     use super::*;
-    use palisade_policy::model::Origin;
+    use palisade_policy::model::{Mode, Origin};
 
     fn limit(requests: u32, period: Duration, burst: u32) -> (LimitState, Instant) {
         let limit = Limit {
+            mode: Mode::Enforce,
             name: "test".into(),
             origin: Origin {
                 file: "limits.yaml".into(),

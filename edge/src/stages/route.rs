@@ -16,7 +16,7 @@ pub fn select(
     snapshot: &Snapshot,
     (host, rules): (&str, &Host),
     head: &RequestHeader,
-    downstream: Downstream,
+    downstream: Downstream<'_>,
 ) -> Result<Arc<Route>, Rejection> {
     let request = Request {
         host,

@@ -110,7 +110,7 @@ pub fn admit(
     }
     let expires_in = rule
         .end_with_token
-        .then(|| token_left(snapshot, route, permit, now))
+        .then(|| token_left(snapshot, permit, now))
         .flatten();
     Ok(Terms {
         idle_timeout: rule.idle_timeout,
@@ -120,9 +120,10 @@ pub fn admit(
 }
 
 /// Until the caller's token expires, as its verification counts it.
-fn token_left(snapshot: &Snapshot, route: &Route, permit: &Permit, now: Now) -> Option<Duration> {
-    let claims = permit.caller().claims.as_deref()?;
-    let issuer = snapshot.issuer(route.auth.as_ref()?.issuer)?;
+fn token_left(snapshot: &Snapshot, permit: &Permit, now: Now) -> Option<Duration> {
+    let caller = permit.caller();
+    let claims = caller.claims.as_deref()?;
+    let issuer = snapshot.issuer(caller.issuer?)?;
     let ends = claims
         .expires_at
         .as_secs()

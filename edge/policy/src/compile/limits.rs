@@ -9,7 +9,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, shown, suggestion};
 use crate::document::{LimitDoc, LimitKeyDoc};
 use crate::field::{At, Either};
-use crate::model::{Limit, LimitKey};
+use crate::model::{Limit, LimitKey, Mode};
 
 /// A limit above a million each second limits nothing.
 const REQUESTS_BOUNDS: RangeInclusive<u64> = 1..=1_000_000;
@@ -55,6 +55,7 @@ impl Compiler<'_> {
         Limit {
             origin: self.origin(&doc.name, at.mark),
             name,
+            mode: Mode::Enforce,
             key,
             requests,
             period,

@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use super::{Compiler, headers, hosts, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, shown, suggestion};
-use crate::document::{MatchDoc, PresenceDoc};
+use crate::document::{MatchDoc, ValueDoc};
 use crate::field::{At, Either, Entries, Field, List};
 use crate::model::{Conditions, ValueMatch};
 use crate::routing::{HostMatch, PathMatch, Segment};
@@ -82,7 +82,7 @@ impl Compiler<'_> {
 
     fn value_matches<N: PartialEq>(
         &mut self,
-        field: &Field<Entries<Either<PresenceDoc>>>,
+        field: &Field<Entries<Either<ValueDoc>>>,
         name: impl Fn(&str) -> Result<N, Fault>,
     ) -> Vec<(N, ValueMatch)> {
         let mut matches: Vec<(N, ValueMatch)> = Vec::new();
@@ -116,7 +116,7 @@ impl Compiler<'_> {
         matches
     }
 
-    fn value_match(&mut self, at: &At<Either<PresenceDoc>>) -> Option<ValueMatch> {
+    fn value_match(&mut self, at: &At<Either<ValueDoc>>) -> Option<ValueMatch> {
         match &at.value {
             Either::Plain(text) => {
                 let problem = if text.is_empty() {

@@ -3,8 +3,10 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod auth;
 mod client_certificates;
 mod clusters;
+mod forward;
 mod headers;
 mod host_rules;
 mod hosts;
@@ -71,6 +73,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         routes,
         clusters,
         issuers,
+        api_keys: Vec::new(),
         limits,
         hosts: compiler.host_rules(&hosts),
     }
@@ -155,7 +158,10 @@ impl Compiler<'_> {
     }
 
     fn origin(&self, name: &Field<String>, definition: Mark) -> Origin {
-        let mark = name.given().map_or(definition, |name| name.mark);
+        self.at(name.given().map_or(definition, |name| name.mark))
+    }
+
+    fn at(&self, mark: Mark) -> Origin {
         let file = self
             .folder
             .sources

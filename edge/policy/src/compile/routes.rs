@@ -1,25 +1,22 @@
 //! Routes: what is matched, who may use it, what is done to it, where it goes.
 
-use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE};
-
 use super::matches::Claimed;
-use super::{Compiler, Index, headers, quoted, values};
+use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{AuthDoc, CacheDoc, ClusterDoc, RouteDoc};
-use crate::field::{At, Field, items};
-use crate::model::{Auth, CacheRule, ClusterId, IssuerId, Limit, LimitId, LimitKey, Route};
+use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
+use crate::field::{At, Either, Field, items};
+use crate::model::{
+    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
+};
 use crate::routing::{RouteTable, Rule};
 
 /// Limits of one route: each is a look-up in a shared table.
 const LIMITS_MAX: usize = 8;
-/// Scopes, roles, and claims of one route.
-const GRANTS_MAX: usize = 64;
 const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
 const TTL_BOUNDS: RangeInclusive<Duration> =
@@ -75,69 +72,65 @@ impl Compiler<'_> {
 
     fn route(&mut self, at: &At<RouteDoc>, names: &Names<'_>, defined: &Defined<'_>) -> Route {
         let doc = &at.value;
+        let settings = Settings::of(doc, &[]);
         let name = doc.name.given().map_or("", |name| &name.value);
         let owner = format!("route {}", quoted(name));
-        let cluster = self.required(&doc.cluster, at.mark, "route", "cluster");
-        let cluster = cluster.and_then(|cluster| self.find(cluster, &names.clusters, &owner));
-        let body_max = doc.request_body_max.given();
+        let body_max = settings.request_body_max.given();
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
+        let auth = settings.auth.given();
+        let cache = settings.cache.given();
+        let action = self.action(at, (names, defined), &owner);
+        let cluster = doc
+            .cluster
+            .given()
+            .and_then(|cluster| names.clusters.positions.get(cluster.value.as_str()));
+        let cluster = cluster.and_then(|position| defined.clusters.get(*position).copied());
         Route {
             name: name.into(),
             origin: self.origin(&doc.name, at.mark),
-            plain_http: is_on(&doc.plain_http),
-            auth: doc.auth.given().map(|auth| self.auth(auth, names, &owner)),
-            limits: self.limits(doc, (names, defined), &owner),
-            cache: doc.cache.given().map(|cache| self.cache(&cache.value)),
-            request_headers: self.header_edits(&doc.request_headers),
-            response_headers: self.header_edits(&doc.response_headers),
-            request_timeout: self.optional_duration(&doc.request_timeout, TIMEOUT_BOUNDS),
+            settings: self.settings(&settings),
+            fingerprint: 0,
+            plain_http: is_on(settings.plain_http),
+            priority: Priority::Normal,
+            on_reload: OnReload::Keep,
+            auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
+            access: Vec::new(),
+            limits: self.limits(&settings, (names, defined), &owner),
+            cors: None,
+            cache: cache.and_then(|cache| self.cache(cache)),
+            request_headers: self.header_edits(settings.request_headers),
+            response_headers: self.header_edits(settings.response_headers),
+            request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
-            translate: self.translate(
-                &doc.translate,
-                cluster.and_then(|position| defined.clusters.get(position).copied()),
-            ),
-            websocket: self.websocket(
-                doc,
-                cluster.and_then(|position| defined.clusters.get(position).copied()),
-            ),
-            cluster: ClusterId(cluster.unwrap_or_default()),
+            response_body_max: None,
+            websocket: self.websocket(doc, cluster),
+            action,
         }
     }
 
-    fn translate(&mut self, field: &Field<bool>, cluster: Option<&At<ClusterDoc>>) -> bool {
-        let (Some(translate), Some(cluster)) = (field.given(), cluster) else {
-            return is_on(field);
-        };
-        if translate.value && cluster.value.descriptors.is_absent() {
-            let name = cluster.value.name.given().map_or("", |name| &name.value);
-            let fault = Fault::new(
-                codes::NO_DESCRIPTORS,
-                format!(
-                    "cluster {} has no `descriptors` to translate by",
-                    quoted(name)
-                ),
-            );
-            self.report.push(
-                translate.mark,
-                fault.hint("name a protobuf FileDescriptorSet in the cluster's `descriptors`"),
-            );
-        }
-        translate.value
+    fn settings(&self, settings: &Settings<'_>) -> Vec<Setting> {
+        let given = settings.given().into_iter();
+        given
+            .map(|(key, mark)| Setting {
+                key,
+                origin: self.at(mark),
+            })
+            .collect()
     }
 
     fn limits(
         &mut self,
-        doc: &RouteDoc,
+        settings: &Settings<'_>,
         (names, defined): (&Names<'_>, &Defined<'_>),
         owner: &str,
-    ) -> Vec<LimitId> {
-        let mut limits = Vec::new();
-        for reference in items(&doc.limits) {
+    ) -> Vec<LimitUse> {
+        let mut limits: Vec<LimitUse> = Vec::new();
+        for reference in items(settings.limits) {
             let Some(position) = self.find(reference, &names.limits, owner) else {
                 continue;
             };
             let key = defined.limits.get(position).map(|limit| &limit.key);
-            if doc.auth.is_absent() && matches!(key, Some(LimitKey::Claim(_))) {
+            if settings.auth.is_absent() && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",
                     quoted(&reference.value)
@@ -148,7 +141,7 @@ impl Compiler<'_> {
                     fault.hint("all its requests would share one count"),
                 );
             }
-            if limits.contains(&LimitId(position)) {
+            if limits.iter().any(|limit| limit.id == LimitId(position)) {
                 let message = format!("{} is listed twice", shown(&reference.value));
                 self.report
                     .push(reference.mark, Fault::new(codes::REPEATED, message));
@@ -159,82 +152,33 @@ impl Compiler<'_> {
                 );
                 break;
             } else {
-                limits.push(LimitId(position));
+                limits.push(LimitUse {
+                    id: LimitId(position),
+                    mode: Mode::Enforce,
+                });
             }
         }
         limits
     }
 
-    fn cache(&mut self, doc: &CacheDoc) -> CacheRule {
-        CacheRule {
+    fn cache(&mut self, at: &At<Either<CacheDoc>>) -> Option<CacheRule> {
+        let doc = match &at.value {
+            Either::Full(doc) => doc,
+            Either::Plain(word) if word == "off" => return None,
+            Either::Plain(word) => {
+                let message = format!("expected `off` or a map, found {}", shown(word));
+                self.report
+                    .push(at.mark, Fault::new(codes::CHOICE, message));
+                return None;
+            }
+        };
+        Some(CacheRule {
             default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
-        }
-    }
-
-    fn auth(&mut self, at: &At<AuthDoc>, names: &Names<'_>, owner: &str) -> Auth {
-        let doc = &at.value;
-        let issuer = self.required(&doc.issuer, at.mark, "auth", "issuer");
-        let issuer = issuer.and_then(|issuer| self.find(issuer, &names.issuers, owner));
-        let scopes = self.texts(&doc.scopes, GRANTS_MAX, values::scope);
-        let roles = self.texts(&doc.roles, GRANTS_MAX, |text| {
-            values::plain_text(text, "role")
-        });
-        let optional = is_on(&doc.optional);
-        if let Some(written) = doc.optional.given()
-            && optional
-            && !(scopes.is_empty() && roles.is_empty())
-        {
-            let fault = Fault::new(
-                codes::CONTRADICTION,
-                "a caller without a token has no scopes and no roles, so it is not optional",
-            );
-            self.report.push(written.mark, fault);
-        }
-        Auth {
-            issuer: IssuerId(issuer.unwrap_or_default()),
-            optional,
-            scopes,
-            roles,
-            claim_headers: self.claim_headers(doc),
-            forward_token: is_on(&doc.forward_token),
-        }
-    }
-
-    fn claim_headers(&mut self, doc: &AuthDoc) -> Vec<(String, http::HeaderName)> {
-        let mut claims = Vec::new();
-        let mut seen = HashSet::new();
-        for (claim, header) in doc
-            .claim_headers
-            .given()
-            .into_iter()
-            .flat_map(|at| &at.value.0)
-        {
-            let checked = self
-                .report
-                .check(claim.mark, values::plain_text(&claim.value, "claim"));
-            let Some(header) = header.given() else {
-                continue;
-            };
-            let name = self.report.check(header.mark, claim_header(&header.value));
-            let (Some(()), Some(name)) = (checked, name) else {
-                continue;
-            };
-            if claims.len() >= GRANTS_MAX {
-                self.report.push(
-                    claim.mark,
-                    Fault::new(codes::TOO_MUCH, format!("more than {GRANTS_MAX} claims")),
-                );
-                break;
-            }
-            if self.is_first(header, &name, &mut seen) {
-                claims.push((claim.value.clone(), name));
-            }
-        }
-        claims
+        })
     }
 }
 
-fn is_on(field: &Field<bool>) -> bool {
+pub(super) fn is_on(field: &Field<bool>) -> bool {
     field.given().is_some_and(|at| at.value)
 }
 
@@ -245,27 +189,4 @@ fn body_size(text: &str) -> Result<u64, Fault> {
         return Err(Fault::new(codes::OUT_OF_RANGE, message));
     }
     Ok(size)
-}
-
-/// A claim in one of these would be taken for the client's own credentials; a name with `_` is
-/// removed from every request, and upstreams may read it as another.
-fn claim_header(text: &str) -> Result<http::HeaderName, Fault> {
-    let name = headers::editable_name(text)?;
-    if name == AUTHORIZATION || name == COOKIE {
-        return Err(Fault::new(
-            codes::PROTECTED_HEADER,
-            format!("{} carries credentials, not claims", shown(text)),
-        ));
-    }
-    if name.as_str().contains('_') {
-        let fault = Fault::new(
-            codes::HEADER,
-            format!(
-                "{} has an underscore, which upstreams read as a dash",
-                shown(text)
-            ),
-        );
-        return Err(fault.hint(format!("write {}", shown(&text.replace('_', "-")))));
-    }
-    Ok(name)
 }

@@ -5,27 +5,14 @@ mod reference;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::model::{ClusterId, HeaderEdits, Origin};
+use crate::model::Origin;
 
 fn route(name: &str) -> Arc<Route> {
-    Arc::new(Route {
-        name: name.into(),
-        origin: Origin {
-            file: "test.yaml".into(),
-            line: 1,
-        },
-        plain_http: false,
-        auth: None,
-        limits: Vec::new(),
-        cache: None,
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        request_timeout: None,
-        request_body_max: 0,
-        cluster: ClusterId(0),
-        translate: false,
-        websocket: None,
-    })
+    let origin = Origin {
+        file: "test.yaml".into(),
+        line: 1,
+    };
+    Arc::new(Route::tombstone(name.into(), origin))
 }
 
 /// `= /exact`, `^ /prefix` or `~ /tem/{plate}`.

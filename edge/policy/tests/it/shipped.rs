@@ -128,11 +128,11 @@ fn who_may_do_what() {
         let limits: Vec<&str> = route
             .limits
             .iter()
-            .map(|id| &*loaded.policy.limits[id.0].name)
+            .map(|limit| &*loaded.policy.limits[limit.id.0].name)
             .collect();
         assert_eq!(limits, [limit], "{method} {path}");
         assert_eq!(
-            route.translate,
+            route.forward().unwrap().translate,
             !path.contains("Service/"),
             "{method} {path}"
         );
@@ -159,7 +159,7 @@ fn every_translated_path_is_bound() {
         .routes
         .rules()
         .iter()
-        .filter(|rule| rule.route.translate)
+        .filter(|rule| rule.route.forward().unwrap().translate)
     {
         let palisade_policy::routing::PathMatch::Exact(path) = &rule.path else {
             panic!("{:?} is not exact", rule.path)

@@ -156,7 +156,10 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     writeln!(
         out,
         "route {} at {}:{} -> {}",
-        route.name, route.origin.file, route.origin.line, policy.clusters[route.cluster.0].name
+        route.name,
+        route.origin.file,
+        route.origin.line,
+        policy.clusters[route.backends()[0].cluster.0].name
     )
     .unwrap();
     for rule in policy
@@ -171,7 +174,8 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         writeln!(out, "  plain http").unwrap();
     }
     if let Some(Auth {
-        issuer,
+        any_of,
+        mode: _,
         optional,
         scopes,
         roles,
@@ -179,11 +183,14 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         forward_token,
     }) = &route.auth
     {
+        let palisade_policy::model::Credential::Jwt(issuer) = any_of[0] else {
+            panic!("{any_of:?}")
+        };
         let issuer = &policy.issuers[issuer.0].name;
         writeln!(out, "  auth {issuer}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}").unwrap();
     }
     for limit in &route.limits {
-        writeln!(out, "  limit {}", policy.limits[limit.0].name).unwrap();
+        writeln!(out, "  limit {}", policy.limits[limit.id.0].name).unwrap();
     }
     if let Some(cache) = &route.cache {
         writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
@@ -212,7 +219,9 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     writeln!(
         out,
         "  timeout {:?}, body {}, translate {}",
-        route.request_timeout, route.request_body_max, route.translate
+        route.request_timeout,
+        route.request_body_max,
+        route.forward().unwrap().translate
     )
     .unwrap();
 }

@@ -3,9 +3,28 @@
 //! The list is held against the source of the document types, so that a key cannot be added
 //! without saying here what it does (keys that were read and ignored are how limits fail open).
 
+mod actions;
+mod auth;
+mod inherited;
+mod matches;
+
 use std::collections::BTreeSet;
 
 use crate::folder::Scratch;
+
+/// A part of the language with a policy of its own to change.
+struct Section {
+    base: &'static str,
+    /// Key, text of `base`, what its first occurrence is replaced by.
+    changes: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const SECTIONS: [&Section; 4] = [
+    &actions::SECTION,
+    &auth::SECTION,
+    &inherited::SECTION,
+    &matches::SECTION,
+];
 
 /// One of everything, with no optional key.
 const BASE: &str = r#"
@@ -475,8 +494,9 @@ fn model(text: &str) -> String {
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
         .policy;
     let debug = format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         policy.listeners,
+        policy.api_keys,
         policy.clusters,
         policy.issuers,
         policy.limits,
@@ -530,13 +550,43 @@ fn every_key_has_an_effect() {
 }
 
 #[test]
+fn every_key_of_a_section_has_an_effect() {
+    for Section { base, changes } in SECTIONS {
+        let before = if changes.is_empty() {
+            String::new()
+        } else {
+            model(base)
+        };
+        for (key, from, to) in *changes {
+            let changed = base.replacen(from, to, 1);
+            assert_ne!(&changed, base, "{key} changes nothing in the text");
+            assert!(model(&changed) != before, "{key} has no effect");
+        }
+    }
+}
+
+#[test]
 fn every_key_is_listed() {
-    let source = include_str!("../../src/document.rs");
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = std::fs::read_dir(manifest.join("src/document")).unwrap();
+    let documents = documents.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let source: String = documents.collect();
     let mut keys = BTreeSet::new();
     let mut owner = "";
     for line in source.lines() {
         if let Some(rest) = line.strip_prefix("pub(crate) struct ") {
             owner = rest.trim_end_matches(" {");
+        } else if line.starts_with("    own {") || line.starts_with("    inherited {") {
+            owner = "RouteDoc";
+        } else if let Some((key, _)) = line
+            .strip_prefix("        ")
+            .filter(|_| owner == "RouteDoc")
+            .filter(|rest| {
+                rest.starts_with(|c: char| c.is_ascii_lowercase()) && rest.ends_with(',')
+            })
+            .and_then(|rest| rest.split_once(": "))
+        {
+            keys.insert(format!("{owner}.{key}"));
         } else if let Some((key, _)) = line
             .strip_prefix("    pub(crate) ")
             .and_then(|rest| rest.split_once(": "))
@@ -547,6 +597,11 @@ fn every_key_is_listed() {
     let listed = CHANGES
         .iter()
         .map(|(key, ..)| *key)
+        .chain(
+            SECTIONS
+                .iter()
+                .flat_map(|section| section.changes.iter().map(|(key, ..)| *key)),
+        )
         .chain(NO_EFFECT.iter().copied());
     let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
     assert_eq!(keys, listed);

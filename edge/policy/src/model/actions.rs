@@ -1,0 +1,150 @@
+//! What is done with a request, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use super::ClusterId;
+
+/// How a request is answered.
+#[derive(Debug)]
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Respond(DirectResponse),
+    /// The route is at fault and no good version of it is known: 503 for exactly its own matches.
+    Tombstone,
+}
+
+/// To an upstream.
+#[derive(Debug)]
+pub struct Forward {
+    /// Never empty; at least one has a weight above zero.
+    pub backends: Vec<Backend>,
+    /// REST and JSON become gRPC calls by the cluster's descriptors; requests that are gRPC already pass as they are.
+    pub translate: bool,
+    pub rewrite: Option<Rewrite>,
+    pub retries: Option<Retries>,
+    pub mirror: Option<Mirror>,
+}
+
+/// A share of a route's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backend {
+    pub cluster: ClusterId,
+    /// In proportion to the sum over the route's backends.
+    pub weight: u32,
+}
+
+/// Changes of the request's target on its way upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    pub path: Option<PathRewrite>,
+    pub host: Option<HeaderValue>,
+}
+
+/// How a path is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// The whole path.
+    Full(Pattern),
+    /// The part that the match's prefix matched.
+    Prefix(Pattern),
+}
+
+/// Text with variables of the match in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(pub Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    /// The name of a capture of the path.
+    Capture(Arc<str>),
+}
+
+/// Another try after one that failed, beyond those of the cluster's `connect_retries`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    /// Further tries; at least 1.
+    pub attempts: u32,
+    pub on: Vec<RetryOn>,
+    /// Methods that may be repeated; those that RFC 9110, 9.2.2 calls idempotent when empty.
+    pub methods: Vec<Method>,
+    pub per_try_timeout: Option<Duration>,
+    /// Before the second try; doubled for each after it, with jitter.
+    pub backoff: Duration,
+    /// Tries in percent of the cluster's requests under way; none is no bound.
+    pub budget_percent: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    ConnectFailure,
+    Reset,
+    Timeout,
+    BadGateway,
+    Unavailable,
+    GatewayTimeout,
+}
+
+/// A copy of requests for another cluster, whose answers nobody sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    pub cluster: ClusterId,
+    /// 1 to 100.
+    pub percent: u32,
+    /// Bytes; requests with larger bodies are not mirrored.
+    pub body_max: u64,
+}
+
+/// To another place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    pub status: StatusCode,
+    /// Of the request where none is given.
+    pub scheme: Option<&'static str>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<PathRewrite>,
+}
+
+/// An answer of the edge's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectResponse {
+    pub status: StatusCode,
+    pub content_type: Option<HeaderValue>,
+    pub body: Bytes,
+}
+
+/// Which pages of other origins may use a route (the Fetch standard, "CORS protocol").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Any where empty.
+    pub origins: Vec<HeaderValue>,
+    pub methods: Vec<Method>,
+    /// Any that the page asks for where empty.
+    pub headers: Vec<HeaderName>,
+    pub expose_headers: Vec<HeaderName>,
+    pub credentials: bool,
+    pub max_age: Duration,
+}
+
+/// Who is served last when the edge has too much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    Low,
+    Normal,
+    High,
+    Critical,
+}
+
+/// What becomes of streams under way when their own route or credential goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnReload {
+    Keep,
+    Drain,
+    Cut,
+}

@@ -1,0 +1,81 @@
+//! Who may use a route, compiled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::{ApiKeysId, IssuerId, Mode, Origin, ValueMatch};
+
+/// Who may use a route.
+#[derive(Debug)]
+pub struct Auth {
+    /// In the order in which they are tried; never empty. One that holds is enough.
+    pub any_of: Vec<Credential>,
+    pub mode: Mode,
+    /// A request without any credential passes as anonymous; a bad one never does.
+    pub optional: bool,
+    /// Every one must be among the caller's scopes.
+    pub scopes: Vec<String>,
+    /// At least one must be among the caller's roles, where any is listed.
+    pub roles: Vec<String>,
+    /// Claim to upstream header; the header is always removed from what the client sent.
+    pub claim_headers: Vec<(String, HeaderName)>,
+    /// The token itself goes upstream in `authorization`.
+    pub forward_token: bool,
+}
+
+impl Auth {
+    /// The issuers whose tokens are taken.
+    pub fn issuers(&self) -> impl Iterator<Item = IssuerId> {
+        self.any_of
+            .iter()
+            .filter_map(|credential| match credential {
+                Credential::Jwt(issuer) => Some(*issuer),
+                _ => None,
+            })
+    }
+}
+
+/// One way to show who one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    Jwt(IssuerId),
+    ApiKey(ApiKeysId),
+    ClientCertificate(CertificateMatch),
+}
+
+/// A named set of API keys.
+#[derive(Debug)]
+pub struct ApiKeys {
+    pub name: Arc<str>,
+    pub origin: Origin,
+    /// The request field that carries the key.
+    pub header: HeaderName,
+    /// By the SHA-256 of the key: nothing here can be used as one.
+    pub keys: HashMap<[u8; 32], Arc<ApiKey>>,
+}
+
+/// Who has a key, and what it lets them do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    pub name: Arc<str>,
+    pub scopes: Vec<String>,
+    pub roles: Vec<String>,
+}
+
+/// What a verified client certificate must be; what is given must all hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateMatch {
+    pub subject: Option<ValueMatch>,
+    pub san: Option<ValueMatch>,
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Client addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressSet {
+    /// Sorted, none within another.
+    pub ranges: Vec<IpNet>,
+}

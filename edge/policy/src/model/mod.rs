@@ -1,0 +1,99 @@
+//! The compiled policy: what the stages read on the request path.
+//!
+//! Everything is parsed, resolved and sorted: names have become indices into the
+//! vectors of `Policy`, strings have become header names, ranges and matchers.
+//! Nothing here changes after compile, and nothing here holds run-time state.
+
+mod actions;
+mod auth;
+mod clusters;
+mod limits;
+mod listeners;
+mod routes;
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+use palisade_token::IssuerSpec;
+
+use crate::hosts::HostTable;
+use crate::routing::RouteTable;
+
+pub use actions::*;
+pub use auth::*;
+pub use clusters::*;
+pub use limits::*;
+pub use listeners::*;
+pub use routes::*;
+
+/// One immutable set of rules. A request reads exactly one from start to end.
+#[derive(Debug)]
+pub struct Policy {
+    /// What clients may hold, and whose word about them is taken.
+    pub listeners: Listeners,
+    /// Routes by host, path and the rest, in order of precedence.
+    pub routes: RouteTable,
+    /// Named groups of endpoints; `ClusterId` is the position.
+    pub clusters: Vec<Cluster>,
+    /// Token issuers; `IssuerId` is the position.
+    pub issuers: Vec<IssuerSpec>,
+    /// `ApiKeysId` is the position.
+    pub api_keys: Vec<ApiKeys>,
+    /// Rate limits; `LimitId` is the position.
+    pub limits: Vec<Limit>,
+    /// What handshakes and answers of each host need.
+    pub hosts: HostTable,
+}
+
+/// Position in `Policy::clusters`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterId(pub usize);
+
+/// Position in `Policy::issuers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IssuerId(pub usize);
+
+/// Position in `Policy::limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LimitId(pub usize);
+
+/// Position in `Policy::api_keys`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApiKeysId(pub usize);
+
+/// Position in `Policy::access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccessId(pub usize);
+
+/// Where in the files a thing is defined: shown by errors and by `explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Path relative to the policies folder.
+    pub file: Arc<str>,
+    /// 1-based line of the definition's `name`.
+    pub line: u32,
+}
+
+/// Whether a rule refuses, or only counts and logs what it would have refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Enforce,
+    Shadow,
+}
+
+/// Conditions of a rule beyond host and path; all must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    /// Any method when empty.
+    pub methods: Vec<Method>,
+    pub headers: Vec<(HeaderName, ValueMatch)>,
+    /// Names and values are compared after percent-decoding.
+    pub query: Vec<(String, ValueMatch)>,
+}
+
+/// How a header or query value is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueMatch {
+    Exact(String),
+    Present,
+}

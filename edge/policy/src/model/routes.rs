@@ -1,0 +1,136 @@
+//! Routes, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Priority,
+};
+
+/// What happens to the requests that one rule matches.
+#[derive(Debug)]
+pub struct Route {
+    /// Unique name: the `http_route` label of every metric and log line.
+    pub name: Arc<str>,
+    pub origin: Origin,
+    /// Where each setting was written that is not left to its default: here, or in what the route inherits.
+    pub settings: Vec<Setting>,
+    /// Changes when anything about the route does.
+    pub fingerprint: u64,
+    /// Served on the plain-text listener too, instead of a redirect to https.
+    pub plain_http: bool,
+    pub priority: Priority,
+    pub on_reload: OnReload,
+    pub auth: Option<Auth>,
+    /// All must let the request pass.
+    pub access: Vec<AccessUse>,
+    /// All must allow the request; taken in this order.
+    pub limits: Vec<LimitUse>,
+    pub cors: Option<Cors>,
+    pub cache: Option<CacheRule>,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+    /// From the end of the request head to the end of the response; none is no bound.
+    pub request_timeout: Option<Duration>,
+    /// Largest request body in bytes; a larger one is answered 413.
+    pub request_body_max: u64,
+    /// Largest response body in bytes; a larger one is broken off.
+    pub response_body_max: Option<u64>,
+    pub action: Action,
+    /// WebSocket connections are taken, on these terms.
+    pub websocket: Option<WebSocket>,
+}
+
+impl Route {
+    /// A route that answers 503 and asks for nothing.
+    pub fn tombstone(name: Arc<str>, origin: Origin) -> Self {
+        Self {
+            name,
+            origin,
+            settings: Vec::new(),
+            fingerprint: 0,
+            plain_http: false,
+            priority: Priority::Normal,
+            on_reload: OnReload::Keep,
+            auth: None,
+            access: Vec::new(),
+            limits: Vec::new(),
+            cors: None,
+            cache: None,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            request_timeout: None,
+            request_body_max: 0,
+            response_body_max: None,
+            action: Action::Tombstone,
+            websocket: None,
+        }
+    }
+
+    /// Present where requests go upstream.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    /// Where requests can go.
+    pub fn backends(&self) -> &[Backend] {
+        self.forward().map_or(&[], |forward| &forward.backends)
+    }
+}
+
+/// A setting that a policy gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// As it is written: `request_timeout`.
+    pub key: &'static str,
+    pub origin: Origin,
+}
+
+/// A limit on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitUse {
+    pub id: LimitId,
+    /// Shadow where the limit or the route says so.
+    pub mode: Mode,
+}
+
+/// An access rule on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessUse {
+    pub id: AccessId,
+    /// Shadow where the rule or the route says so.
+    pub mode: Mode,
+}
+
+/// On which terms a route takes WebSocket connections.
+#[derive(Debug, Clone)]
+pub struct WebSocket {
+    /// Web origins (RFC 6454, 6.2) whose pages may open one; any where none is listed.
+    pub origins: Vec<String>,
+    /// Longest silence in both directions together.
+    pub idle_timeout: Duration,
+    /// From the upgrade to the end.
+    pub lifetime: Duration,
+    /// The connection ends when the caller's token does.
+    pub end_with_token: bool,
+}
+
+/// When an answer may be kept and given to others.
+#[derive(Debug, Clone)]
+pub struct CacheRule {
+    /// Freshness for answers that carry no explicit lifetime; none: such answers are not stored.
+    pub default_ttl: Option<Duration>,
+}
+
+/// Changes to a header block, in this order: remove, set, add.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderEdits {
+    pub remove: Vec<HeaderName>,
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}

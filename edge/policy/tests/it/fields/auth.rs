@@ -1,0 +1,8 @@
+//! Credentials and access rules: each key changes the model.
+
+use super::Section;
+
+pub(super) const SECTION: Section = Section {
+    base: "",
+    changes: &[],
+};

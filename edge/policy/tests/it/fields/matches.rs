@@ -1,0 +1,8 @@
+//! Matches and address sets: each key changes the model.
+
+use super::Section;
+
+pub(super) const SECTION: Section = Section {
+    base: "",
+    changes: &[],
+};
