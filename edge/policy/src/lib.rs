@@ -18,6 +18,7 @@ mod load;
 pub mod model;
 pub mod reloader;
 pub mod routing;
+pub mod rules;
 pub mod store;
 mod walk;
 mod watch;
