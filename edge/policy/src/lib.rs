@@ -12,6 +12,7 @@ mod decode;
 pub mod diagnostic;
 mod document;
 mod field;
+mod hints;
 pub mod files;
 pub mod hosts;
 mod load;
