@@ -26,6 +26,7 @@ use pingora_http::RequestHeader;
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
 
@@ -77,6 +78,8 @@ pub struct Refused {
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
+    /// Who was let in as far as the limits.
+    pub caller: Option<Caller>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -92,6 +95,7 @@ pub fn admit(
         route: None,
         host_rules: None,
         quotas: Quotas::default(),
+        caller: None,
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -120,12 +124,14 @@ pub fn admit(
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(rejection)
         });
     }
     if body::is_too_large(head, route.request_body_max) {
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(Rejection::BodyTooLarge)
         });
     }
