@@ -109,7 +109,8 @@ const STAGES: [(&str, &[&str]); 12] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
-    ("route", &[]),
+    // Rules may ask for claims of the token.
+    ("route", &["authn"]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),

@@ -85,7 +85,7 @@ pub struct Request<'a> {
     pub certificate: Option<Certificate<'a>>,
     /// Those of the token that the route's `auth` takes, verified as for the route itself. Asked
     /// for rules about claims alone, and once for routes with the same credentials.
-    pub claims: &'a dyn Fn(&Route) -> Option<Arc<Claims>>,
+    pub claims: &'a dyn Fn(&Arc<Route>) -> Option<Arc<Claims>>,
 }
 
 /// The outcome of a look-up.

@@ -14,6 +14,7 @@ mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod lints;
 mod listeners;
 mod matches;
 mod paths;
@@ -22,7 +23,8 @@ mod tls;
 mod values;
 mod websocket;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +68,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters: &clusters,
         limits: &limits,
     };
-    let routes = compiler.routes(&routes, &names, &defined);
+    let table = compiler.routes(&routes, &names, &defined);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -75,14 +77,25 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
+    let hosts_of_requests = compiler.host_rules(&hosts);
+    let listeners = compiler.listeners(documents);
+    // What is at fault may be why something looks unused.
+    if !compiler.report.has_errors() {
+        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        for route in &routes {
+            compiler.lint_route(route, &names, &defined);
+        }
+        compiler.lint_certificates(&routes, &hosts_of_requests);
+        compiler.lint_read_timeouts(&routes, &names, &defined);
+    }
     Policy {
-        listeners: compiler.listeners(documents),
-        routes,
+        listeners,
+        routes: table,
         clusters,
         issuers,
         api_keys: Vec::new(),
         limits,
-        hosts: compiler.host_rules(&hosts),
+        hosts: hosts_of_requests,
     }
 }
 
@@ -97,6 +110,10 @@ struct Compiler<'a> {
 struct Index<'d> {
     kind: &'static str,
     positions: HashMap<&'d str, usize>,
+    /// Of each name, by position.
+    marks: HashMap<usize, Mark>,
+    /// Positions that something refers to.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl Compiler<'_> {
@@ -131,13 +148,14 @@ impl Compiler<'_> {
                 }
             }
         }
-        let positions = first
-            .into_iter()
-            .map(|(name, (position, _))| (name, position))
-            .collect();
         Index {
             kind: T::KIND,
-            positions,
+            marks: first.values().copied().collect(),
+            positions: first
+                .into_iter()
+                .map(|(name, (position, _))| (name, position))
+                .collect(),
+            used: RefCell::default(),
         }
     }
 
@@ -145,6 +163,7 @@ impl Compiler<'_> {
     fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
         let name = reference.value.as_str();
         if let Some(position) = index.positions.get(name) {
+            index.used.borrow_mut().insert(*position);
             return Some(*position);
         }
         let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));

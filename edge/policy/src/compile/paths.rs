@@ -171,6 +171,9 @@ fn template(text: &str) -> Result<Vec<Segment>, Fault> {
     }
     if names.is_empty() {
         let fault = fault("it has no variable".to_owned());
+        if text.contains("/:") || text.contains("/*") {
+            return Err(fault.hint("variables are written in braces, as in `/orders/{id}`"));
+        }
         return Err(fault.hint(format!("write `{{exact: {text}}}`")));
     }
     Ok(segments)
@@ -188,6 +191,14 @@ fn check(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(codes::PATH, format!("path {} {why}", shown(text)));
     if text.len() > PATH_BYTES_MAX {
         return Err(fault("is too long"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return Err(fault("has a scheme and a host").hint(format!(
+            "write {}, and {} under `hosts`",
+            shown(&format!("/{path}")),
+            shown(host)
+        )));
     }
     if text.contains(['?', '#']) {
         return Err(fault("has a query or fragment")

@@ -47,7 +47,7 @@ impl<'r, 'q> Facts<'r, 'q> {
         }
     }
 
-    fn claims(&mut self, route: &'r Route) -> Option<Arc<Claims>> {
+    fn claims(&mut self, route: &'r Arc<Route>) -> Option<Arc<Claims>> {
         let credentials = route.auth.as_ref()?.any_of.as_slice();
         let known = self.claims.iter().find(|(of, _)| *of == credentials);
         if let Some((_, claims)) = known {
@@ -78,7 +78,7 @@ impl Conditions {
     /// What is cheap comes first; a token is verified only when the rest holds.
     fn check<'r>(
         &'r self,
-        route: &'r Route,
+        route: &'r Arc<Route>,
         facts: &mut Facts<'r, '_>,
     ) -> Result<(), Mismatch<'r>> {
         let request = facts.request;
@@ -131,7 +131,7 @@ impl Conditions {
     /// Below the top a method is a condition as any other.
     fn check_all<'r>(
         &'r self,
-        route: &'r Route,
+        route: &'r Arc<Route>,
         facts: &mut Facts<'r, '_>,
     ) -> Result<(), Mismatch<'r>> {
         if !self.take(facts.request.method) {
