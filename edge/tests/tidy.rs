@@ -135,7 +135,8 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
-    ("route", &[]),
+    // Rules may ask for claims of the token.
+    ("route", &["authn"]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),

@@ -3,9 +3,11 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod addresses;
 mod auth;
 mod client_certificates;
 mod clusters;
+mod conditions;
 mod forward;
 mod headers;
 mod host_rules;
@@ -43,7 +45,12 @@ const DEFINITIONS_MAX: usize = 10_000;
 
 /// The model of all documents. Only to be used when `report` stayed empty.
 pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
-    let mut compiler = Compiler { folder, report };
+    let mut compiler = Compiler {
+        folder,
+        report,
+        shared: conditions::Shared::default(),
+    };
+    compiler.address_sets(documents);
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
@@ -96,6 +103,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 struct Compiler<'a> {
     folder: &'a mut Folder,
     report: &'a mut Report,
+    shared: conditions::Shared,
 }
 
 /// Name to position, of one kind.
