@@ -184,6 +184,8 @@ impl Asked {
             proof: self.proof,
             https_port: self.https_port,
             is_extended_connect: false,
+            certificate: None,
+            keys_may_come: false,
             rehearsal: Some(&self.rehearsal),
         }
     }
