@@ -6,11 +6,13 @@
 //! Invariant: a policy that does not compile as a whole is never used.
 //! Refuses to guess: unknown keys, missing units and ambiguous routes are errors.
 
+mod certificate;
 mod codes;
 mod compile;
 mod decode;
 pub mod diagnostic;
 mod document;
+pub mod expression;
 mod field;
 pub mod files;
 pub mod hosts;
@@ -23,6 +25,7 @@ mod walk;
 mod watch;
 mod yaml;
 
+pub use certificate::Certificate;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use files::FileFacts;
 pub use load::{Loaded, load};

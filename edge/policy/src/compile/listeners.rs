@@ -174,7 +174,7 @@ fn value<'f, T>(field: &'f Field<T>, empty: &'f T) -> &'f T {
 }
 
 /// `10.0.0.0/8`, `fd00::/8`, or one address.
-fn address_range(text: &str) -> Result<IpNet, Fault> {
+pub(super) fn address_range(text: &str) -> Result<IpNet, Fault> {
     let fault = || {
         let message = format!("{} is not an address range", shown(text));
         Fault::new(codes::ADDRESS_RANGE, message)

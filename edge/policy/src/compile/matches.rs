@@ -80,7 +80,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn value_matches<N: PartialEq>(
+    pub(super) fn value_matches<N: PartialEq>(
         &mut self,
         field: &Field<Entries<Either<ValueDoc>>>,
         name: impl Fn(&str) -> Result<N, Fault>,
@@ -116,7 +116,7 @@ impl Compiler<'_> {
         matches
     }
 
-    fn value_match(&mut self, at: &At<Either<ValueDoc>>) -> Option<ValueMatch> {
+    pub(super) fn value_match(&mut self, at: &At<Either<ValueDoc>>) -> Option<ValueMatch> {
         match &at.value {
             Either::Plain(text) => {
                 let problem = if text.is_empty() {

@@ -200,6 +200,30 @@ pub(super) fn scope(text: &str) -> Result<(), Fault> {
     })
 }
 
+/// A SHA-256 as 64 hexadecimal digits.
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], Fault> {
+    let fault = || {
+        let fault = Fault::new(
+            codes::DIGEST,
+            format!("{} is not a SHA-256 in hex", shown(text)),
+        );
+        fault.hint("64 hexadecimal digits, as `sha256sum` prints them, without colons")
+    };
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(fault());
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| fault())?;
+        // `from_str_radix` takes a sign.
+        if !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(fault());
+        }
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| fault())?;
+    }
+    Ok(digest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSpec>,
     /// `ApiKeysId` is the position.
     pub api_keys: Vec<ApiKeys>,
+    /// `AccessId` is the position.
+    pub access: Vec<AccessRule>,
     /// Rate limits; `LimitId` is the position.
     pub limits: Vec<Limit>,
     /// What handshakes and answers of each host need.
@@ -81,6 +83,17 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// Shadow where one of the two is.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::Enforce => other,
+            Self::Shadow => self,
+        }
+    }
+}
+
 /// Conditions of a rule beyond host and path; all must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Conditions {
@@ -96,4 +109,13 @@ pub struct Conditions {
 pub enum ValueMatch {
     Exact(String),
     Present,
+}
+
+impl ValueMatch {
+    pub fn holds(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == text,
+            Self::Present => true,
+        }
+    }
 }
