@@ -11,6 +11,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
+use cel::common::types::{CelList, CelMap, DYN_TYPE};
+use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use regex::Regex;
 
@@ -20,15 +22,37 @@ pub use facts::Facts;
 
 /// Bytes of source.
 const SOURCE_BYTES_MAX: usize = 4 * 1024;
-/// Nestings of the grammar; the parser recurses.
-const DEPTH_MAX: u16 = 32;
+/// Brackets within brackets; the parser recurses, and takes some 200 KiB of stack for each without
+/// optimisation.
+const BRACKETS_MAX: u16 = 16;
+const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
 /// Items of a list or map that a loop may go over; with `check::NODES_MAX` it bounds the steps of
 /// one decision at 65,536 (measured: 20 ms at the very worst, 2 microseconds for a usual one).
 const ITEMS_MAX: usize = 256;
 /// Characters of the parser's own words that are shown.
 const SYNTAX_CHARS_MAX: usize = 120;
 
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    env.add_overload(check::BOUNDED, check::BOUNDED, vec![DYN_TYPE], bounded)
+        .expect("the standard library has no function of this name");
+    Arc::new(env)
+});
+
+/// What a loop goes over, unless it has too many items.
+fn bounded<'b, 'v>(range: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let range = range.into_iter().next();
+    let range = range.ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let items = match (range.downcast_ref::<CelList>(), range.downcast_ref::<CelMap>()) {
+        (Some(list), _) => list.inner().len(),
+        (None, Some(map)) => map.inner().len(),
+        (None, None) => 0,
+    };
+    if items > ITEMS_MAX {
+        return Err(ExecutionError::function_error(check::BOUNDED, ITEMS_MAX));
+    }
+    Ok(range)
+}
 
 /// A compiled expression.
 pub struct Expression {
@@ -36,7 +60,6 @@ pub struct Expression {
     root: IdedExpr,
     /// Of `matches`, by the number that took the place of the pattern.
     regexes: Arc<[Regex]>,
-    has_loops: bool,
 }
 
 /// What is wrong with an expression.
@@ -50,6 +73,17 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Problem {
+    fn of_all(source: &str, code: &'static str, message: String) -> Self {
+        Self {
+            code,
+            at: 0..source.len(),
+            message,
+            hint: None,
+        }
+    }
+}
+
 /// Why an expression is neither true nor false for a request; for the log, without values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -59,14 +93,20 @@ impl Expression {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(source: &str) -> Result<Self, Vec<Problem>> {
-        let whole = |code, message: String| {
-            vec![Problem {
-                code,
-                at: 0..source.len(),
-                message,
-                hint: None,
-            }]
-        };
+        // The parser is not ours: what it stumbles over is an error like others.
+        let aside = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES);
+            let thread = thread.spawn_scoped(scope, || Self::compile_here(source)).ok()?;
+            thread.join().ok()
+        });
+        aside.unwrap_or_else(|| {
+            let message = "the expression cannot be read".to_owned();
+            Err(vec![Problem::of_all(source, codes::EXPRESSION, message)])
+        })
+    }
+
+    fn compile_here(source: &str) -> Result<Self, Vec<Problem>> {
+        let whole = |code, message: String| vec![Problem::of_all(source, code, message)];
         if source.trim().is_empty() {
             return Err(whole(codes::EXPRESSION, "the expression is empty".to_owned()));
         }
@@ -76,19 +116,18 @@ impl Expression {
         }
         let parser = ENV.parser().enable_optional_syntax(false);
         let parsed = parser
-            .max_recursion_depth(DEPTH_MAX)
+            .max_recursion_depth(BRACKETS_MAX)
             .error_recovery_limit(1)
             .parse_with_source_info(source);
         let (mut root, places) = match parsed {
             Ok(parsed) => parsed,
             Err(errors) => return Err(vec![syntax(source, &errors)]),
         };
-        let checked = check::check(&mut root, source, &places)?;
+        let regexes = check::check(&mut root, source, &places)?;
         Ok(Self {
             source: source.into(),
             root,
-            regexes: checked.regexes.into(),
-            has_loops: checked.has_loops,
+            regexes: regexes.into(),
         })
     }
 
@@ -115,10 +154,6 @@ impl Expression {
                 .map_err(|_| Undecided("`matches` cannot be called".to_owned()))?;
         }
         let value = Value::resolve(&self.root, &context);
-        if self.has_loops && lazy.is_too_large() {
-            let message = format!("a list or map has more than {ITEMS_MAX} items to loop over");
-            return Err(Undecided(message));
-        }
         if let Some(name) = lazy.ambiguous() {
             return Err(Undecided(name));
         }
@@ -146,6 +181,9 @@ impl Expression {
             }
             ExecutionError::Overflow(..) => "a number is too large".to_owned(),
             ExecutionError::IndexOutOfBounds(_) => "a list has fewer items".to_owned(),
+            ExecutionError::FunctionError { function, .. } if function == check::BOUNDED => {
+                format!("a loop would go over more than {ITEMS_MAX} items")
+            }
             ExecutionError::FunctionError { function, .. } => {
                 format!("`{function}` cannot read its argument")
             }
@@ -177,6 +215,10 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> Problem {
         .map_or(rest.len(), |(at, _)| at);
     let at = (before + inside).min(source.len());
     let said = first.map_or("", |error| error.msg.as_str());
+    if said.contains("Recursion limit") {
+        let message = format!("more than {BRACKETS_MAX} brackets within each other");
+        return Problem::of_all(source, codes::EXPRESSION_COST, message);
+    }
     let said = said.strip_prefix("Syntax error: ").unwrap_or(said);
     // What could have stood there is a list of all there is.
     let said = said.split(" expecting {").next().unwrap_or(said);
@@ -190,7 +232,9 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> Problem {
         code: codes::EXPRESSION,
         at: at..(at + 1).min(source.len()).max(at),
         message: format!("not an expression: {said}"),
-        hint: None,
+        hint: said
+            .contains("error at: '= ")
+            .then(|| "two values are compared by `==`".to_owned()),
     }
 }
 

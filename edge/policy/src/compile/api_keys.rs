@@ -79,9 +79,14 @@ impl Compiler<'_> {
         let name =
             name.filter(|at| self.report.check(at.mark, values::name(&at.value)).is_some());
         let digest = match (doc.sha256.given(), doc.file.given()) {
-            (Some(digest), None) => self
-                .report
-                .check(digest.mark, values::sha256(&digest.value)),
+            // What stands there instead may be the key itself.
+            (Some(digest), None) => {
+                let parsed = values::sha256(&digest.value).map_err(|_| {
+                    let fault = Fault::new(codes::DIGEST, "the key's `sha256` is not 64 hexadecimal digits");
+                    fault.conceal().hint("`printf %s \"$KEY\" | sha256sum` prints it")
+                });
+                self.report.check(digest.mark, parsed)
+            }
             (None, Some(file)) => self.key_file(file),
             (Some(digest), Some(_)) => {
                 let message = "a key is given by its `sha256` or by its `file`, not by both";

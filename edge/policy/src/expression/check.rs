@@ -14,10 +14,14 @@ use crate::diagnostic::{shown, suggestion};
 
 /// Nodes of the syntax tree, what loops are written out to included.
 pub(super) const NODES_MAX: usize = 256;
+/// Of the tree: each level is a call on the stack of who judges a request.
+const DEPTH_MAX: usize = 32;
 /// Bytes of one compiled regular expression; `\w{1000}` takes megabytes.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
 /// The function that takes the place of `matches`, whose pattern was compiled here.
 pub(super) const MATCH: &str = "@matches";
+/// The function through which loops see what they go over.
+pub(super) const BOUNDED: &str = "@bounded";
 
 /// What is known of a value. `Any` fits everything: claims have the types that issuers give them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,26 +100,22 @@ const FUNCTIONS: [(&str, &[Type], Type); 19] = [
 const GLOBAL: [&str; 6] = ["size", "int", "double", "string", "timestamp", "duration"];
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 
-pub(super) struct Checked {
-    pub(super) regexes: Vec<Regex>,
-    pub(super) has_loops: bool,
-}
-
-/// Check the tree, and put compiled patterns in place of written ones.
+/// Check the tree, and put what was compiled or is bounded in place of what was written.
 pub(super) fn check(
     root: &mut IdedExpr,
     source: &str,
     places: &SourceInfo,
-) -> Result<Checked, Vec<Problem>> {
+) -> Result<Vec<Regex>, Vec<Problem>> {
     let mut checker = Checker {
         source,
         places,
         problems: Vec::new(),
         regexes: Vec::new(),
         nodes: 0,
+        depth: 0,
+        is_too_deep: false,
         locals: Vec::new(),
         loops: 0,
-        has_loops: false,
     };
     let result = checker.type_of(root);
     if checker.nodes > NODES_MAX {
@@ -130,10 +130,7 @@ pub(super) fn check(
         checker.report(root.id, codes::EXPRESSION_TYPE, message, None);
     }
     if checker.problems.is_empty() {
-        return Ok(Checked {
-            regexes: checker.regexes,
-            has_loops: checker.has_loops,
-        });
+        return Ok(checker.regexes);
     }
     Err(checker.problems)
 }
@@ -144,11 +141,12 @@ struct Checker<'s> {
     problems: Vec<Problem>,
     regexes: Vec<Regex>,
     nodes: usize,
+    depth: usize,
+    is_too_deep: bool,
     /// Variables of loops, innermost last.
     locals: Vec<String>,
     /// Loops around this place.
     loops: usize,
-    has_loops: bool,
 }
 
 impl Checker<'_> {
@@ -216,6 +214,21 @@ impl Checker<'_> {
             return Type::Any;
         }
         let id = expr.id;
+        if self.depth >= DEPTH_MAX {
+            if !self.is_too_deep {
+                let message = format!("the expression is nested deeper than {DEPTH_MAX}");
+                self.report(id, codes::EXPRESSION_COST, message, None);
+            }
+            self.is_too_deep = true;
+            return Type::Any;
+        }
+        self.depth += 1;
+        let found = self.type_at(id, expr);
+        self.depth -= 1;
+        found
+    }
+
+    fn type_at(&mut self, id: u64, expr: &mut IdedExpr) -> Type {
         if let Some(name) = self.qualified(expr) {
             return self.variable(id, &name, false);
         }
@@ -510,7 +523,6 @@ impl Checker<'_> {
     }
 
     fn comprehension(&mut self, id: u64, loops: &mut ComprehensionExpr) -> Type {
-        self.has_loops = true;
         let range_id = loops.iter_range.id;
         let is_path = self.qualified(&loops.iter_range).is_some()
             || matches!(&loops.iter_range.expr, Expr::List(_) | Expr::Select(_))
@@ -528,6 +540,15 @@ impl Checker<'_> {
         } else if !(range.fits(Type::List) || range.fits(Type::Map)) {
             self.expect(range_id, range, Type::List);
         }
+        let written = std::mem::take(&mut loops.iter_range);
+        loops.iter_range = IdedExpr {
+            id: range_id,
+            expr: Expr::Call(CallExpr {
+                func_name: BOUNDED.to_owned(),
+                target: None,
+                args: vec![written],
+            }),
+        };
         self.loops += 1;
         let before = self.locals.len();
         let accumulated = self.type_of(&mut loops.accu_init);

@@ -16,8 +16,6 @@ use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value as Json};
 
-use super::ITEMS_MAX;
-
 /// A request as expressions see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
@@ -49,7 +47,6 @@ pub(super) struct Lazy<'a> {
     headers: OnceLock<CelMap<'a>>,
     query: OnceLock<CelMap<'a>>,
     claims: OnceLock<CelMap<'a>>,
-    is_too_large: AtomicBool,
     is_ambiguous: AtomicBool,
 }
 
@@ -60,26 +57,14 @@ impl<'a> Lazy<'a> {
             headers: OnceLock::new(),
             query: OnceLock::new(),
             claims: OnceLock::new(),
-            is_too_large: AtomicBool::new(false),
             is_ambiguous: AtomicBool::new(false),
         }
-    }
-
-    /// Something that was asked for has more items than a loop may go over.
-    pub(super) fn is_too_large(&self) -> bool {
-        self.is_too_large.load(Ordering::Relaxed)
     }
 
     /// Why two readers could read what was asked for differently.
     pub(super) fn ambiguous(&self) -> Option<String> {
         let ambiguous = self.is_ambiguous.load(Ordering::Relaxed);
         ambiguous.then(|| "a parameter of the query is given twice".to_owned())
-    }
-
-    fn count(&self, items: usize) {
-        if items > ITEMS_MAX {
-            self.is_too_large.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Several fields of one name are one list (RFC 9110, 5.3). What is no text stays visible.
@@ -97,7 +82,6 @@ impl<'a> Lazy<'a> {
                 }
                 map.insert(CelMapKey::from(name.as_str()), boxed(CelString::from(text)));
             }
-            self.count(map.len());
             map.into()
         })
     }
@@ -115,7 +99,6 @@ impl<'a> Lazy<'a> {
                     self.is_ambiguous.store(true, Ordering::Relaxed);
                 }
             }
-            self.count(map.len());
             map.into()
         })
     }
@@ -128,7 +111,6 @@ impl<'a> Lazy<'a> {
     }
 
     fn object(&self, object: &'a Map<String, Json>) -> CelMap<'a> {
-        self.count(object.len());
         let entries = object.iter();
         let entries = entries.map(|(name, json)| (CelMapKey::from(name.as_str()), self.json(json)));
         entries.collect::<HashMap<_, _>>().into()
@@ -147,7 +129,6 @@ impl<'a> Lazy<'a> {
             },
             Json::String(text) => boxed(CelString::from(text.as_str())),
             Json::Array(items) => {
-                self.count(items.len());
                 let items: Vec<Boxed<'a>> = items.iter().map(|item| self.json(item)).collect();
                 boxed(CelList::from(items))
             }
@@ -156,7 +137,6 @@ impl<'a> Lazy<'a> {
     }
 
     fn texts(&self, texts: &'a [String]) -> Boxed<'a> {
-        self.count(texts.len());
         let texts = texts.iter().map(|text| self.text(text));
         boxed(CelList::from(texts.collect::<Vec<_>>()))
     }
