@@ -72,8 +72,8 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
             header.insert_header(LOCATION, location.as_str())?;
         }
         Rejection::Unauthorized(unauthorized) => {
-            for challenge in &unauthorized.challenges {
-                header.append_header(WWW_AUTHENTICATE, challenge.as_str())?;
+            if !unauthorized.challenges.is_empty() {
+                header.insert_header(WWW_AUTHENTICATE, unauthorized.challenges.join(", "))?;
             }
         }
         Rejection::Forbidden { by_token: true, .. } => {

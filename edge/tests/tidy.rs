@@ -113,10 +113,11 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 13] = [
+const STAGES: [(&str, &[&str]); 15] = [
     (
         "mod",
         &[
+            "access",
             "authn",
             "authz",
             "body",
@@ -127,6 +128,7 @@ const STAGES: [(&str, &[&str]); 13] = [
             "rewrite",
             "route",
             "sanitize",
+            "shadow",
             "websocket",
         ],
     ),
@@ -137,10 +139,12 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("host", &[]),
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
-    ("authn", &[]),
-    ("authz", &["authn"]),
+    ("shadow", &[]),
+    ("authn", &["shadow"]),
+    ("access", &["authn"]),
+    ("authz", &["access", "authn", "shadow"]),
     ("websocket", &["authz"]),
-    ("rate_limit", &["authz"]),
+    ("rate_limit", &["authn", "authz", "shadow"]),
     ("body", &[]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),

@@ -50,7 +50,7 @@ pub struct Downstream<'a> {
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
     /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
-    /// not decided before.
+    /// not decided before, and the token is refused even in shadow.
     pub keys_may_come: bool,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
@@ -172,6 +172,7 @@ pub fn admit(
         return Err(Refused {
             quotas,
             caller: Some(permit.caller().clone()),
+            shadowed,
             ..refused(Rejection::BodyTooLarge)
         });
     }

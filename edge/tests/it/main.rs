@@ -28,6 +28,7 @@ mod acme;
 mod tls_hosts;
 mod tls_clients;
 mod tls_tickets;
+mod credentials;
 mod tls_matrix;
 mod sslyze;
 mod reload;

@@ -94,7 +94,13 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let listeners = compiler.listeners(documents);
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
-        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        compiler.unused([
+            &names.clusters,
+            &names.issuers,
+            &names.limits,
+            &names.api_keys,
+            &names.access,
+        ]);
         for route in &routes {
             compiler.lint_route(route, &names, &defined);
         }
