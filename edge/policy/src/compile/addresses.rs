@@ -15,8 +15,8 @@ use crate::model::AddressSet;
 
 /// Sets of a policy.
 const SETS_MAX: usize = 10_000;
-/// Ranges of one set: the address lists of large clouds have a few thousand.
-const RANGES_MAX: usize = 16_384;
+/// Ranges of one set: more belong into several.
+const RANGES_MAX: usize = 4_096;
 /// Ranges and names of one condition.
 const ITEMS_MAX: usize = 256;
 
