@@ -11,6 +11,7 @@ pub mod authn;
 pub mod authz;
 pub mod websocket;
 pub mod rate_limit;
+pub mod body;
 pub mod cache;
 pub mod rewrite;
 
@@ -26,6 +27,7 @@ use pingora_http::RequestHeader;
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
 
@@ -84,6 +86,8 @@ pub struct Refused {
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
+    /// Who was let in as far as the limits.
+    pub caller: Option<Caller>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -99,6 +103,7 @@ pub fn admit(
         route: None,
         host_rules: None,
         quotas: Quotas::default(),
+        caller: None,
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -119,18 +124,28 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
-    let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
+    let rehearsal = downstream.rehearsal;
+    let caller = authn::verify(snapshot, &route, head, rehearsal, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
-    let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
+    let client = downstream.client;
+    let quotas = rate_limit::take(snapshot, &route, head, client, &permit, rehearsal, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(rejection)
+        });
+    }
+    if body::is_too_large(head, route.request_body_max) {
+        return Err(Refused {
+            quotas,
+            caller: Some(permit.caller().clone()),
+            ..refused(Rejection::BodyTooLarge)
         });
     }
     Ok(Admitted {
