@@ -10,6 +10,8 @@ mod proxy_protocol;
 mod client;
 #[path = "../fuzz/checks/sanitize.rs"]
 mod sanitize;
+#[path = "../fuzz/checks/expression.rs"]
+mod expression;
 
 use std::fs;
 use std::path::Path;
@@ -50,4 +52,9 @@ fn proxy_protocol_holds() {
 #[test]
 fn client_holds() {
     replay("client", client::check);
+}
+
+#[test]
+fn expression_holds() {
+    replay("expression", expression::check);
 }

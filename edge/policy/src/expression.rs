@@ -4,8 +4,10 @@
 //! tell, and takes a bounded number of steps: loops do not nest, and go over lists of the request.
 //! An expression that cannot be decided (a claim that is not there) is an error, never true.
 
+mod calls;
 mod check;
 mod facts;
+mod vocabulary;
 
 use std::fmt;
 use std::ops::Range;

@@ -101,6 +101,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
             &names.api_keys,
             &names.access,
         ]);
+        compiler.unused_address_sets();
         for route in &routes {
             compiler.lint_route(route, &names, &defined);
         }
