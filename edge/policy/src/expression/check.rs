@@ -14,6 +14,8 @@ use crate::diagnostic::{shown, suggestion};
 
 /// Nodes of the syntax tree, what loops are written out to included.
 pub(super) const NODES_MAX: usize = 256;
+/// Of those, within loops: with `ITEMS_MAX` it bounds a decision at some 16,000 steps.
+const LOOP_NODES_MAX: usize = 64;
 /// Of the tree: each level is a call on the stack of who judges a request.
 const DEPTH_MAX: usize = 32;
 /// The function that takes the place of `matches`, whose pattern was compiled here.
@@ -33,6 +35,7 @@ pub(super) fn check(
         problems: Vec::new(),
         regexes: Vec::new(),
         nodes: 0,
+        loop_nodes: 0,
         depth: 0,
         is_too_deep: false,
         locals: Vec::new(),
@@ -42,6 +45,9 @@ pub(super) fn check(
     if checker.nodes > NODES_MAX {
         checker.problems.clear();
         let message = format!("the expression has more than {NODES_MAX} parts");
+        checker.report_at(0..source.len(), codes::EXPRESSION_COST, message, None);
+    } else if checker.loop_nodes > LOOP_NODES_MAX {
+        let message = format!("the loops of the expression have more than {LOOP_NODES_MAX} parts");
         checker.report_at(0..source.len(), codes::EXPRESSION_COST, message, None);
     } else if !result.fits(Type::Bool) {
         let message = format!(
@@ -62,6 +68,7 @@ pub(super) struct Checker<'s> {
     pub(super) problems: Vec<Problem>,
     pub(super) regexes: Vec<Regex>,
     nodes: usize,
+    loop_nodes: usize,
     depth: usize,
     is_too_deep: bool,
     /// Variables of loops, innermost last.
@@ -134,6 +141,7 @@ impl Checker<'_> {
     pub(super) fn type_of(&mut self, expr: &mut IdedExpr) -> Type {
         self.nodes += 1;
         // What is too large is said once, and not looked at further.
+        self.loop_nodes += usize::from(self.loops > 0);
         if self.nodes > NODES_MAX {
             return Type::Any;
         }
