@@ -69,6 +69,8 @@ pub struct RequestCtx {
     pub refused_quotas: Quotas,
     pub refused_host: Option<Arc<Host>>,
     pub rejection: Option<Rejection>,
+    /// What of the edge answered instead of an upstream, where nothing was refused.
+    pub own_answer: Option<&'static str>,
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
     pub upstream: UpstreamFacts,
@@ -131,6 +133,7 @@ impl RequestCtx {
             refused_quotas: Quotas::default(),
             refused_host: None,
             rejection: None,
+            own_answer: None,
             error: None,
             upstream: UpstreamFacts::default(),
             body: RequestBody::default(),
@@ -168,6 +171,14 @@ impl RequestCtx {
         admitted
             .or(self.refused_route.as_ref())
             .map(|route| &*route.name)
+    }
+
+    /// Why the edge made the answer; none where an upstream did.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.rejection
+            .as_ref()
+            .map(Rejection::code)
+            .or(self.own_answer)
     }
 
     pub fn cache_rule(&self) -> Option<&CacheRule> {

@@ -88,7 +88,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 12] = [
+const STAGES: [(&str, &[&str]); 14] = [
     (
         "mod",
         &[
@@ -96,11 +96,13 @@ const STAGES: [(&str, &[&str]); 12] = [
             "authz",
             "cache",
             "client",
+            "cors",
             "host",
             "rate_limit",
             "rewrite",
             "route",
             "sanitize",
+            "target",
             "websocket",
         ],
     ),
@@ -109,11 +111,13 @@ const STAGES: [(&str, &[&str]); 12] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
+    ("cors", &[]),
     ("route", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
+    ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
 ];

@@ -39,3 +39,6 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const REDIRECT_LOOP: &str = "P105";
+pub(crate) const VARIABLE: &str = "P106";
+pub(crate) const CORS_ORIGIN: &str = "P107";

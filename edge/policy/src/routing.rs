@@ -5,6 +5,8 @@
 //! condition, more header conditions, more query conditions; then the name. The table is
 //! built at reload; a look-up hashes the path and each of its prefixes, and never scans all routes.
 
+mod captures;
+
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use crate::model::{Conditions, Route, ValueMatch};
+
+pub use captures::Captures;
 
 type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<ahash::AHasher>>;
 
@@ -64,7 +68,7 @@ pub struct Request<'a> {
 /// The outcome of a look-up.
 #[derive(Debug)]
 pub enum Selected<'a> {
-    Route(&'a Arc<Route>),
+    Rule(&'a Arc<Rule>),
     /// Host and path are served, with other methods only (RFC 9110, 15.5.6).
     MethodNotAllowed(Vec<Method>),
     NotFound,
@@ -78,7 +82,7 @@ pub struct RouteTable {
     wildcard_hosts: FastMap<String, PathTable>,
     any_host: PathTable,
     /// In the order of the files; what the tables point into.
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     routes: Vec<Arc<Route>>,
 }
 
@@ -103,6 +107,7 @@ struct Shape {
 impl RouteTable {
     /// Sort the rules into a table.
     pub fn build(rules: Vec<Rule>) -> Self {
+        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         let mut table = Self::default();
         let mut seen = HashSet::new();
         for (position, rule) in rules.iter().enumerate() {
@@ -139,7 +144,7 @@ impl RouteTable {
     }
 
     /// Every rule, in the order of the files.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
@@ -148,8 +153,8 @@ impl RouteTable {
         let mut allowed = Vec::new();
         let mut first = |positions: &[usize]| self.first_match(positions, request, &mut allowed);
         for paths in self.tables_for(request.host) {
-            if let Some(route) = paths.select(request.path, &mut first) {
-                return Selected::Route(route);
+            if let Some(rule) = paths.select(request.path, &mut first) {
+                return Selected::Rule(rule);
             }
         }
         if allowed.is_empty() {
@@ -182,7 +187,7 @@ impl RouteTable {
         positions: &[usize],
         request: Request<'_>,
         allowed: &mut Vec<Method>,
-    ) -> Option<&Arc<Route>> {
+    ) -> Option<&Arc<Rule>> {
         for rule in positions
             .iter()
             .filter_map(|position| self.rules.get(*position))
@@ -192,7 +197,7 @@ impl RouteTable {
                 continue;
             }
             if conditions.methods.is_empty() || conditions.methods.contains(request.method) {
-                return Some(&rule.route);
+                return Some(rule);
             }
             allowed.extend(conditions.methods.iter().cloned());
         }
@@ -243,12 +248,12 @@ impl PathTable {
         shapes[at].by_literals.entry(literals).or_default()
     }
 
-    fn sort(&mut self, rules: &[Rule]) {
+    fn sort(&mut self, rules: &[Arc<Rule>]) {
         let shapes = self.templates.values_mut().flatten();
         let templates = shapes.flat_map(|shape| shape.by_literals.values_mut());
         let others = self.exact.values_mut().chain(self.prefixes.values_mut());
         for positions in others.chain(templates) {
-            positions.sort_by_key(|position| rules.get(*position).map(Rule::rank));
+            positions.sort_by_key(|position| rules.get(*position).map(|rule| rule.rank()));
         }
     }
 
@@ -256,8 +261,8 @@ impl PathTable {
     fn select<'a>(
         &self,
         path: &str,
-        first: &mut impl FnMut(&[usize]) -> Option<&'a Arc<Route>>,
-    ) -> Option<&'a Arc<Route>> {
+        first: &mut impl FnMut(&[usize]) -> Option<&'a Arc<Rule>>,
+    ) -> Option<&'a Arc<Rule>> {
         if let Some(route) = self.exact.get(path).and_then(|positions| first(positions)) {
             return Some(route);
         }

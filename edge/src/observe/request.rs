@@ -29,9 +29,7 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         status_text,
         scheme(connection),
         protocol(session, connection),
-        ctx.rejection
-            .as_ref()
-            .map_or("", |rejection| rejection.code()),
+        ctx.reason().unwrap_or(""),
     ];
     let opened_after = ctx.tunnel.as_ref().and_then(|tunnel| tunnel.opened_after);
     // Hours of a tunnel would say nothing about how fast the route answers.
@@ -44,7 +42,11 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         };
         metrics.tunnel_ended(ctx.route_name().unwrap_or(""), reason);
     }
-    if let Some(rejection) = &ctx.rejection {
+    if let Some(rejection) = ctx
+        .rejection
+        .as_ref()
+        .filter(|rejection| rejection.is_refusal())
+    {
         metrics
             .rejections
             .with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()])
@@ -107,12 +109,12 @@ fn write_line(
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
         subject: claims.and_then(|claims| claims.subject.as_deref()),
-        answered_by: if ctx.rejection.is_some() || ctx.admitted.is_none() {
+        answered_by: if ctx.reason().is_some() || ctx.admitted.is_none() {
             "edge"
         } else {
             "upstream"
         },
-        reason: ended_by(ctx).or(ctx.rejection.as_ref().map(|rejection| rejection.code())),
+        reason: ended_by(ctx).or(ctx.reason()),
         detail: ctx.error.as_deref(),
     });
 }

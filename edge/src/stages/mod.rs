@@ -6,19 +6,22 @@
 pub mod client;
 pub mod sanitize;
 pub mod host;
+pub mod cors;
 pub mod route;
 pub mod authn;
 pub mod authz;
 pub mod websocket;
 pub mod rate_limit;
+pub mod target;
 pub mod cache;
 pub mod rewrite;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
-use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::model::{Action, ClusterId, Route};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
@@ -64,6 +67,7 @@ pub struct Admitted {
     pub websocket: Option<websocket::Terms>,
     /// Where the request goes; none where the edge answers itself.
     pub cluster: Option<ClusterId>,
+    pub target: target::Target,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -101,11 +105,28 @@ pub fn admit(
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let find = |head: &RequestHeader, method: &Method| {
+        route::select(snapshot, (&host, rules), (head, method), downstream)
+    };
+    // Ahead of `authn`: a browser never sends credentials with one.
+    if let Some(method) = cors::announced(head)
+        && let Ok(rule) = find(head, &method)
+        && let Some(rule_of_pages) = &rule.route.cors
+    {
+        return Err(Refused {
+            route: Some(rule.route.clone()),
+            ..refused(cors::preflight(rule_of_pages, head, &method))
+        });
+    }
+    let rule = find(head, &head.method).map_err(refused)?;
+    let route = rule.route.clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
         ..refused(rejection)
     };
+    if matches!(route.action, Action::Tombstone) {
+        return Err(refused(Rejection::PolicyFault));
+    }
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
     let websocket = is_websocket
@@ -120,7 +141,10 @@ pub fn admit(
             ..refused(rejection)
         });
     }
+    let captures = rule.captures(head.uri.path());
+    let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
+        target,
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
         permit,

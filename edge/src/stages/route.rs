@@ -2,27 +2,29 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
-use palisade_policy::routing::{Request, Selected};
+use palisade_policy::routing::{Request, Rule, Selected};
 use pingora_http::RequestHeader;
 
 use super::Downstream;
 use crate::rejection::Rejection;
 use crate::snapshot::Snapshot;
 
-/// The route that serves the request; `host` and the head are canonical.
+/// The rule that serves the request, or one like it with another method; `host` and the head are
+/// canonical.
 pub fn select(
     snapshot: &Snapshot,
     (host, rules): (&str, &Host),
-    head: &RequestHeader,
+    (head, method): (&RequestHeader, &Method),
     downstream: Downstream<'_>,
-) -> Result<Arc<Route>, Rejection> {
+) -> Result<Arc<Rule>, Rejection> {
     let request = Request {
         host,
         path: head.uri.path(),
         query: head.uri.query(),
-        method: &head.method,
+        method,
         headers: &head.headers,
     };
     let encrypted = downstream.encrypted;
@@ -30,13 +32,13 @@ pub fn select(
     let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
     let selected = snapshot.policy.routes.select(request);
     match selected {
-        Selected::Route(route) if encrypted || plain_http(route) => Ok(route.clone()),
+        Selected::Rule(rule) if encrypted || plain_http(&rule.route) => Ok(rule.clone()),
         // Whatever is asked for in plain text is asked for again over https, so that an
         // eavesdropper does not even learn which paths exist.
         _ if !encrypted => Err(Rejection::HttpsRequired {
             location: https_location(host, head, downstream.https_port)?,
         }),
-        Selected::Route(route) => Ok(route.clone()),
+        Selected::Rule(rule) => Ok(rule.clone()),
         Selected::MethodNotAllowed(methods) => Err(Rejection::MethodNotAllowed(methods)),
         Selected::NotFound => Err(Rejection::NotFound),
     }

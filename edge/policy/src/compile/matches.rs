@@ -204,7 +204,7 @@ impl Compiler<'_> {
     }
 }
 
-fn method(text: &str) -> Result<Method, Fault> {
+pub(super) fn method(text: &str) -> Result<Method, Fault> {
     let known = METHODS.iter().find(|method| method.as_str() == text);
     known.cloned().ok_or_else(|| {
         let fault = Fault::new(

@@ -3,10 +3,14 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod actions;
 mod auth;
+mod caches;
 mod client_certificates;
 mod clusters;
+mod cors;
 mod forward;
+mod header_sets;
 mod headers;
 mod host_rules;
 mod hosts;
@@ -15,6 +19,10 @@ mod limits;
 mod listeners;
 mod matches;
 mod paths;
+mod patterns;
+mod redirects;
+mod respond;
+mod rewrites;
 mod routes;
 mod tls;
 mod values;
@@ -45,19 +53,33 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
+    let caches = all(documents, |document| &document.caches);
+    let header_sets = all(documents, |document| &document.header_sets);
     let routes = all(documents, |document| &document.routes);
     let names = routes::Names {
         clusters: compiler.index(&clusters, DEFINITIONS_MAX),
         issuers: compiler.index(&issuers, DEFINITIONS_MAX),
         limits: compiler.index(&limits, DEFINITIONS_MAX),
+        caches: compiler.index(&caches, DEFINITIONS_MAX),
+        header_sets: compiler.index(&header_sets, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
+    let caches: Vec<_> = caches
+        .iter()
+        .map(|cache| compiler.named_cache(cache))
+        .collect();
+    let header_sets: Vec<_> = header_sets
+        .iter()
+        .map(|set| compiler.header_set(set))
+        .collect();
     let defined = routes::Defined {
         clusters: &clusters,
         limits: &limits,
+        caches: &caches,
+        header_sets: &header_sets,
     };
     let routes = compiler.routes(&routes, &names, &defined);
     let clusters = clusters

@@ -153,7 +153,7 @@ fn template(text: &str) -> Result<Vec<Segment>, Fault> {
 }
 
 /// The text is its own canonical spelling.
-fn check(text: &str) -> Result<(), Fault> {
+pub(super) fn check(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(codes::PATH, format!("path {} {why}", shown(text)));
     if text.len() > PATH_BYTES_MAX {
         return Err(fault("is too long"));

@@ -4,12 +4,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::header_sets::HeaderSet;
 use super::matches::Claimed;
+use super::patterns::Variables;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
-use crate::field::{At, Either, Field, items};
+use crate::document::{ClusterDoc, RouteDoc, Settings};
+use crate::field::{At, Field, items};
 use crate::model::{
     CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
 };
@@ -19,8 +21,6 @@ use crate::routing::{RouteTable, Rule};
 const LIMITS_MAX: usize = 8;
 const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
-const TTL_BOUNDS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 const BODY_BYTES: u64 = 16 << 20;
 /// Bodies stream through, so this protects upstreams, not the edge.
 const BODY_BYTES_MAX: u64 = 16 << 30;
@@ -30,12 +30,16 @@ pub(super) struct Names<'d> {
     pub(super) clusters: Index<'d>,
     pub(super) issuers: Index<'d>,
     pub(super) limits: Index<'d>,
+    pub(super) caches: Index<'d>,
+    pub(super) header_sets: Index<'d>,
 }
 
 /// What is behind the names, as far as routes have to fit it.
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) caches: &'d [CacheRule],
+    pub(super) header_sets: &'d [HeaderSet],
 }
 
 impl Compiler<'_> {
@@ -78,7 +82,9 @@ impl Compiler<'_> {
         let body_max = settings.request_body_max.given();
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
         let auth = settings.auth.given();
-        let cache = settings.cache.given();
+        let variables = Variables::of(doc);
+        let (request_headers, response_headers) =
+            self.headers(&settings, &variables, (names, defined), &owner);
         let action = self.action(at, (names, defined), &owner);
         let cluster = doc
             .cluster
@@ -96,10 +102,10 @@ impl Compiler<'_> {
             auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
             access: Vec::new(),
             limits: self.limits(&settings, (names, defined), &owner),
-            cors: None,
-            cache: cache.and_then(|cache| self.cache(cache)),
-            request_headers: self.header_edits(settings.request_headers),
-            response_headers: self.header_edits(settings.response_headers),
+            cors: self.cors(settings.cors),
+            cache: self.cache(&settings, &action, (names, defined), &owner),
+            request_headers,
+            response_headers,
             request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
             response_body_max: None,
@@ -159,22 +165,6 @@ impl Compiler<'_> {
             }
         }
         limits
-    }
-
-    fn cache(&mut self, at: &At<Either<CacheDoc>>) -> Option<CacheRule> {
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
-        Some(CacheRule {
-            default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
-        })
     }
 }
 

@@ -123,7 +123,7 @@ impl Asked {
 
 fn outcome(selected: Selected<'_>) -> String {
     match selected {
-        Selected::Route(route) => route.name.to_string(),
+        Selected::Rule(rule) => rule.route.name.to_string(),
         Selected::MethodNotAllowed(methods) => format!(
             "405 {}",
             methods

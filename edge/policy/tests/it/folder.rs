@@ -77,6 +77,7 @@ impl Scratch {
         ] {
             scratch.write_beside(path, text.as_bytes());
         }
+        scratch.write_beside("certs/note.txt", b"closed for a while\n");
         scratch.write_beside("descriptors/core.pb", core_proto::DESCRIPTOR_SET);
         std::fs::create_dir(scratch.policies()).unwrap();
         scratch

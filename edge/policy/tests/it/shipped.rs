@@ -51,7 +51,7 @@ fn decide<'a>(loaded: &'a Loaded, method: &str, path: &str) -> Option<&'a Route>
         headers: &headers,
     };
     match loaded.policy.routes.select(request) {
-        Selected::Route(route) => Some(route),
+        Selected::Rule(rule) => Some(&rule.route),
         _ => None,
     }
 }
