@@ -42,7 +42,9 @@ pub fn request(
             "http"
         },
     )?;
-    if let Some(host) = head.headers.get(HOST).cloned() {
+    // From HTTP/2 to HTTP/2 there is no field yet.
+    let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+    if let Some(host) = head.headers.get(HOST).cloned().or_else(authority) {
         head.insert_header("x-forwarded-host", host)?;
     }
     head.insert_header("x-request-id", facts.request_id.header())?;
