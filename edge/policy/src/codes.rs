@@ -39,3 +39,6 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const BACKENDS: &str = "P100";
+pub(crate) const TRY_TIMEOUT: &str = "P101";
+pub(crate) const OWN_MIRROR: &str = "P102";

@@ -1,11 +1,11 @@
 //! From a session to the stages' verdict.
 
 use futures::FutureExt;
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
@@ -29,6 +29,8 @@ impl Gateway {
             proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
+            request: ctx.request_id.number(),
+            under_way: self.in_flight.now(),
             rehearsal: None,
         })
     }
@@ -99,9 +101,8 @@ pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()
 }
 
 /// By what the head announces; a body that announces nothing is counted as it comes.
-pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
-    let length = head
-        .headers
+pub(super) fn is_longer(headers: &HeaderMap, max: u64) -> bool {
+    let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     length

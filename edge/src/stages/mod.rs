@@ -7,10 +7,12 @@ pub mod client;
 pub mod sanitize;
 pub mod host;
 pub mod route;
+pub mod priority;
 pub mod authn;
 pub mod authz;
 pub mod websocket;
 pub mod rate_limit;
+pub mod backend;
 pub mod cache;
 pub mod rewrite;
 
@@ -40,6 +42,10 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// The number of its id.
+    pub request: u128,
+    /// Requests under way with this one, where they are bounded.
+    pub under_way: usize,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
 }
@@ -106,6 +112,8 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
+    let max = snapshot.policy.listeners.requests_max;
+    priority::shed(max, downstream.under_way, &route).map_err(refused)?;
     let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
     let websocket = is_websocket
@@ -121,7 +129,7 @@ pub fn admit(
         });
     }
     Ok(Admitted {
-        cluster: route.backends().first().map(|backend| backend.cluster),
+        cluster: backend::choose(&route, downstream.request),
         route,
         permit,
         quotas,

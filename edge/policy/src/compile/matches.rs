@@ -20,7 +20,7 @@ const CONDITIONS_MAX: usize = 16;
 const COMBINATIONS_MAX: usize = 500_000;
 
 /// CONNECT and TRACE are not for routes: the edge is no tunnel, and TRACE shows credentials.
-const METHODS: [Method; 7] = [
+pub(super) const METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -204,7 +204,7 @@ impl Compiler<'_> {
     }
 }
 
-fn method(text: &str) -> Result<Method, Fault> {
+pub(super) fn method(text: &str) -> Result<Method, Fault> {
     let known = METHODS.iter().find(|method| method.as_str() == text);
     known.cloned().ok_or_else(|| {
         let fault = Fault::new(

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::matches::Claimed;
-use super::{Compiler, Index, quoted, values};
+use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
 use crate::model::{
-    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
+    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
 /// Limits of one route: each is a look-up in a shared table.
 const LIMITS_MAX: usize = 8;
-const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
+pub(super) const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
 const TTL_BOUNDS: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
@@ -79,19 +79,15 @@ impl Compiler<'_> {
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
         let auth = settings.auth.given();
         let cache = settings.cache.given();
-        let action = self.action(at, (names, defined), &owner);
-        let cluster = doc
-            .cluster
-            .given()
-            .and_then(|cluster| names.clusters.positions.get(cluster.value.as_str()));
-        let cluster = cluster.and_then(|position| defined.clusters.get(*position).copied());
+        let action = self.action(at, &settings, (names, defined), &owner);
+        let clusters = forward::clusters(doc, names, defined);
         Route {
             name: name.into(),
             origin: self.origin(&doc.name, at.mark),
             settings: self.settings(&settings),
             fingerprint: 0,
             plain_http: is_on(settings.plain_http),
-            priority: Priority::Normal,
+            priority: forward::priority(&settings),
             on_reload: OnReload::Keep,
             auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
             access: Vec::new(),
@@ -102,8 +98,8 @@ impl Compiler<'_> {
             response_headers: self.header_edits(settings.response_headers),
             request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
-            response_body_max: None,
-            websocket: self.websocket(doc, cluster),
+            response_body_max: self.response_body_max(&settings),
+            websocket: self.websocket(doc, &clusters),
             action,
         }
     }
@@ -182,7 +178,7 @@ pub(super) fn is_on(field: &Field<bool>) -> bool {
     field.given().is_some_and(|at| at.value)
 }
 
-fn body_size(text: &str) -> Result<u64, Fault> {
+pub(super) fn body_size(text: &str) -> Result<u64, Fault> {
     let size = values::size(text)?;
     if size > BODY_BYTES_MAX {
         let message = format!("{} is more than `16GiB`", shown(text));
