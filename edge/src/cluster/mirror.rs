@@ -146,7 +146,10 @@ async fn discard_answer(session: &mut HttpSession) -> Result<()> {
 fn h1_head(original: &RequestHeader, body: &Bytes) -> Result<RequestHeader> {
     let mut head = bare_head(original, body)?;
     head.remove_header(&TE);
-    let authority = original.uri.authority().map(|host| host.as_str().as_bytes());
+    let authority = original
+        .uri
+        .authority()
+        .map(|host| host.as_str().as_bytes());
     let host = match (original.headers.get(HOST), authority) {
         (Some(host), _) => host.clone(),
         (None, host) => HeaderValue::from_bytes(host.unwrap_or_default())
@@ -160,7 +163,10 @@ fn h1_head(original: &RequestHeader, body: &Bytes) -> Result<RequestHeader> {
 fn h2_head(original: &RequestHeader, body: &Bytes, tls: bool) -> Result<RequestHeader> {
     let mut head = bare_head(original, body)?;
     let host = original.headers.get(HOST).map(HeaderValue::as_bytes);
-    let authority = original.uri.authority().map(|host| host.as_str().as_bytes());
+    let authority = original
+        .uri
+        .authority()
+        .map(|host| host.as_str().as_bytes());
     let uri = Uri::builder()
         .scheme(if tls { "https" } else { "http" })
         .authority(host.or(authority).unwrap_or_default())
@@ -185,8 +191,11 @@ fn bare_head(original: &RequestHeader, body: &Bytes) -> Result<RequestHeader> {
     ];
     let path = target(original);
     let fields = original.headers.len();
-    let mut head =
-        RequestHeader::build(original.method.clone(), path.as_str().as_bytes(), Some(fields))?;
+    let mut head = RequestHeader::build(
+        original.method.clone(),
+        path.as_str().as_bytes(),
+        Some(fields),
+    )?;
     for (name, value) in &original.headers {
         if !LEFT_OUT.contains(name) {
             head.append_header(name.clone(), value.clone())?;
@@ -238,7 +247,10 @@ mod tests {
     #[test]
     fn a_copy_frames_its_own_body() {
         let head = h1_head(&original(), &Bytes::from_static(b"body")).unwrap();
-        assert_eq!((head.raw_path(), head.version), (&b"/a?b=c"[..], Version::HTTP_11));
+        assert_eq!(
+            (head.raw_path(), head.version),
+            (&b"/a?b=c"[..], Version::HTTP_11)
+        );
         let expected = [
             "content-length: 4",
             "host: shop.example",
@@ -266,6 +278,9 @@ mod tests {
         original.set_version(Version::HTTP_2);
         let head = h1_head(&original, &Bytes::new()).unwrap();
         assert_eq!(head.raw_path(), b"/x");
-        assert_eq!(fields(&head), ["host: shop.example", "x-palisade-mirror: 1"]);
+        assert_eq!(
+            fields(&head),
+            ["host: shop.example", "x-palisade-mirror: 1"]
+        );
     }
 }

@@ -22,11 +22,7 @@ const STALE_CONNECTION: &str = "stale_connection";
 
 impl Gateway {
     /// Nothing was sent yet, so any method may try again: by the cluster's rule, then by the route's.
-    pub(super) fn connect_failed(
-        &self,
-        ctx: &mut RequestCtx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
+    pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         let Some(pick) = &ctx.upstream.picked else {
             return error;
         };

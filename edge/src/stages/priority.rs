@@ -64,6 +64,10 @@ mod tests {
             assert_eq!(served(Some(200), under_way), expected, "{under_way}");
             assert_eq!(served(None, under_way), [true; 4]);
         }
-        assert_eq!(served(Some(10), 1), [true; 4], "the smallest bound there is");
+        assert_eq!(
+            served(Some(10), 1),
+            [true; 4],
+            "the smallest bound there is"
+        );
     }
 }

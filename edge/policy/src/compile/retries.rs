@@ -94,9 +94,10 @@ impl Compiler<'_> {
 
     fn per_try_timeout(&mut self, doc: &RetriesDoc, settings: &Settings<'_>) -> Option<Duration> {
         let limit = self.optional_duration(&doc.per_try_timeout, TIMEOUT_BOUNDS)?;
-        let (Some(written), Some(whole)) =
-            (doc.per_try_timeout.given(), settings.request_timeout.given())
-        else {
+        let (Some(written), Some(whole)) = (
+            doc.per_try_timeout.given(),
+            settings.request_timeout.given(),
+        ) else {
             return Some(limit);
         };
         if values::duration(&whole.value).is_ok_and(|whole| whole < limit) {

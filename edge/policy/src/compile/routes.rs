@@ -10,9 +10,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
-use crate::model::{
-    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Route, Setting,
-};
+use crate::model::{CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Route, Setting};
 use crate::routing::{RouteTable, Rule};
 
 /// Limits of one route: each is a look-up in a shared table.

@@ -53,7 +53,11 @@ pub(super) const SECTION: Section = Section {
             SINGLE,
             "    cluster: one\n    retries: {}\n",
         ),
-        ("RetriesDoc.attempts", "retries: {}", "retries: { attempts: 2 }"),
+        (
+            "RetriesDoc.attempts",
+            "retries: {}",
+            "retries: { attempts: 2 }",
+        ),
         ("RetriesDoc.on", "retries: {}", "retries: { on: [504] }"),
         (
             "RetriesDoc.methods",
@@ -65,7 +69,11 @@ pub(super) const SECTION: Section = Section {
             "retries: {}",
             "retries: { per_try_timeout: 1s }",
         ),
-        ("RetriesDoc.backoff", "retries: {}", "retries: { backoff: 1s }"),
+        (
+            "RetriesDoc.backoff",
+            "retries: {}",
+            "retries: { backoff: 1s }",
+        ),
         (
             "RetriesDoc.budget_percent",
             "retries: {}",
