@@ -142,15 +142,7 @@ impl ProxyHttp for Gateway {
         };
         self.metrics.limits(&admitted.quotas);
         admission::tell_certificate(session, &admitted.host_rules)?;
-        let too_large = admission::is_longer(
-            &session.req_header().headers,
-            admitted.route.request_body_max,
-        );
         ctx.admitted = Some(admitted);
-        if too_large {
-            self.reject(session, ctx, Rejection::BodyTooLarge).await?;
-            return Ok(true);
-        }
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;

@@ -25,6 +25,15 @@ impl RequestId {
         self.number
     }
 
+    /// One that was made before: to decide again what was decided by it.
+    pub fn of(text: &str) -> Option<Self> {
+        let is_digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Self {
+            number: u128::from_str_radix(text, 16).ok().filter(|_| is_digits)?,
+            digits: HeaderValue::from_str(text).ok()?,
+        })
+    }
+
     pub fn header(&self) -> HeaderValue {
         self.digits.clone()
     }

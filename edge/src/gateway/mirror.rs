@@ -12,10 +12,10 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tracing::debug;
 
-use super::{Gateway, admission};
+use super::Gateway;
 use crate::cluster::mirror::Copy;
 use crate::request_ctx::{Mirroring, RequestCtx};
-use crate::stages::backend;
+use crate::stages::{backend, body};
 
 /// Connections to mirrors, which are not those of requests.
 pub struct Mirrors(Arc<Connector>);
@@ -57,7 +57,7 @@ impl Gateway {
         let Some(cluster) = cluster.filter(|_| ctx.tunnel.is_none()) else {
             return Ok(());
         };
-        if admission::is_longer(&upstream.headers, rule.body_max) {
+        if body::is_too_large(&upstream.headers, rule.body_max) {
             self.count_copy(&cluster.name, "too_large");
             return Ok(());
         }
@@ -75,11 +75,11 @@ impl Gateway {
     }
 
     /// A piece of the body on its way upstream.
-    pub(super) fn continue_copy(&self, body: Option<&Bytes>, end: bool, ctx: &mut RequestCtx) {
+    pub(super) fn continue_copy(&self, piece: Option<&Bytes>, end: bool, ctx: &mut RequestCtx) {
         let Mirroring::Collecting(copy) = &mut ctx.mirroring else {
             return;
         };
-        let is_too_large = body.is_some_and(|data| copy.add(data).is_err());
+        let is_too_large = piece.is_some_and(|data| copy.add(data).is_err());
         if is_too_large {
             self.count_copy(&copy.cluster.name, "too_large");
             ctx.mirroring = Mirroring::Settled;

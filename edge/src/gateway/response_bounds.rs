@@ -6,8 +6,8 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::admission;
 use crate::request_ctx::{Now, RequestCtx};
+use crate::stages::body;
 
 /// Not the endpoint's failure: it answered, with more than the route lets through.
 pub(super) const RESPONSE_TOO_LARGE: ErrorType = ErrorType::Custom("ResponseTooLarge");
@@ -24,21 +24,21 @@ pub(super) fn check_head(
     let has_body = session.req_header().method != Method::HEAD
         && response.status != StatusCode::NOT_MODIFIED
         && ctx.tunnel.is_none();
-    if has_body && admission::is_longer(&response.headers, max) {
+    if has_body && body::is_too_large(&response.headers, max) {
         return too_large();
     }
     Ok(())
 }
 
 /// A piece of the answer's body, before it goes on.
-pub(super) fn check_piece(body: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
+pub(super) fn check_piece(piece: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
     if ctx.tunnel.is_some() {
         return Ok(());
     }
     let route = &ctx.admitted()?.route;
     let (max, is_timed) = (route.response_body_max, route.request_timeout.is_some());
     if let Some(max) = max {
-        ctx.upstream.body_bytes += body.map_or(0, |bytes| bytes.len() as u64);
+        ctx.upstream.body_bytes += piece.map_or(0, |bytes| bytes.len() as u64);
         if ctx.upstream.body_bytes > max {
             return too_large();
         }
