@@ -1,7 +1,7 @@
 //! Whether a shared cache may store a response, and for how long it is fresh (RFC 9111 sections 3 and 4.2).
 //!
 //! Invariant: what may carry one caller's data (`Set-Cookie`, `private`, an unlicensed answer to
-//! `Authorization`) is never storable. Doubt means no: malformed freshness counts as stale.
+//! credentials) is never storable. Doubt means no: malformed freshness counts as stale.
 //! Reads no clock and guesses no lifetime (no Last-Modified heuristic).
 
 use std::time::{Duration, SystemTime};
@@ -37,6 +37,8 @@ pub struct Defaults {
     pub stale_while_revalidate_sec: u32,
     /// Seconds a stale response may be served instead of an error, unless the response says.
     pub stale_if_error_sec: u32,
+    /// The request showed who it is from by something else than `Authorization`.
+    pub has_caller: bool,
     /// Bodies announced longer are not stored. Use `MemoryStorage::max_object_bytes`.
     pub max_object_bytes: Option<usize>,
 }
@@ -110,7 +112,7 @@ fn meta(
     defaults: &Defaults,
 ) -> Result<CacheMeta, NoCacheReason> {
     let control = CacheControl::from_resp_headers(response);
-    storable(request, response, control.as_ref())?;
+    storable(request, response, control.as_ref(), defaults.has_caller)?;
     if content_length(response)
         .zip(defaults.max_object_bytes)
         .is_some_and(|(length, max)| length > max)
@@ -155,6 +157,7 @@ fn storable(
     request: &RequestHeader,
     response: &ResponseHeader,
     control: Option<&CacheControl>,
+    has_caller: bool,
 ) -> Result<(), NoCacheReason> {
     let refuse = |reason| Err(NoCacheReason::Custom(reason));
     if !matches!(request.method, Method::GET | Method::HEAD) {
@@ -173,7 +176,7 @@ fn storable(
     }
     // Section 3.5: an answer to credentials is one caller's, unless the origin says it is not.
     let licensed = control.is_some_and(InterpretCacheControl::allow_caching_authorized_req);
-    if request.headers.contains_key(header::AUTHORIZATION) && !licensed {
+    if (has_caller || request.headers.contains_key(header::AUTHORIZATION)) && !licensed {
         return refuse("authorization");
     }
     if response.headers.contains_key(header::SET_COOKIE) {

@@ -61,6 +61,7 @@ impl ResponseCache {
     ) -> RespCacheable {
         let defaults = Defaults {
             ttl: exchange.rule.default_ttl,
+            has_caller: exchange.has_caller,
             max_object_bytes: Some(self.storage.max_object_bytes()),
             ..Defaults::default()
         };
@@ -80,6 +81,8 @@ impl ResponseCache {
 /// What the decision needs besides the two messages.
 pub struct Exchange<'a> {
     pub rule: &'a CacheRule,
+    /// Somebody was asked for, and known.
+    pub has_caller: bool,
     /// The 304 that confirmed a stored answer.
     pub confirmed_by: Option<&'a Arrival>,
     pub now: SystemTime,

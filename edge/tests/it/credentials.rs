@@ -43,6 +43,11 @@ routes:
     matches: [{ path: /echo/maybe }]
     auth: { api_keys: partners, optional: true, claim_headers: { sub: x-caller } }
     cluster: origin
+  - name: kept
+    matches: [{ path: { prefix: /fresh } }]
+    auth: { api_keys: partners }
+    cache: {}
+    cluster: origin
   - { name: local, matches: [{ path: /echo/local }], access: [local], cluster: origin }
   - { name: elsewhere, matches: [{ path: /echo/elsewhere }], access: [local, elsewhere], cluster: origin }
   - name: tenants
@@ -140,6 +145,17 @@ async fn api_keys_are_looked_up_and_go_no_further() {
     assert_eq!(line["subject"], "acme");
     let all = world.edge.log_lines(|_| true);
     assert!(all.iter().all(|line| !line.to_string().contains(ACME)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_to_a_key_are_nobody_elses() {
+    let world = World::start().await;
+    let mut client = world.client(Protocol::H2).await;
+    for number in 1..=2 {
+        let answer = client.get_with("/fresh/keys", &[("x-api-key", ACME)]).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(world.origin.record().count("/fresh/keys"), number);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

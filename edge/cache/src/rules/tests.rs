@@ -142,6 +142,18 @@ fn requests_that_may_not_fill() {
     check("GET", bearer, "must-revalidate, max-age=60", Ok(60));
     let no_header = outcome(&request("GET", bearer), &response(200, &[]), &DEFAULTS);
     assert_eq!(no_header, Err("authorization"));
+    // An API key or a certificate is a credential too.
+    let keyed = Defaults {
+        has_caller: true,
+        ..DEFAULTS
+    };
+    for (control, expected) in [
+        ("max-age=60", Err("authorization")),
+        ("public, max-age=60", Ok(60)),
+    ] {
+        let answer = response(200, &[("cache-control", control)]);
+        assert_eq!(outcome(&request("GET", &[]), &answer, &keyed), expected);
+    }
 }
 
 #[test]
