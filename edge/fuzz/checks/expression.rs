@@ -24,7 +24,10 @@ pub(crate) fn check(data: &[u8]) {
     };
     let mut headers = HeaderMap::new();
     for value in ["a", "b, c"] {
-        headers.append(HeaderName::from_static("x-a"), HeaderValue::from_static(value));
+        headers.append(
+            HeaderName::from_static("x-a"),
+            HeaderValue::from_static(value),
+        );
     }
     let claims = json!({ "tenant": "acme", "age": 41, "groups": ["a", "b"], "org": { "id": "1" }, "many": vec![1; 300] });
     let words = ["read".to_owned(), "write".to_owned()];

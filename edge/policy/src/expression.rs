@@ -243,7 +243,11 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> Problem {
         .collect();
     Problem {
         code: codes::EXPRESSION,
-        at: at..at + source.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8),
+        at: at..at
+            + source
+                .get(at..)
+                .and_then(|rest| rest.chars().next())
+                .map_or(0, char::len_utf8),
         message: format!("not an expression: {said}"),
         hint: said
             .contains("error at: '= ")

@@ -118,9 +118,7 @@ async fn api_keys_are_looked_up_and_go_no_further() {
             missing.header("www-authenticate"),
             Some("ApiKey header=\"x-api-key\"")
         );
-        let unknown = client
-            .get_with("/echo/keys", &[("x-api-key", OTHER)])
-            .await;
+        let unknown = client.get_with("/echo/keys", &[("x-api-key", OTHER)]).await;
         unknown.assert_problem(401, "api_key_unknown");
         // Two of them are nobody's.
         let both = [("x-api-key", ACME), ("x-api-key", OTHER)];
@@ -164,10 +162,7 @@ async fn a_key_file_that_changes_is_read_again() {
     let mut client = world.client(Protocol::H2).await;
     let (old, new) = ([("x-api-key", ACME)], [("x-api-key", OTHER)]);
     assert_eq!(client.get_with("/echo/keys", &old).await.status, 200);
-    replace(
-        &world.edge.files.root().join("acme.key"),
-        OTHER.as_bytes(),
-    );
+    replace(&world.edge.files.root().join("acme.key"), OTHER.as_bytes());
     until("the new key to be taken", || async {
         let mut client = world.client(Protocol::H1).await;
         (client.get_with("/echo/keys", &new).await.status == 200).then_some(())
@@ -235,9 +230,14 @@ async fn access_rules_judge_clients_and_expressions() {
         assert!(!String::from_utf8_lossy(&refused.body).contains("elsewhere"));
         let acme = [("authorization", &*acme)];
         assert_eq!(client.get_with("/echo/t/acme", &acme).await.status, 200);
-        for (method, path) in [(Method::GET, "/echo/t/other"), (Method::DELETE, "/echo/t/acme")] {
+        for (method, path) in [
+            (Method::GET, "/echo/t/other"),
+            (Method::DELETE, "/echo/t/acme"),
+        ] {
             let refused = client.send(method, path, &acme, "").await;
-            refused.expect("an answer").assert_problem(403, "access_denied");
+            refused
+                .expect("an answer")
+                .assert_problem(403, "access_denied");
         }
         let nobody = [("authorization", &*nobody)];
         let refused = client.get_with("/echo/t/acme", &nobody).await;
@@ -247,7 +247,9 @@ async fn access_rules_judge_clients_and_expressions() {
         ("elsewhere", "access rule elsewhere: another client address"),
         ("tenants", "access rule own-tenant: the expression is false"),
     ] {
-        let line = world.edge.log_line("why", |line| line["route"] == route && line["status"] == 403);
+        let line = world.edge.log_line("why", |line| {
+            line["route"] == route && line["status"] == 403
+        });
         assert_eq!(line.await["detail"], detail);
     }
 }
@@ -288,9 +290,8 @@ async fn shadow_counts_and_refuses_nobody() {
         assert_eq!(client.get("/echo/watched").await.status, 200);
     }
     let metric = async |route: &str, reason: &str| {
-        let series = format!(
-            "palisade_shadow_refusals_total{{http_route=\"{route}\",reason=\"{reason}\"}}"
-        );
+        let series =
+            format!("palisade_shadow_refusals_total{{http_route=\"{route}\",reason=\"{reason}\"}}");
         world.edge.metric(&series).await
     };
     for (route, reason, count) in [
@@ -308,7 +309,9 @@ async fn shadow_counts_and_refuses_nobody() {
         .await;
     }
     let line = world.edge.log_line("an expired token", |line| {
-        line["shadow"].as_str().is_some_and(|shadow| shadow.contains("token_expired"))
+        line["shadow"]
+            .as_str()
+            .is_some_and(|shadow| shadow.contains("token_expired"))
     });
     let line = line.await;
     assert_eq!(line["status"], 200);
@@ -331,7 +334,11 @@ async fn certificates_say_who_calls() {
     let billing = authority.issue_named(1, minute, &["billing.partners.test"]);
     let other = authority.issue_named(2, minute, &["other.partners.test"]);
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &billing.certificate);
-    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     files.write_policy(
         "certificates.yaml",
         &format!(

@@ -30,6 +30,7 @@ const DEFAULTS: Defaults = Defaults {
     ttl: Some(Duration::from_secs(20)),
     stale_while_revalidate_sec: 0,
     stale_if_error_sec: 0,
+    has_caller: false,
     max_object_bytes: Some(1000),
 };
 

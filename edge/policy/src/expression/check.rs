@@ -78,7 +78,13 @@ pub(super) struct Checker<'s> {
 }
 
 impl Checker<'_> {
-    pub(super) fn report(&mut self, id: u64, code: &'static str, message: String, hint: Option<String>) {
+    pub(super) fn report(
+        &mut self,
+        id: u64,
+        code: &'static str,
+        message: String,
+        hint: Option<String>,
+    ) {
         let at = self.place(id);
         self.report_at(at, code, message, hint);
     }

@@ -176,10 +176,54 @@ fn nothing_is_deeper_than_a_stack() {
 }
 
 const WORDS: [&str; 48] = [
-    "(", ")", "[", "]", "{", "}", "!", "-", "&&", "||", "==", "<", " in ", "?", ":", ",", ".",
-    "claims", "request", ".path", ".matches(", "\"a\"", "'ä", "b\"\\xff\"", "1", "1u", "0x", "1e9",
-    "9223372036854775808", "has(", ".exists(x, ", ".map(x,", "x", "size(", "timestamp(", "`a`", "\\",
-    "\u{1f600}", "//", "\n", "now", "%", "null", "@", "r\"", "\"\"\"", "a.b{c: 1}", ".?a",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "!",
+    "-",
+    "&&",
+    "||",
+    "==",
+    "<",
+    " in ",
+    "?",
+    ":",
+    ",",
+    ".",
+    "claims",
+    "request",
+    ".path",
+    ".matches(",
+    "\"a\"",
+    "'ä",
+    "b\"\\xff\"",
+    "1",
+    "1u",
+    "0x",
+    "1e9",
+    "9223372036854775808",
+    "has(",
+    ".exists(x, ",
+    ".map(x,",
+    "x",
+    "size(",
+    "timestamp(",
+    "`a`",
+    "\\",
+    "\u{1f600}",
+    "//",
+    "\n",
+    "now",
+    "%",
+    "null",
+    "@",
+    "r\"",
+    "\"\"\"",
+    "a.b{c: 1}",
+    ".?a",
 ];
 
 /// What the parser stumbles over has a place in the text, and is no panic of it.
@@ -196,7 +240,10 @@ fn any_words_are_refused_with_a_place() {
         let source: String = (0..=next(14)).map(|_| WORDS[next(WORDS.len())]).collect();
         for problem in Expression::compile(&source).err().unwrap_or_default() {
             assert_ne!(problem.message, "the expression cannot be read", "{source}");
-            assert!(source.get(problem.at.clone()).is_some(), "{source}: {problem:?}");
+            assert!(
+                source.get(problem.at.clone()).is_some(),
+                "{source}: {problem:?}"
+            );
         }
     }
 }
@@ -206,10 +253,16 @@ fn what_loops_cost_is_bounded() {
     let body = |parts: usize| vec!["g == 'a'"; parts].join(" || ");
     let codes = |source: String| {
         let problems = Expression::compile(&source).err().unwrap_or_default();
-        problems.iter().map(|problem| problem.code).collect::<Vec<_>>()
+        problems
+            .iter()
+            .map(|problem| problem.code)
+            .collect::<Vec<_>>()
     };
     assert!(codes(format!("claims.groups.exists(g, {})", body(10))).is_empty());
-    assert_eq!(codes(format!("claims.groups.exists(g, {})", body(20))), ["P093"]);
+    assert_eq!(
+        codes(format!("claims.groups.exists(g, {})", body(20))),
+        ["P093"]
+    );
     let loops = vec!["claims.groups.exists(g, g == 'a')"; 10].join(" || ");
     assert_eq!(codes(loops), ["P093"]);
     assert_eq!(codes(body(100).replace('g', "request.path")), ["P093"]);
