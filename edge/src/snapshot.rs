@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
 use palisade_policy::hosts::{HostTable, TlsVersion};
-use palisade_policy::model::{ClusterId, IssuerId, LimitId, Policy, Route};
+use palisade_policy::model::{ClusterId, IssuerId, LimitId, LimitUse, Policy, Route};
 use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::ClusterState;
@@ -25,7 +25,8 @@ pub struct Snapshot {
     pub reserved_headers: HashSet<HeaderName>,
     clusters: Vec<Arc<ClusterState>>,
     limits: Vec<Arc<LimitState>>,
-    limit_policies: HashMap<Arc<str>, HeaderValue>,
+    /// By the limits of a route.
+    limit_policies: HashMap<Vec<LimitUse>, HeaderValue>,
     issuers: Vec<Arc<Issuer>>,
     /// By `HostId`.
     handshakes: Vec<Arc<Handshake>>,
@@ -80,6 +81,7 @@ impl Snapshot {
         let claims = policy
             .routes
             .routes()
+            .flat_map(Route::all)
             .filter_map(|route| route.auth.as_ref());
         let claims =
             claims.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
@@ -124,7 +126,7 @@ impl Snapshot {
 
     /// The `RateLimit-Policy` field of a route with limits.
     pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
-        self.limit_policies.get(&route.name)
+        self.limit_policies.get(&route.limits)
     }
 }
 
@@ -157,10 +159,14 @@ fn handshakes(table: &HostTable, make: &Handshakes) -> anyhow::Result<Vec<Arc<Ha
     Ok(handshakes)
 }
 
-fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<str>, HeaderValue> {
+fn limit_policies(
+    policy: &Policy,
+    limits: &[Arc<LimitState>],
+) -> HashMap<Vec<LimitUse>, HeaderValue> {
     let with_limits = policy
         .routes
         .routes()
+        .flat_map(Route::all)
         .filter(|route| !route.limits.is_empty());
     with_limits
         .filter_map(|route| {
@@ -170,7 +176,7 @@ fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<st
                 .filter_map(|limit| limits.get(limit.id.0));
             let members: Vec<&str> = states.map(|state| state.policy.as_str()).collect();
             let value = HeaderValue::from_str(&members.join(", ")).ok()?;
-            Some((route.name.clone(), value))
+            Some((route.limits.clone(), value))
         })
         .collect()
 }

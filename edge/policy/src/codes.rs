@@ -39,3 +39,7 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const NOT_DECLARED: &str = "P110";
+pub(crate) const NOT_SET: &str = "P111";
+pub(crate) const MALFORMED_VARIABLE: &str = "P112";
+pub(crate) const UNUSED_VARIABLE: &str = "P210";

@@ -8,6 +8,7 @@ mod map;
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::rc::Rc;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
@@ -37,13 +38,13 @@ impl Default for NodeBudget {
     }
 }
 
-/// The document of one file; faults go to `report`.
-pub(crate) fn document(
+/// The tree of one file; faults go to `report`.
+pub(crate) fn tree(
     file: u32,
     text: &str,
     budget: &mut NodeBudget,
     report: &mut Report,
-) -> Option<Document> {
+) -> Option<Rc<Node>> {
     let faults_before = report.len();
     let Some(root) = yaml::parse(file, text, report) else {
         // Nothing, or comments only.
@@ -59,22 +60,28 @@ pub(crate) fn document(
         return None;
     };
     budget.0 = left;
-    let document = {
+    Some(root)
+}
+
+/// The document of a tree; faults go to `report`.
+pub(crate) fn document(root: &Node, report: &mut Report) -> Option<Document> {
+    let document: Document = value(root, report)?;
+    check_version(&document, root.mark, report);
+    Some(document)
+}
+
+/// A part of the language.
+pub(crate) fn value<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
+    let decoded = {
         let report = RefCell::new(&mut *report);
-        Document::deserialize(Decoder {
-            node: &root,
+        T::deserialize(Decoder {
+            node,
             report: &report,
         })
     };
-    let document = match document {
-        Ok(document) => document,
-        Err(error) => {
-            report.push(error.mark.unwrap_or(root.mark), error.fault);
-            return None;
-        }
-    };
-    check_version(&document, root.mark, report);
-    Some(document)
+    decoded
+        .map_err(|error| report.push(error.mark.unwrap_or(node.mark), error.fault))
+        .ok()
 }
 
 fn check_version(document: &Document, root: Mark, report: &mut Report) {
@@ -162,7 +169,7 @@ impl<'n> Decoder<'n, '_> {
         }
     }
 
-    fn map(&self) -> Result<&'n [(Key, std::rc::Rc<Node>)], Error> {
+    fn map(&self) -> Result<&'n [(Key, Rc<Node>)], Error> {
         match &self.node.value {
             Value::Map(entries) => Ok(entries),
             _ => Err(self.wrong("a map")),
@@ -333,7 +340,7 @@ impl<'de> SeqAccess<'de> for Caught<'_, '_> {
 }
 
 struct Items<'n, 'r> {
-    items: std::slice::Iter<'n, std::rc::Rc<Node>>,
+    items: std::slice::Iter<'n, Rc<Node>>,
     report: &'r RefCell<&'r mut Report>,
 }
 

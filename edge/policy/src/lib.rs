@@ -11,6 +11,7 @@ mod compile;
 mod decode;
 pub mod diagnostic;
 mod document;
+mod environment;
 mod field;
 pub mod files;
 pub mod hosts;
@@ -25,7 +26,7 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use files::FileFacts;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_with};
 pub use reloader::{Reloader, StartError};
 pub use store::{Facts, Failure, PolicyStore, Status};
 pub use watch::watch;

@@ -38,13 +38,18 @@ pub(crate) enum Value {
     Map(Vec<(Key, Rc<Node>)>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) text: String,
     pub(crate) mark: Mark,
 }
 
 impl Node {
+    /// The same place with another value, as deep and as heavy.
+    pub(crate) fn with(&self, value: Value) -> Self {
+        Self { value, ..*self }
+    }
+
     /// Without a value: `~`, `null`, or nothing at all.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
@@ -69,6 +74,7 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
     options.disallow_directives = true;
     let mut builder = Builder {
         file,
+        text,
         report,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -95,6 +101,7 @@ struct Stop;
 
 struct Builder<'r> {
     file: u32,
+    text: &'r str,
     report: &'r mut Report,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -144,10 +151,12 @@ impl Builder<'_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = *error.marker();
         let mark = self.mark(&Span::empty(at));
-        self.report.push(
-            mark,
-            Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info())),
-        );
+        let fault = Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info()));
+        let line = self.text.lines().nth(at.line().saturating_sub(1));
+        let hint = line
+            .filter(|line| line.contains("${"))
+            .map(|_| "in braces and brackets `${NAME}` stands in quotes".to_owned());
+        self.report.push(mark, fault.maybe_hint(hint));
     }
 
     fn refuse(&mut self, mark: Mark, message: impl Into<String>) -> Result<(), Stop> {

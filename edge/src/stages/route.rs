@@ -28,7 +28,10 @@ pub fn select(
     let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
     let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
-    let selected = snapshot.policy.routes.select(request);
+    let mut selected = snapshot.policy.routes.select(request);
+    if let Selected::Route(route) = &mut selected {
+        *route = route.under(rules.id);
+    }
     match selected {
         Selected::Route(route) if encrypted || plain_http(route) => Ok(route.clone()),
         // Whatever is asked for in plain text is asked for again over https, so that an

@@ -10,12 +10,15 @@ use http::{HeaderName, HeaderValue};
 use super::{Compiler, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::HeaderEditsDoc;
-use crate::field::{At, Entries, Field, items};
+use crate::document::{HeaderEditsDoc, HeaderValueDoc};
+use crate::field::{At, Either, Entries, Field, items};
 use crate::model::HeaderEdits;
 
 /// Edits of one kind on one route; each is work on every request.
 const EDITS_MAX: usize = 64;
+
+/// More than fits into a request head is no header value.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Fields that frame a message or are for one connection only (RFC 9110, 7.6.1 and 9112).
 const PROTECTED: [&str; 12] = [
@@ -135,22 +138,54 @@ impl Compiler<'_> {
         HeaderEdits { remove, set, add }
     }
 
-    fn edits(&mut self, field: &Field<Entries<String>>) -> Vec<(HeaderName, HeaderValue)> {
+    fn edits(
+        &mut self,
+        field: &Field<Entries<Either<HeaderValueDoc>>>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
         let mut edits = Vec::new();
         let mut seen = HashSet::new();
         for (key, written) in field.given().into_iter().flat_map(|at| &at.value.0) {
             let name = self.report.check(key.mark, editable_name(&key.value));
-            let value = written
-                .given()
-                .and_then(|at| self.report.check(at.mark, value(&at.value)));
+            let value = written.given().and_then(|at| self.header_value(at));
             if let (Some(name), Some(mut value)) = (name, value)
                 && self.is_first(key, &name, &mut seen)
             {
-                value.set_sensitive(is_credential(&name));
+                value.set_sensitive(value.is_sensitive() || is_credential(&name));
                 edits.push((name, value));
             }
         }
         edits
+    }
+
+    /// What comes from a file is a secret, whatever the field is called.
+    fn header_value(&mut self, at: &At<Either<HeaderValueDoc>>) -> Option<HeaderValue> {
+        let doc = match &at.value {
+            Either::Plain(text) => return self.report.check(at.mark, value(text)),
+            Either::Full(doc) => doc,
+        };
+        let path = self.required(&doc.file, at.mark, "header value", "file")?;
+        let bytes = self.input(path, SECRET_BYTES_MAX)?;
+        // Editors and `echo` end a file with a line break.
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let text = std::str::from_utf8(text).map_err(|_| {
+            let message = format!("{} does not hold text", shown(&path.value));
+            Fault::new(codes::HEADER, message)
+        });
+        let text = self.report.check(path.mark, text)?;
+        // The line shows a path, and no secret.
+        let value = value(text).map_err(|fault| {
+            let message = format!("{}: {}", shown(&path.value), fault.message);
+            Fault::new(codes::HEADER, message)
+        });
+        let mut value = self.report.check(path.mark, value)?;
+        if value.is_empty() {
+            let message = format!("{} is empty", shown(&path.value));
+            self.report
+                .push(path.mark, Fault::new(codes::HEADER, message));
+        }
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Two spellings of one name are one name.

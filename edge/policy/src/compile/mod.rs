@@ -6,6 +6,7 @@
 mod auth;
 mod client_certificates;
 mod clusters;
+mod defaults;
 mod forward;
 mod headers;
 mod host_rules;
@@ -59,7 +60,9 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters: &clusters,
         limits: &limits,
     };
-    let routes = compiler.routes(&routes, &names, &defined);
+    let host_rules = compiler.host_rules(&hosts);
+    let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
+    let routes = compiler.routes(&routes, (&names, &defined), &inheritance);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -75,7 +78,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         issuers,
         api_keys: Vec::new(),
         limits,
-        hosts: compiler.host_rules(&hosts),
+        hosts: host_rules,
     }
 }
 

@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::defaults::Inheritance;
 use super::matches::Claimed;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
+use crate::document::{AuthDoc, CacheDoc, ClusterDoc, DefaultsDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
 use crate::model::{
     CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
@@ -42,14 +43,24 @@ impl Compiler<'_> {
     pub(super) fn routes(
         &mut self,
         routes: &[&At<RouteDoc>],
-        names: &Names<'_>,
-        defined: &Defined<'_>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
     ) -> RouteTable {
         let mut claimed = Claimed::default();
         let mut rules = Vec::new();
+        let mut variants = 0;
         for at in routes {
-            let route = Arc::new(self.route(at, names, defined));
             let hosts = self.hosts(&at.value.hosts);
+            let mut route = self.route(at, (names, defined), inheritance.everywhere());
+            for (host, layers) in inheritance.under(&hosts) {
+                let variant = self.route(at, (names, defined), &layers);
+                route.variants.push((host, Arc::new(variant)));
+            }
+            variants += route.variants.len();
+            if self.too_many_variants(at.mark, variants) {
+                break;
+            }
+            let route = Arc::new(route);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
             for written in items(&at.value.matches) {
                 let path = self.required(&written.value.path, written.mark, "match", "path");
@@ -70,9 +81,15 @@ impl Compiler<'_> {
         RouteTable::build(rules)
     }
 
-    fn route(&mut self, at: &At<RouteDoc>, names: &Names<'_>, defined: &Defined<'_>) -> Route {
+    /// What a route is where the `layers` hold.
+    fn route(
+        &mut self,
+        at: &At<RouteDoc>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        layers: &[&DefaultsDoc],
+    ) -> Route {
         let doc = &at.value;
-        let settings = Settings::of(doc, &[]);
+        let settings = Settings::of(doc, layers);
         let name = doc.name.given().map_or("", |name| &name.value);
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
@@ -100,10 +117,11 @@ impl Compiler<'_> {
             cache: cache.and_then(|cache| self.cache(cache)),
             request_headers: self.header_edits(settings.request_headers),
             response_headers: self.header_edits(settings.response_headers),
-            request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
+            request_timeout: self.duration_or_off(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
             response_body_max: None,
             websocket: self.websocket(doc, cluster),
+            variants: Vec::new(),
             action,
         }
     }
@@ -130,7 +148,7 @@ impl Compiler<'_> {
                 continue;
             };
             let key = defined.limits.get(position).map(|limit| &limit.key);
-            if settings.auth.is_absent() && matches!(key, Some(LimitKey::Claim(_))) {
+            if asks_nobody(settings.auth) && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",
                     quoted(&reference.value)
@@ -175,6 +193,14 @@ impl Compiler<'_> {
         Some(CacheRule {
             default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
         })
+    }
+}
+
+/// No `auth`, or `auth: none`.
+fn asks_nobody(auth: &Field<Either<AuthDoc>>) -> bool {
+    match auth.given() {
+        Some(at) => matches!(&at.value, Either::Plain(word) if word == "none"),
+        None => auth.is_absent(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::field::{Entries, Field, List};
+use crate::field::{Either, Entries, Field, List};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -107,8 +107,15 @@ pub(crate) struct WebSocketDoc {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HeaderEditsDoc {
     pub(crate) remove: List<String>,
-    pub(crate) set: Field<Entries<String>>,
-    pub(crate) add: Field<Entries<String>>,
+    pub(crate) set: Field<Entries<Either<HeaderValueDoc>>>,
+    pub(crate) add: Field<Entries<Either<HeaderValueDoc>>>,
+}
+
+/// The value of a header that is no text for policies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HeaderValueDoc {
+    pub(crate) file: Field<String>,
 }
 
 /// Edits with a name, used by several routes.

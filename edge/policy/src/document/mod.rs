@@ -32,6 +32,7 @@ pub(crate) use routes::*;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Document {
     pub(crate) version: Field<u64>,
+    pub(crate) environment: List<EnvironmentDoc>,
     pub(crate) listeners: Field<ListenersDoc>,
     pub(crate) defaults: Field<DefaultsDoc>,
     pub(crate) clusters: List<ClusterDoc>,
@@ -44,6 +45,14 @@ pub(crate) struct Document {
     pub(crate) header_sets: List<HeaderSetDoc>,
     pub(crate) hosts: List<HostDoc>,
     pub(crate) routes: List<RouteDoc>,
+}
+
+/// A variable of the environment that policies may use.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EnvironmentDoc {
+    pub(crate) name: Field<String>,
+    pub(crate) default: Field<String>,
 }
 
 /// What is looked up by its name.

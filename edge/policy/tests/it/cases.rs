@@ -85,7 +85,10 @@ fn every_code_is_reached_and_documented() {
     assert!(codes.len() > 30, "{codes:?}");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let reference = std::fs::read_to_string(manifest.join("../../policies/README.md")).unwrap();
-    let mut texts = vec![include_str!("hostile.rs").to_owned()];
+    let mut texts = vec![
+        include_str!("hostile.rs").to_owned(),
+        include_str!("environment.rs").to_owned(),
+    ];
     texts.extend(
         cases()
             .iter()

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cases;
+mod environment;
 mod fields;
 mod folder;
 mod hostile;
+mod inheritance;
 mod reloading;
 mod shipped;
 mod summary;
