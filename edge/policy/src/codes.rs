@@ -42,4 +42,5 @@ pub(crate) const ADDRESS_RANGE: &str = "P070";
 pub(crate) const NOT_DECLARED: &str = "P110";
 pub(crate) const NOT_SET: &str = "P111";
 pub(crate) const MALFORMED_VARIABLE: &str = "P112";
+pub(crate) const NOT_FORMATTED: &str = "P113";
 pub(crate) const UNUSED_VARIABLE: &str = "P210";

@@ -96,6 +96,18 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
     builder.root
 }
 
+/// The comments of a text that `parse` takes, in their order.
+pub(crate) fn comments(text: &str) -> Vec<String> {
+    let mut options = Options::default();
+    options.set_emit_comments(true);
+    let events = Parser::new_from_str_with_options(text, options);
+    let comment = |event| match event {
+        Ok((Event::Comment(text, _), _)) => Some(text.trim().to_owned()),
+        _ => None,
+    };
+    events.filter_map(comment).collect()
+}
+
 /// The file cannot be read further; why is in the report.
 struct Stop;
 

@@ -5,6 +5,8 @@
 
 mod certs;
 mod check;
+mod fmt;
+mod schema;
 mod serve;
 mod shell;
 
@@ -42,6 +44,10 @@ pub enum Command {
     Check(check::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -85,6 +91,8 @@ pub fn run() -> ExitCode {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -8,6 +8,7 @@ mod fields;
 mod folder;
 mod hostile;
 mod inheritance;
+mod reference;
 mod reloading;
 mod shipped;
 mod summary;
