@@ -117,7 +117,8 @@ impl ProxyHttp for Gateway {
         if self.answer_acme(session, ctx).await? {
             return Ok(true);
         }
-        let downstream = self.downstream(session, ctx)?;
+        let client = admission::client_certificate(session)?;
+        let downstream = self.downstream(session, ctx, client.as_deref())?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
             Err(refused) => {
@@ -125,19 +126,14 @@ impl ProxyHttp for Gateway {
                 ctx.refused_route = refused.route;
                 ctx.refused_quotas = refused.quotas;
                 ctx.refused_host = refused.host_rules;
+                ctx.refused_shadowed = refused.shadowed;
                 self.reject(session, ctx, refused.rejection).await?;
                 return Ok(true);
             }
         };
         self.metrics.limits(&admitted.quotas);
         admission::tell_certificate(session, &admitted.host_rules)?;
-        let too_large =
-            admission::body_is_too_large(session.req_header(), admitted.route.request_body_max);
         ctx.admitted = Some(admitted);
-        if too_large {
-            self.reject(session, ctx, Rejection::BodyTooLarge).await?;
-            return Ok(true);
-        }
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;

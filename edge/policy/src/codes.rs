@@ -39,8 +39,24 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const REGEX: &str = "P080";
+pub(crate) const NESTED_PATH: &str = "P081";
+pub(crate) const DIGEST: &str = "P082";
+pub(crate) const EXPRESSION: &str = "P090";
+pub(crate) const EXPRESSION_NAME: &str = "P091";
+pub(crate) const EXPRESSION_TYPE: &str = "P092";
+pub(crate) const EXPRESSION_COST: &str = "P093";
+pub(crate) const WEAK_KEY: &str = "P095";
 pub(crate) const NOT_DECLARED: &str = "P110";
 pub(crate) const NOT_SET: &str = "P111";
 pub(crate) const MALFORMED_VARIABLE: &str = "P112";
 pub(crate) const NOT_FORMATTED: &str = "P113";
+
+// Lints: the policy is used all the same.
+pub(crate) const SHADOWED_ROUTE: &str = "P200";
+pub(crate) const UNUSED: &str = "P201";
+pub(crate) const TIMEOUT_WITHOUT_EFFECT: &str = "P202";
+pub(crate) const WITHOUT_CERTIFICATE: &str = "P203";
+pub(crate) const UNREACHABLE_BACKEND: &str = "P204";
+pub(crate) const TOKEN_IN_PLAIN_TEXT: &str = "P205";
 pub(crate) const UNUSED_VARIABLE: &str = "P210";

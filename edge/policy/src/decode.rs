@@ -18,6 +18,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
 use crate::document::Document;
 use crate::field::{EITHER, ENTRIES, FIELD};
+use crate::hints;
 use crate::yaml::{self, Key, Node, Value};
 
 use map::Pairs;
@@ -65,23 +66,30 @@ pub(crate) fn tree(
 
 /// The document of a tree; faults go to `report`.
 pub(crate) fn document(root: &Node, report: &mut Report) -> Option<Document> {
-    let document: Document = value(root, report)?;
+    let document: Document = match decoded(root, report) {
+        Ok(document) => document,
+        Err(error) => {
+            let mut fault = error.fault;
+            fault.hint.get_or_insert_with(|| VERSION_HINT.to_owned());
+            report.push(error.mark.unwrap_or(root.mark), fault);
+            return None;
+        }
+    };
     check_version(&document, root.mark, report);
     Some(document)
 }
 
-/// A part of the language.
-pub(crate) fn value<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
-    let decoded = {
-        let report = RefCell::new(&mut *report);
-        T::deserialize(Decoder {
-            node,
-            report: &report,
-        })
-    };
-    decoded
-        .map_err(|error| report.push(error.mark.unwrap_or(node.mark), error.fault))
-        .ok()
+/// A part of the language; what is at fault as a whole is none, and is reported with its document.
+pub(crate) fn part<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
+    decoded(node, report).ok()
+}
+
+fn decoded<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Result<T, Error> {
+    let report = RefCell::new(report);
+    T::deserialize(Decoder {
+        node,
+        report: &report,
+    })
 }
 
 fn check_version(document: &Document, root: Mark, report: &mut Report) {
@@ -147,6 +155,7 @@ impl<'n> Decoder<'n, '_> {
                 codes::WRONG_TYPE,
                 format!("expected {expected}, found {}", self.node.kind()),
             )
+            .maybe_hint(hints::value(expected, self.node))
         };
         Error {
             mark: Some(self.node.mark),

@@ -51,7 +51,7 @@ impl Environment {
                 continue;
             };
             for (_, node) in entries.iter().filter(|(key, _)| key.text == KEY) {
-                let list = decode::value::<List<EnvironmentDoc>>(node, report);
+                let list = decode::part::<List<EnvironmentDoc>>(node, report);
                 for at in list.iter().flat_map(items) {
                     environment.declare(at, lookup, report);
                 }

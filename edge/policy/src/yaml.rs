@@ -11,6 +11,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown};
+use crate::hints;
 
 /// The language needs ten.
 const DEPTH_MAX: usize = 32;
@@ -73,8 +74,8 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
     options.set_emit_comments(false);
     options.disallow_directives = true;
     let mut builder = Builder {
-        file,
         text,
+        file,
         report,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -112,8 +113,8 @@ pub(crate) fn comments(text: &str) -> Vec<String> {
 struct Stop;
 
 struct Builder<'r> {
-    file: u32,
     text: &'r str,
+    file: u32,
     report: &'r mut Report,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -163,11 +164,10 @@ impl Builder<'_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = *error.marker();
         let mark = self.mark(&Span::empty(at));
+        let at = (mark.line as usize).saturating_sub(1);
+        let line = self.text.lines().nth(at).unwrap_or("");
+        let hint = hints::syntax(&error.info(), line).map(str::to_owned);
         let fault = Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info()));
-        let line = self.text.lines().nth(at.line().saturating_sub(1));
-        let hint = line
-            .filter(|line| line.contains("${"))
-            .map(|_| "in braces and brackets `${NAME}` stands in quotes".to_owned());
         self.report.push(mark, fault.maybe_hint(hint));
     }
 

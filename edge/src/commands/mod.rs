@@ -3,8 +3,10 @@
 //! Answers go to standard output, complaints to standard error; `--format json` gives the same
 //! facts to programs. Exit codes: 0 yes, 1 no (a fault, a failed test, a difference), 2 wrong usage.
 
+mod admin_client;
 mod certs;
 mod check;
+mod explain;
 mod fmt;
 mod schema;
 mod serve;
@@ -42,6 +44,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// Explain what would become of a request, and why.
+    Explain(Box<explain::Args>),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Write policy files in one style.
@@ -90,6 +94,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::Explain(args) => explain::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Fmt(args) => fmt::run(&args, format),
         Command::Schema(args) => schema::run(&args),

@@ -8,9 +8,12 @@ pub mod sanitize;
 pub mod host;
 pub mod route;
 pub mod authn;
+pub mod access;
 pub mod authz;
+pub mod shadow;
 pub mod websocket;
 pub mod rate_limit;
+pub mod body;
 pub mod cache;
 pub mod rewrite;
 
@@ -19,14 +22,18 @@ use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use access::Judged;
+use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
+use shadow::Shadowed;
 
 /// What the request came in by, as far as decisions need it.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +43,15 @@ pub struct Downstream<'a> {
     pub encrypted: bool,
     /// Of the connection's own TLS or QUIC handshake; none in plain text.
     pub proof: Option<host::Proof>,
+    /// Of the client, verified by the same handshake.
+    pub certificate: Option<Certificate<'a>>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
+    /// not decided before.
+    pub keys_may_come: bool,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
 }
@@ -55,6 +67,8 @@ pub struct Rehearsal {
 #[derive(Debug)]
 pub struct Admitted {
     pub route: Arc<Route>,
+    /// The match of it that the request took; `captures` of it and the path are its variables.
+    pub rule: Arc<Rule>,
     pub permit: Permit,
     pub quotas: Quotas,
     /// Lower case, without port.
@@ -64,6 +78,8 @@ pub struct Admitted {
     pub websocket: Option<websocket::Terms>,
     /// Where the request goes; none where the edge answers itself.
     pub cluster: Option<ClusterId>,
+    /// What rules in shadow would have refused.
+    pub shadowed: Vec<Shadowed>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -76,6 +92,10 @@ pub struct Refused {
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
+    /// Who was let in as far as the limits.
+    pub caller: Option<Caller>,
+    /// What rules in shadow would have refused before.
+    pub shadowed: Vec<Shadowed>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -91,6 +111,8 @@ pub fn admit(
         route: None,
         host_rules: None,
         quotas: Quotas::default(),
+        caller: None,
+        shadowed: Vec::new(),
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -101,32 +123,67 @@ pub fn admit(
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let rule = route::select(snapshot, (&host, rules), head, downstream, now);
+    let rule = rule.map_err(|(rejection, route)| Refused {
+        route,
+        ..refused(rejection)
+    })?;
+    let route = rule.route.under(rules.id).clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
         ..refused(rejection)
     };
-    let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
-    let permit = authz::permit(&route, caller).map_err(refused)?;
+    let request = Judged {
+        head,
+        host: &host,
+        downstream,
+        rule,
+        now,
+    };
+    let mut shadowed = Vec::new();
+    let caller = authn::verify(snapshot, &route, head, (downstream, now), &mut shadowed);
+    let permit =
+        caller.and_then(|caller| authz::permit(snapshot, &route, &request, caller, &mut shadowed));
+    let permit = match permit {
+        Ok(permit) => permit,
+        Err(rejection) => {
+            return Err(Refused {
+                shadowed,
+                ..refused(rejection)
+            });
+        }
+    };
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
-    let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
+    let quotas = rate_limit::take(snapshot, &route, head, downstream, &permit, now);
+    shadowed.extend(quotas.shadowed());
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
+            shadowed,
             ..refused(rejection)
+        });
+    }
+    if body::is_too_large(head, route.request_body_max) {
+        return Err(Refused {
+            quotas,
+            caller: Some(permit.caller().clone()),
+            ..refused(Rejection::BodyTooLarge)
         });
     }
     Ok(Admitted {
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
+        rule: rule.clone(),
         permit,
         quotas,
         host,
         host_rules: rules.clone(),
         websocket,
+        shadowed,
     })
 }

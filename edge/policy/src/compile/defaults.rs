@@ -23,33 +23,50 @@ pub(super) struct Inheritance<'d> {
     everywhere: Vec<&'d DefaultsDoc>,
     /// Hosts with `defaults` of their own.
     hosts: BTreeMap<HostId, &'d DefaultsDoc>,
-    /// Their patterns, reversed: those below a wildcard stand together.
+    /// Patterns of all hosts, reversed: those below a wildcard stand together.
     patterns: BTreeMap<String, HostId>,
     table: &'d HostTable,
 }
 
+/// What holds for one route.
+pub(super) struct Layers<'d> {
+    /// Wherever no variant does.
+    pub(super) base: Vec<&'d DefaultsDoc>,
+    /// Hosts with `defaults` of their own that its requests can be for, sorted.
+    pub(super) variants: Vec<(HostId, Vec<&'d DefaultsDoc>)>,
+}
+
 impl<'d> Inheritance<'d> {
-    /// Where the host has none of its own.
+    /// Under hosts without `defaults` of their own.
     pub(super) fn everywhere(&self) -> &[&'d DefaultsDoc] {
         &self.everywhere
     }
 
-    /// Each host with `defaults` that requests for these hosts can be for, and what holds there.
-    pub(super) fn under(
-        &self,
-        hosts: &[HostMatch],
-    ) -> impl Iterator<Item = (HostId, Vec<&'d DefaultsDoc>)> + use<'d, '_> {
-        let ids: BTreeSet<HostId> = if self.hosts.is_empty() {
-            BTreeSet::new()
-        } else if hosts.is_empty() {
-            self.hosts.keys().copied().collect()
+    /// For a route with these hosts; none is every host.
+    pub(super) fn of(&self, hosts: &[HostMatch]) -> Layers<'d> {
+        let everywhere = || self.everywhere.clone();
+        if self.hosts.is_empty() {
+            return Layers {
+                base: everywhere(),
+                variants: Vec::new(),
+            };
+        }
+        let any = [HostMatch::Any];
+        let hosts = if hosts.is_empty() { &any } else { hosts };
+        let ids: BTreeSet<HostId> = hosts.iter().flat_map(|host| self.reached(host)).collect();
+        let own = |id| self.hosts.get(id).copied();
+        let variants = ids.iter().filter_map(|id| {
+            let layers = own(id).into_iter().chain(everywhere());
+            own(id).map(|_| (*id, layers.collect()))
+        });
+        let mut variants: Vec<(HostId, Vec<_>)> = variants.collect();
+        let base = if ids.iter().any(|id| own(id).is_none()) || variants.is_empty() {
+            everywhere()
         } else {
-            hosts.iter().flat_map(|host| self.reached(host)).collect()
+            // No request is for another host: what holds there must not be judged.
+            variants.remove(0).1
         };
-        ids.into_iter().filter_map(|id| {
-            let nearest = self.hosts.get(&id)?;
-            Some((id, [&[*nearest], &*self.everywhere].concat()))
-        })
+        Layers { base, variants }
     }
 
     fn reached(&self, host: &HostMatch) -> Vec<HostId> {
@@ -66,7 +83,7 @@ impl<'d> Inheritance<'d> {
                 let covering = self.table.find(&format!("*{suffix}")).id;
                 below.chain([covering]).collect()
             }
-            HostMatch::Any => self.hosts.keys().copied().collect(),
+            HostMatch::Any => self.table.hosts().iter().map(|host| host.id).collect(),
         }
     }
 }
@@ -96,10 +113,9 @@ impl Compiler<'_> {
         // In the order in which `host_rules` numbers them.
         let named = hosts.iter().filter(|at| !at.value.hosts.is_absent());
         for (at, host) in named.zip(table.hosts().iter().skip(1)) {
-            let Some(defaults) = at.value.defaults.given() else {
-                continue;
-            };
-            inheritance.hosts.insert(host.id, &defaults.value);
+            if let Some(defaults) = at.value.defaults.given() {
+                inheritance.hosts.insert(host.id, &defaults.value);
+            }
             for pattern in &host.patterns {
                 if let HostMatch::Exact(text) | HostMatch::Wildcard(text) = pattern {
                     inheritance.patterns.insert(reversed(text), host.id);

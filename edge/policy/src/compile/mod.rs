@@ -3,9 +3,13 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod addresses;
+mod access;
+mod api_keys;
 mod auth;
 mod client_certificates;
 mod clusters;
+mod conditions;
 mod defaults;
 mod forward;
 mod headers;
@@ -13,6 +17,7 @@ mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod lints;
 mod listeners;
 mod matches;
 mod paths;
@@ -21,7 +26,8 @@ mod tls;
 mod values;
 mod websocket;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,27 +48,43 @@ const DEFINITIONS_MAX: usize = 10_000;
 
 /// The model of all documents. Only to be used when `report` stayed empty.
 pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
-    let mut compiler = Compiler { folder, report };
+    let mut compiler = Compiler {
+        folder,
+        report,
+        shared: conditions::Shared::default(),
+    };
+    compiler.address_sets(documents);
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
+    let api_keys = all(documents, |document| &document.api_keys);
+    let access = all(documents, |document| &document.access);
     let routes = all(documents, |document| &document.routes);
     let names = routes::Names {
         clusters: compiler.index(&clusters, DEFINITIONS_MAX),
         issuers: compiler.index(&issuers, DEFINITIONS_MAX),
         limits: compiler.index(&limits, DEFINITIONS_MAX),
+        api_keys: compiler.index(&api_keys, DEFINITIONS_MAX),
+        access: compiler.index(&access, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
+    let api_keys: Vec<_> = api_keys.iter().map(|set| compiler.api_keys(set)).collect();
+    let access: Vec<_> = access
+        .iter()
+        .map(|rule| compiler.access_rule(rule))
+        .collect();
     let defined = routes::Defined {
         clusters: &clusters,
         limits: &limits,
+        api_keys: &api_keys,
+        access: &access,
     };
     let host_rules = compiler.host_rules(&hosts);
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
-    let routes = compiler.routes(&routes, (&names, &defined), &inheritance);
+    let table = compiler.routes(&routes, (&names, &defined), &inheritance);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -71,12 +93,23 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
+    let listeners = compiler.listeners(documents);
+    // What is at fault may be why something looks unused.
+    if !compiler.report.has_errors() {
+        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        for route in &routes {
+            compiler.lint_route(route, (&names, &defined), &inheritance);
+        }
+        compiler.lint_certificates(&routes, &host_rules);
+        compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
+    }
     Policy {
-        listeners: compiler.listeners(documents),
-        routes,
+        listeners,
+        routes: table,
         clusters,
         issuers,
-        api_keys: Vec::new(),
+        api_keys,
+        access,
         limits,
         hosts: host_rules,
     }
@@ -86,12 +119,17 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 struct Compiler<'a> {
     folder: &'a mut Folder,
     report: &'a mut Report,
+    shared: conditions::Shared,
 }
 
 /// Name to position, of one kind.
 struct Index<'d> {
     kind: &'static str,
     positions: HashMap<&'d str, usize>,
+    /// Of each name, by position.
+    marks: HashMap<usize, Mark>,
+    /// Positions that something refers to.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl Compiler<'_> {
@@ -126,13 +164,14 @@ impl Compiler<'_> {
                 }
             }
         }
-        let positions = first
-            .into_iter()
-            .map(|(name, (position, _))| (name, position))
-            .collect();
         Index {
             kind: T::KIND,
-            positions,
+            marks: first.values().copied().collect(),
+            positions: first
+                .into_iter()
+                .map(|(name, (position, _))| (name, position))
+                .collect(),
+            used: RefCell::default(),
         }
     }
 
@@ -140,6 +179,7 @@ impl Compiler<'_> {
     fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
         let name = reference.value.as_str();
         if let Some(position) = index.positions.get(name) {
+            index.used.borrow_mut().insert(*position);
             return Some(*position);
         }
         let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));

@@ -9,10 +9,11 @@ use super::matches::Claimed;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{AuthDoc, CacheDoc, ClusterDoc, DefaultsDoc, RouteDoc, Settings};
+use crate::document::{CacheDoc, ClusterDoc, DefaultsDoc, ModeDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
 use crate::model::{
-    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
+    AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
+    Priority, Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
@@ -31,12 +32,16 @@ pub(super) struct Names<'d> {
     pub(super) clusters: Index<'d>,
     pub(super) issuers: Index<'d>,
     pub(super) limits: Index<'d>,
+    pub(super) api_keys: Index<'d>,
+    pub(super) access: Index<'d>,
 }
 
 /// What is behind the names, as far as routes have to fit it.
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) api_keys: &'d [ApiKeys],
+    pub(super) access: &'d [AccessRule],
 }
 
 impl Compiler<'_> {
@@ -47,12 +52,13 @@ impl Compiler<'_> {
         inheritance: &Inheritance<'_>,
     ) -> RouteTable {
         let mut claimed = Claimed::default();
-        let mut rules = Vec::new();
+        let (mut rules, mut marks) = (Vec::new(), Vec::new());
         let mut variants = 0;
         for at in routes {
             let hosts = self.hosts(&at.value.hosts);
-            let mut route = self.route(at, (names, defined), inheritance.everywhere());
-            for (host, layers) in inheritance.under(&hosts) {
+            let layers = inheritance.of(&hosts);
+            let mut route = self.route(at, (names, defined), &layers.base);
+            for (host, layers) in layers.variants {
                 let variant = self.route(at, (names, defined), &layers);
                 route.variants.push((host, Arc::new(variant)));
             }
@@ -67,9 +73,13 @@ impl Compiler<'_> {
                 let at_path = path.map_or(written.mark, |path| path.mark);
                 let path = path.and_then(|path| self.path(path));
                 let conditions = self.conditions(&written.value);
+                for route in route.all() {
+                    self.check_claims(written, &conditions, route);
+                }
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
+                marks.push(at_path);
                 rules.push(Rule {
                     hosts: hosts.clone(),
                     path,
@@ -78,7 +88,12 @@ impl Compiler<'_> {
                 });
             }
         }
-        RouteTable::build(rules)
+        let table = RouteTable::build(rules);
+        // Where a condition is at fault, the match seems to take more than it will.
+        if !self.report.has_errors() {
+            self.report_shadows(&table, &marks);
+        }
+        table
     }
 
     /// What a route is where the `layers` hold.
@@ -94,7 +109,9 @@ impl Compiler<'_> {
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
+        let mode = mode(settings.mode);
         let auth = settings.auth.given();
+        let auth = auth.and_then(|auth| self.auth(auth, (names, defined), mode, &owner));
         let cache = settings.cache.given();
         let action = self.action(at, (names, defined), &owner);
         let cluster = doc
@@ -110,9 +127,9 @@ impl Compiler<'_> {
             plain_http: is_on(settings.plain_http),
             priority: Priority::Normal,
             on_reload: OnReload::Keep,
-            auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
-            access: Vec::new(),
-            limits: self.limits(&settings, (names, defined), &owner),
+            access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            auth,
             cors: None,
             cache: cache.and_then(|cache| self.cache(cache)),
             request_headers: self.header_edits(settings.request_headers),
@@ -140,6 +157,7 @@ impl Compiler<'_> {
         &mut self,
         settings: &Settings<'_>,
         (names, defined): (&Names<'_>, &Defined<'_>),
+        (auth, mode): (Option<&Auth>, Mode),
         owner: &str,
     ) -> Vec<LimitUse> {
         let mut limits: Vec<LimitUse> = Vec::new();
@@ -147,8 +165,10 @@ impl Compiler<'_> {
             let Some(position) = self.find(reference, &names.limits, owner) else {
                 continue;
             };
-            let key = defined.limits.get(position).map(|limit| &limit.key);
-            if asks_nobody(settings.auth) && matches!(key, Some(LimitKey::Claim(_))) {
+            let limit = defined.limits.get(position);
+            let key = limit.map(|limit| &limit.key);
+            let has_claims = auth.is_some_and(|auth| auth.issuers().next().is_some());
+            if !has_claims && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",
                     quoted(&reference.value)
@@ -172,7 +192,7 @@ impl Compiler<'_> {
             } else {
                 limits.push(LimitUse {
                     id: LimitId(position),
-                    mode: Mode::Enforce,
+                    mode: mode.or(limit.map_or(Mode::Enforce, |limit| limit.mode)),
                 });
             }
         }
@@ -196,11 +216,10 @@ impl Compiler<'_> {
     }
 }
 
-/// No `auth`, or `auth: none`.
-fn asks_nobody(auth: &Field<Either<AuthDoc>>) -> bool {
-    match auth.given() {
-        Some(at) => matches!(&at.value, Either::Plain(word) if word == "none"),
-        None => auth.is_absent(),
+pub(super) fn mode(field: &Field<ModeDoc>) -> Mode {
+    match field.given().map(|at| at.value) {
+        Some(ModeDoc::Shadow) => Mode::Shadow,
+        Some(ModeDoc::Enforce) | None => Mode::Enforce,
     }
 }
 

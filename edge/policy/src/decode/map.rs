@@ -11,7 +11,11 @@ use serde::forward_to_deserialize_any;
 use super::{Decoder, Error};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::hints;
 use crate::yaml::{Key, Node};
+
+/// Under these somebody may have written a credential.
+const SECRETS: [&str; 4] = ["key", "password", "secret", "token"];
 
 /// The entries of a map, or of a struct with known keys.
 pub(super) struct Pairs<'n, 'r> {
@@ -38,7 +42,13 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
                     codes::UNKNOWN_KEY,
                     format!("unknown key {}", shown(&key.text)),
                 );
-                let hint = suggestion(&key.text, known.iter().copied())
+                let fault = if SECRETS.contains(&key.text.as_str()) {
+                    fault.conceal()
+                } else {
+                    fault
+                };
+                let hint = hints::synonym(&key.text, known)
+                    .or_else(|| suggestion(&key.text, known.iter().copied()))
                     .or_else(|| Some(format!("known keys: {}", known.join(", "))));
                 self.report
                     .borrow_mut()

@@ -10,27 +10,27 @@ use crate::field::{Either, Entries, Field, List};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AuthDoc {
-    /// Whose tokens.
+    /// Whose tokens, in `authorization: Bearer`.
     ///
-    /// name; one way is required
+    /// name; one of four
     pub(crate) issuer: Field<String>,
     /// Whose keys.
     ///
-    /// name; one way is required
+    /// name; one of four
     pub(crate) api_keys: Field<String>,
-    /// What the verified certificate of the client must be.
+    /// The certificate of the connection, as for access rules; the host has to ask for it.
     ///
-    /// map; one way is required
+    /// map; one of four
     pub(crate) client_certificate: Field<CertificateDoc>,
-    /// Ways to show who one is, in the order in which they are tried; one that holds is enough.
+    /// At most 8 of the above, one in each; the first that holds is the caller.
     ///
-    /// list of maps; one way is required
+    /// list of maps; one of four
     pub(crate) any_of: List<CredentialDoc>,
     /// `shadow` counts and logs what would have been refused, and refuses nothing.
     ///
     /// `enforce` `shadow`; `enforce`
     pub(crate) mode: Field<ModeDoc>,
-    /// No token is no error, a bad one is; not together with `scopes` or `roles`.
+    /// No credential is no error, a bad one is; not together with `scopes` or `roles`.
     ///
     /// boolean; `false`
     pub(crate) optional: Field<bool>,
@@ -42,7 +42,8 @@ pub(crate) struct AuthDoc {
     ///
     /// list of text; any
     pub(crate) roles: List<String>,
-    /// Claim to request header for upstream; removed from what clients send.
+    /// Claim to request header for upstream; removed from what clients send; `sub` is also the name
+    /// of an API key and the subject of a certificate.
     ///
     /// map of text; none
     pub(crate) claim_headers: Field<Entries<String>>,
@@ -86,7 +87,7 @@ pub(crate) struct ApiKeysDoc {
     ///
     /// name; required
     pub(crate) name: Field<String>,
-    /// The request field that carries the key.
+    /// Carries the key; removed from what goes upstream, wherever a route takes keys of the set.
     ///
     /// header name; `x-api-key`
     pub(crate) header: Field<String>,
@@ -100,23 +101,23 @@ pub(crate) struct ApiKeysDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApiKeyDoc {
-    /// Who has it: the caller's subject.
+    /// Whose key: the caller's `sub`, and `subject` in the log.
     ///
     /// name; required
     pub(crate) name: Field<String>,
-    /// SHA-256 of the key.
+    /// Of the key, as `printf %s "$KEY" | sha256sum` prints it.
     ///
     /// 64 hex digits; this or `file`
     pub(crate) sha256: Field<String>,
-    /// The file that holds the key.
+    /// One line, at least 16 bytes; read again when it changes.
     ///
     /// path; this or `sha256`
     pub(crate) file: Field<String>,
-    /// What it grants.
+    /// What the key is granted.
     ///
     /// list of text; none
     pub(crate) scopes: List<String>,
-    /// What its holder is.
+    /// What its owner is.
     ///
     /// list of text; none
     pub(crate) roles: List<String>,
@@ -142,9 +143,10 @@ pub(crate) struct AccessDoc {
     ///
     /// list of text; any
     pub(crate) roles: List<String>,
-    /// Of the verified token.
+    /// Claim to value, as for `headers` of a match; dots go into objects; of a list one item has to
+    /// hold.
     ///
-    /// map of text or map; any
+    /// map of text or map; none
     pub(crate) claims: Field<Entries<Either<ValueDoc>>>,
     /// Ranges, addresses, and names of `address_sets`.
     ///
@@ -154,7 +156,7 @@ pub(crate) struct AccessDoc {
     ///
     /// map; any
     pub(crate) client_certificate: Field<CertificateDoc>,
-    /// True lets the request pass.
+    /// Must be true.
     ///
     /// CEL; none
     pub(crate) expression: Field<String>,

@@ -13,13 +13,13 @@ pub(crate) struct LimitDoc {
     ///
     /// name; required
     pub(crate) name: Field<String>,
-    /// `shadow` counts and logs what would have been refused, and refuses nothing.
+    /// In shadow nobody is refused, see access.
     ///
     /// `enforce` `shadow`; `enforce`
     pub(crate) mode: Field<ModeDoc>,
     /// Whose requests are counted together: `client_address` is the IPv4 address or the /64 of an
-    /// IPv6 address, `caller` the issuer and subject of the token, else the client address; or the
-    /// value of a header or claim.
+    /// IPv6 address, `caller` the issuer and subject of the token, the name of the API key or the
+    /// subject of the certificate, else the client address; or the value of a header or claim.
     ///
     /// `client_address` `caller` or map; required
     pub(crate) key: Field<Either<LimitKeyDoc>>,

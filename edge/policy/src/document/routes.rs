@@ -128,9 +128,9 @@ route! {
         on_reload: Field<OnReloadDoc>,
         /// Who may use it, and how they show who they are.
         ///
-        /// `none` or map; nobody is asked
+        /// `none` or map; `none`
         auth: Field<Either<AuthDoc>>,
-        /// Access rules; all must let the request pass.
+        /// At most 16 access rules; all must let the request pass.
         ///
         /// list of names; none
         access: List<String>,

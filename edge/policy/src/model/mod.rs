@@ -7,13 +7,14 @@
 mod actions;
 mod auth;
 mod clusters;
+mod conditions;
 mod limits;
 mod listeners;
+mod regexes;
 mod routes;
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
 use palisade_token::IssuerSpec;
 
 use crate::hosts::HostTable;
@@ -22,8 +23,10 @@ use crate::routing::RouteTable;
 pub use actions::*;
 pub use auth::*;
 pub use clusters::*;
+pub use conditions::*;
 pub use limits::*;
 pub use listeners::*;
+pub use regexes::*;
 pub use routes::*;
 
 /// One immutable set of rules. A request reads exactly one from start to end.
@@ -39,6 +42,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSpec>,
     /// `ApiKeysId` is the position.
     pub api_keys: Vec<ApiKeys>,
+    /// `AccessId` is the position.
+    pub access: Vec<AccessRule>,
     /// Rate limits; `LimitId` is the position.
     pub limits: Vec<Limit>,
     /// What handshakes and answers of each host need.
@@ -81,19 +86,13 @@ pub enum Mode {
     Shadow,
 }
 
-/// Conditions of a rule beyond host and path; all must hold.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// Any method when empty.
-    pub methods: Vec<Method>,
-    pub headers: Vec<(HeaderName, ValueMatch)>,
-    /// Names and values are compared after percent-decoding.
-    pub query: Vec<(String, ValueMatch)>,
-}
-
-/// How a header or query value is compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ValueMatch {
-    Exact(String),
-    Present,
+impl Mode {
+    /// Shadow where one of the two is.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::Enforce => other,
+            Self::Shadow => self,
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod inheritance;
 mod reference;
 mod reloading;
+mod rules;
 mod shipped;
 mod summary;
 mod watching;
