@@ -17,7 +17,7 @@ pub(crate) struct MatchDoc {
     ///
     /// list of `GET` `HEAD` `POST` `PUT` `DELETE` `PATCH` `OPTIONS`; every method
     pub(crate) methods: List<String>,
-    /// Name to value, or to a comparison; of several fields one must have the value; at most 16.
+    /// Name to value; of several fields of the name one must hold; at most 16.
     ///
     /// map of text or map; none
     pub(crate) headers: Field<Entries<Either<ValueDoc>>>,
@@ -25,27 +25,31 @@ pub(crate) struct MatchDoc {
     ///
     /// map of text or map; none
     pub(crate) query: Field<Entries<Either<ValueDoc>>>,
-    /// Ranges, addresses, and names of `address_sets`.
+    /// Ranges, addresses, names of `address_sets`, at most 256; one must hold the client's address.
     ///
-    /// list of ranges or names; any
+    /// list of ranges or names; every client
     pub(crate) client_addresses: List<String>,
-    /// What the verified certificate of the client must be.
+    /// What the verified certificate of the connection says: `subject` (value, as RFC 4514 writes
+    /// it: `CN=billing,O=Example`), `san` (value, one of the DNS names, URIs and mail addresses),
+    /// `sha256` (64 hex digits, of the DER form); what is given must hold.
     ///
-    /// map; any
+    /// map; none
     pub(crate) client_certificate: Field<CertificateDoc>,
-    /// Of the token that the route's `auth` verifies.
+    /// Claim of the verified token to value; needs a token in the route's `auth`; `realm.plan` is a
+    /// claim within a claim, of a list one item must hold; at most 16. A token that is missing or
+    /// does not hold matches nothing: the request goes on to other matches.
     ///
-    /// map of text or map; any
+    /// map of text or map; none
     pub(crate) claims: Field<Entries<Either<ValueDoc>>>,
-    /// All of them hold; the same keys, but no `path`.
+    /// More conditions, all of which must hold.
     ///
     /// list of maps; none
     pub(crate) all: List<MatchDoc>,
-    /// One of them holds.
+    /// Conditions of which one must hold.
     ///
     /// list of maps; none
     pub(crate) any: List<MatchDoc>,
-    /// It does not hold.
+    /// Conditions that must not hold, taken together.
     ///
     /// map; none
     pub(crate) not: Field<Box<MatchDoc>>,
@@ -148,11 +152,11 @@ pub(crate) struct CertificateDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AddressSetDoc {
-    /// What `client_addresses` call it.
+    /// Not an address.
     ///
     /// name; required
     pub(crate) name: Field<String>,
-    /// `10.0.0.0/8`, `fd00::/8`, or one address.
+    /// Ranges and addresses, at most 4,096.
     ///
     /// list of ranges; required
     pub(crate) addresses: List<String>,
