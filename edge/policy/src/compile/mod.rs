@@ -6,6 +6,7 @@
 mod auth;
 mod client_certificates;
 mod clusters;
+mod fingerprints;
 mod forward;
 mod headers;
 mod host_rules;
@@ -20,7 +21,7 @@ mod tls;
 mod values;
 mod websocket;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +40,19 @@ const ROUTES_MAX: usize = 100_000;
 /// Clusters, issuers, limits: each has state at run time.
 const DEFINITIONS_MAX: usize = 10_000;
 
-/// The model of all documents. Only to be used when `report` stayed empty.
-pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
-    let mut compiler = Compiler { folder, report };
+/// The model of all documents. Only to be used when `report` stayed empty. Routes at the places in
+/// `buried` become tombstones.
+pub(crate) fn policy(
+    documents: &[Document],
+    folder: &mut Folder,
+    buried: &HashSet<Mark>,
+    report: &mut Report,
+) -> Policy {
+    let mut compiler = Compiler {
+        folder,
+        buried,
+        report,
+    };
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
@@ -55,19 +66,21 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
-    let defined = routes::Defined {
-        clusters: &clusters,
-        limits: &limits,
-    };
-    let routes = compiler.routes(&routes, &names, &defined);
-    let clusters = clusters
+    let written_clusters = clusters;
+    let clusters: Vec<_> = written_clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
         .collect();
-    let issuers = issuers
+    let issuers: Vec<_> = issuers
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
+    let defined = routes::Defined {
+        clusters: &written_clusters,
+        limits: &limits,
+        referents: &fingerprints::Referents::of(&clusters, &issuers, &[], &limits),
+    };
+    let routes = compiler.routes(&routes, &names, &defined);
     Policy {
         listeners: compiler.listeners(documents),
         routes,
@@ -82,6 +95,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 /// What compiling reads from and reports to.
 struct Compiler<'a> {
     folder: &'a mut Folder,
+    buried: &'a HashSet<Mark>,
     report: &'a mut Report,
 }
 
@@ -115,8 +129,10 @@ impl Compiler<'_> {
                         name.value,
                         self.place(*mark)
                     );
-                    self.report
-                        .push(name.mark, Fault::new(codes::DEFINED_TWICE, message));
+                    self.report.push(
+                        name.mark,
+                        Fault::new(codes::DEFINED_TWICE, message).other(*mark),
+                    );
                 }
                 None => {
                     first.insert(&name.value, (position, name.mark));
@@ -143,7 +159,9 @@ impl Compiler<'_> {
         let hint = suggestion(name, index.positions.keys().copied());
         self.report.push(
             reference.mark,
-            Fault::new(codes::UNKNOWN_NAME, message).maybe_hint(hint),
+            Fault::new(codes::UNKNOWN_NAME, message)
+                .maybe_hint(hint)
+                .wanted(index.kind, name),
         );
         None
     }

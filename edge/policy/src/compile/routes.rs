@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fingerprints::Referents;
 use super::matches::Claimed;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
+use crate::document::{CacheDoc, ClusterDoc, OnReloadDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
 use crate::model::{
     CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
@@ -36,6 +37,7 @@ pub(super) struct Names<'d> {
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) referents: &'d Referents,
 }
 
 impl Compiler<'_> {
@@ -48,9 +50,15 @@ impl Compiler<'_> {
         let mut claimed = Claimed::default();
         let mut rules = Vec::new();
         for at in routes {
-            let route = Arc::new(self.route(at, names, defined));
+            let route = if self.buried.contains(&at.mark) {
+                let name = at.value.name.given().map_or("", |name| &name.value);
+                Route::tombstone(name.into(), self.origin(&at.value.name, at.mark))
+            } else {
+                self.route(at, names, defined)
+            };
             let hosts = self.hosts(&at.value.hosts);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
+            let mut matches = Vec::new();
             for written in items(&at.value.matches) {
                 let path = self.required(&written.value.path, written.mark, "match", "path");
                 let at_path = path.map_or(written.mark, |path| path.mark);
@@ -59,13 +67,15 @@ impl Compiler<'_> {
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
-                rules.push(Rule {
-                    hosts: hosts.clone(),
-                    path,
-                    conditions,
-                    route: route.clone(),
-                });
+                matches.push((path, conditions));
             }
+            let route = Arc::new(defined.referents.seal(route, &hosts, &matches));
+            rules.extend(matches.into_iter().map(|(path, conditions)| Rule {
+                hosts: hosts.clone(),
+                path,
+                conditions,
+                route: route.clone(),
+            }));
         }
         RouteTable::build(rules)
     }
@@ -90,9 +100,10 @@ impl Compiler<'_> {
             origin: self.origin(&doc.name, at.mark),
             settings: self.settings(&settings),
             fingerprint: 0,
+            admission: 0,
             plain_http: is_on(settings.plain_http),
             priority: Priority::Normal,
-            on_reload: OnReload::Keep,
+            on_reload: on_reload(settings.on_reload),
             auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
             access: Vec::new(),
             limits: self.limits(&settings, (names, defined), &owner),
@@ -175,6 +186,14 @@ impl Compiler<'_> {
         Some(CacheRule {
             default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
         })
+    }
+}
+
+fn on_reload(field: &Field<OnReloadDoc>) -> OnReload {
+    match field.given().map(|at| at.value) {
+        None | Some(OnReloadDoc::Keep) => OnReload::Keep,
+        Some(OnReloadDoc::Drain) => OnReload::Drain,
+        Some(OnReloadDoc::Cut) => OnReload::Cut,
     }
 }
 

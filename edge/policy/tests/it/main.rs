@@ -4,9 +4,11 @@
 
 mod cases;
 mod fields;
+mod fingerprints;
 mod folder;
 mod hostile;
 mod reloading;
+mod salvaging;
 mod shipped;
 mod summary;
 mod watching;
