@@ -13,6 +13,7 @@
 mod acme;
 mod admission;
 mod answers;
+mod on_reload;
 mod refused_heads;
 mod slow_clients;
 mod tunnels;
@@ -48,6 +49,7 @@ use crate::snapshot::Snapshot;
 use crate::stages::{cache, client, rewrite};
 use tunnels::is_interim;
 
+pub use on_reload::{Streams, Tied};
 pub use refused_heads::RefusedHeads;
 
 /// How long an unread request body may take to be thrown away before its connection is.
@@ -56,6 +58,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// State shared by all requests.
 pub struct Gateway {
     pub policies: Arc<PolicyStore<Snapshot>>,
+    /// Of routes whose requests under way a reload may end.
+    pub streams: Arc<Streams>,
     pub metrics: Arc<Metrics>,
     pub access_log: Arc<AccessLog>,
     pub cache: cache::ResponseCache,
@@ -138,9 +142,11 @@ impl ProxyHttp for Gateway {
             self.reject(session, ctx, Rejection::BodyTooLarge).await?;
             return Ok(true);
         }
+        self.tie(ctx);
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;
+            on_reload::recall(session, ctx)?;
         }
         Ok(false)
     }

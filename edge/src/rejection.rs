@@ -46,6 +46,8 @@ pub enum Rejection {
         retry_after_s: u64,
     },
     BodyTooLarge,
+    /// The route or the credential went away while the request was under way.
+    RouteWithdrawn,
     /// No endpoint could be reached.
     Unavailable,
     /// An endpoint answered with something that is not HTTP, or broke off.
@@ -89,7 +91,9 @@ impl Rejection {
             Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NoKeys | Self::RouteWithdrawn => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::BadUpstream => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -127,6 +131,7 @@ impl Rejection {
             Self::ProtocolNotImplemented => "protocol_not_implemented",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
+            Self::RouteWithdrawn => "route_withdrawn",
             Self::Unavailable => "upstream_unavailable",
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -154,7 +159,7 @@ impl Rejection {
             | Self::NotFound
             | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
-            Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
+            Self::Unavailable | Self::NoKeys | Self::RouteWithdrawn | Self::BadUpstream => 14,
             Self::Unauthorized(_) => 16,
         }
     }
@@ -185,6 +190,7 @@ impl Rejection {
             Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
+            Self::RouteWithdrawn => "the rules for this path have changed",
             Self::Unavailable => "the service behind this route cannot be reached",
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",

@@ -9,6 +9,7 @@ use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
 use crate::cluster::Pick;
+use crate::gateway::Tied;
 use crate::listen::BodyClock;
 use crate::observe::trace::TraceContext;
 use crate::rejection::Rejection;
@@ -77,6 +78,8 @@ pub struct RequestCtx {
     pub largest_piece: usize,
     pub is_grpc: bool,
     pub tunnel: Option<TunnelFacts>,
+    /// Where a reload may end the request.
+    pub tied: Option<Tied>,
 }
 
 /// A request that is to become a tunnel, or has.
@@ -137,6 +140,7 @@ impl RequestCtx {
             largest_piece: 0,
             is_grpc: false,
             tunnel: None,
+            tied: None,
         }
     }
 

@@ -38,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "request_ctx",
         &[
             "cluster",
+            "gateway",
             "listen",
             "observe",
             "rejection",

@@ -55,6 +55,9 @@ pub struct Entry {
     pub(crate) unsound: Vec<String>,
 }
 
+#[derive(Serialize)]
+struct Rfc3339(#[serde(with = "rfc3339")] SystemTime);
+
 /// How the files of a policy differ from those of the one before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
@@ -80,6 +83,11 @@ struct Index {
 }
 
 impl Entry {
+    /// When it came into force, as RFC 3339 in UTC.
+    pub fn at(&self) -> impl Serialize + use<> {
+        Rfc3339(self.at)
+    }
+
     fn changes(&self, before: &Self) -> Changes {
         let by_path = |entry: &Self| -> BTreeMap<String, String> {
             let files = entry.files.iter();

@@ -3,8 +3,11 @@
 //! Answers go to standard output, complaints to standard error; `--format json` gives the same
 //! facts to programs. Exit codes: 0 yes, 1 no (a fault, a failed test, a difference), 2 wrong usage.
 
+mod admin_client;
 mod certs;
 mod check;
+mod history;
+mod rollback;
 mod serve;
 mod shell;
 
@@ -40,6 +43,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// List the policies that were in force on a running edge.
+    History(history::Args),
+    /// Put a policy of the history in force again, until the files change.
+    Rollback(rollback::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Print a completion script for a shell.
@@ -84,6 +91,8 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::History(args) => history::run(&args, format),
+        Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

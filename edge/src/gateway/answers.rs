@@ -10,7 +10,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
-use crate::listen::{Listener, Refusal};
+use crate::listen::{Listener, Recalled, Refusal};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -83,6 +83,9 @@ impl Gateway {
         // The framing of the body broke; Pingora only knows that it could not be read.
         if let Some(refusal) = Refusal::of(error.root_cause()) {
             return Some(refusal.into());
+        }
+        if Recalled::is(error.root_cause()) {
+            return Some(Rejection::RouteWithdrawn);
         }
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,

@@ -11,6 +11,7 @@
 
 mod bounds;
 mod body_clock;
+mod recall;
 pub mod connection;
 mod caps;
 pub mod proxy_protocol;
@@ -50,6 +51,7 @@ pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
 pub use http1::refusal::Refusal;
 pub use inherited::Inherited;
+pub use recall::{Recall, Recalled};
 pub use quic::generation::{self, Generation};
 pub use quic::routed_socket::{Relay, RoutedSocket};
 

@@ -1,4 +1,4 @@
-//! The admin listener: metrics, health and the policy in force. Read only, never through the edge.
+//! The admin listener: metrics, health and policies. Never through the edge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,20 +8,22 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::listen::tls::CertificateStore;
 use crate::observe::metrics::Metrics;
+use crate::observe::rollback;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 use crate::stages::cache::ResponseCache;
-use palisade_policy::PolicyStore;
+use palisade_policy::{PolicyStore, Rollback};
 use palisade_token::Issuers;
 
 /// What the pages read.
 pub struct Admin {
     pub policies: Arc<PolicyStore<Snapshot>>,
+    pub rollback: Rollback,
     pub metrics: Arc<Metrics>,
     pub issuers: Arc<Issuers>,
     pub certificates: Arc<CertificateStore>,
@@ -36,6 +38,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/policy", get(policy))
+        .route("/policy/history", get(rollback::history))
+        .route("/policy/rollback", post(rollback::rollback))
         .with_state(admin)
 }
 

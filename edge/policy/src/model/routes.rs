@@ -66,7 +66,8 @@ impl Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             request_timeout: None,
-            request_body_max: 0,
+            // Whatever it is, the answer is 503.
+            request_body_max: u64::MAX,
             response_body_max: None,
             action: Action::Tombstone,
             websocket: None,
