@@ -81,10 +81,11 @@ pub fn load(dir: &Path) -> Result<Loaded, Diagnostics> {
     attempt(dir, None).outcome
 }
 
-/// One file as a folder of its own, without what it refers to: for tests of the loader itself.
+/// One file as a folder of its own, without what it refers to, as at the start of an edge: for tests
+/// of the loader itself.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Everything that is wrong with it, where no policy can be made of it.
 pub fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
     let source = SourceFile {
         name: "policy.yaml".into(),
@@ -92,7 +93,12 @@ pub fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
         facts: None,
         fault: None,
     };
-    attempt_with(Folder::of(Path::new("/nonexistent"), vec![source]), None).outcome
+    let good = LastGood {
+        is_start: true,
+        ..LastGood::default()
+    };
+    let folder = Folder::of(Path::new("/nonexistent"), vec![source]);
+    attempt_with(folder, Some(&good)).outcome
 }
 
 /// A load, and what a watcher has to know about it even if it failed.

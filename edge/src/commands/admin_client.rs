@@ -1,20 +1,20 @@
-//! Questions to the admin listener of a running edge.
+//! Questions of the command line to the admin listener of a running edge.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Explaining and rolling back compile policies.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// The history of 16 policies of 4,096 files each is about 16 MiB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Whole, from the connection to the last byte. A rollback compiles a policy.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AdminArgs {
-    /// The edge's admin listener.
+    /// The admin listener of the running edge.
     #[arg(
         long,
         env = "PALISADE_ADMIN",
@@ -24,54 +24,53 @@ pub(super) struct AdminArgs {
     pub(super) admin: SocketAddr,
 }
 
-impl AdminArgs {
-    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.ask(Method::GET, path, None)
-    }
+/// Read a page in JSON.
+pub(super) fn get<A: DeserializeOwned>(admin: SocketAddr, path: &str) -> anyhow::Result<A> {
+    ask(admin, Method::GET, path, Vec::new())
+}
 
-    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.ask(Method::POST, path, Some(body))
-    }
+/// Ask in JSON, and read the answer in JSON.
+pub(super) fn post<A: DeserializeOwned>(
+    admin: SocketAddr,
+    path: &str,
+    question: &impl Serialize,
+) -> anyhow::Result<A> {
+    ask(admin, Method::POST, path, serde_json::to_vec(question)?)
+}
 
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build()?;
-        let (status, answer) = runtime
-            .block_on(self.exchange(method, path, body))
-            .with_context(|| format!("no answer from the admin listener at {}", self.admin))?;
-        if status.is_success() {
-            return Ok(answer);
-        }
-        match answer.get("error").and_then(Value::as_str) {
-            Some(error) => bail!("{error}"),
-            None => bail!("the admin listener at {} answered {status}", self.admin),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        // An address of this machine is never behind a proxy.
+fn ask<A: DeserializeOwned>(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    question: Vec<u8>,
+) -> anyhow::Result<A> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // Never by a proxy: the listener is this machine's.
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        let mut request = client.request(method, format!("http://{}{path}", self.admin));
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body.to_string());
+        let request = client
+            .request(method, format!("http://{admin}{path}"))
+            .header("content-type", "application/json")
+            .body(question);
+        let answer = request.send().await.with_context(|| {
+            format!("no edge answers at `{admin}`\nhint: name its admin listener by --admin")
+        })?;
+        let status = answer.status();
+        let body = answer.bytes().await?;
+        if !status.is_success() {
+            bail!("the edge says {status}: {}", complaint(&body));
         }
-        let mut response = request.send().await?;
-        let mut text = Vec::new();
-        while let Some(piece) = response.chunk().await? {
-            text.extend_from_slice(&piece);
-            if text.len() > ANSWER_BYTES_MAX {
-                bail!("an answer of more than {ANSWER_BYTES_MAX} bytes");
-            }
-        }
-        // A refusal may be plain text.
-        let answer = serde_json::from_slice(&text).unwrap_or_default();
-        Ok((response.status(), answer))
+        serde_json::from_slice(&body).context("the edge gave an answer of another version")
+    })
+}
+
+/// The `error` member, or all of it.
+fn complaint(body: &[u8]) -> String {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    match json["error"].as_str() {
+        Some(error) => error.to_owned(),
+        None => String::from_utf8_lossy(body).trim().to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::admin_client::AdminArgs;
+use super::admin_client::{self, AdminArgs};
 use super::{EXIT_USAGE, Format, answer, answer_json, complain};
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub struct Args {
 const HASH_CHARS: usize = 12;
 
 pub(super) fn run(args: &Args, format: Format) -> ExitCode {
-    let page = match args.admin.get("/policy/history") {
+    let page: Value = match admin_client::get(args.admin.admin, "/policy/history") {
         Ok(page) => page,
         Err(error) => {
             complain(&error);

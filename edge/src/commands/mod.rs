@@ -6,6 +6,7 @@
 mod admin_client;
 mod certs;
 mod check;
+mod explain;
 mod history;
 mod rollback;
 mod serve;
@@ -43,6 +44,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// Explain what would become of a request, and why.
+    Explain(Box<explain::Args>),
     /// List the policies that were in force on a running edge.
     History(history::Args),
     /// Put a policy of the history in force again, until the files change.
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::Explain(args) => explain::run(&args, format),
         Command::History(args) => history::run(&args, format),
         Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),

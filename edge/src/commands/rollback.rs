@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::admin_client::AdminArgs;
+use super::admin_client::{self, AdminArgs};
 use super::{EXIT_NO, Format, answer, answer_json, complain};
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, format: Format) -> ExitCode {
     let wish = json!({ "generation": args.generation });
-    let page = match args.admin.post("/policy/rollback", &wish) {
+    let page: Value = match admin_client::post(args.admin.admin, "/policy/rollback", &wish) {
         Ok(page) => page,
         Err(error) => {
             complain(&error);

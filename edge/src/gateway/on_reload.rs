@@ -153,7 +153,12 @@ impl Streams {
         for (tie, knot) in gone {
             // Without our own.
             let requests = Arc::strong_count(&knot).saturating_sub(1);
-            info!(route = &*tie.route, requests, on_reload = label(tie.on_reload), "requests under way are recalled");
+            info!(
+                route = &*tie.route,
+                requests,
+                on_reload = label(tie.on_reload),
+                "requests under way are recalled"
+            );
             self.recall(&tie, &knot, requests as u64);
         }
     }
@@ -208,8 +213,8 @@ impl Gateway {
         });
         // A review that came in between did not see it, and one to come waits for the lock.
         let current = self.policies.current();
-        let is_gone = !Arc::ptr_eq(&current, &ctx.snapshot)
-            && !tie.holds(&admissions(&current), &current);
+        let is_gone =
+            !Arc::ptr_eq(&current, &ctx.snapshot) && !tie.holds(&admissions(&current), &current);
         if is_gone {
             knots.remove(&tie);
         }

@@ -13,8 +13,8 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
-use super::{BodyClock, Recall};
 use super::tls::ClientCertificate;
+use super::{BodyClock, Recall};
 
 /// Which of our sockets a connection came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,9 +51,9 @@ pub use bounds::Bounds;
 pub use connection::{Connection, Listener};
 pub use http1::refusal::Refusal;
 pub use inherited::Inherited;
-pub use recall::{Recall, Recalled};
 pub use quic::generation::{self, Generation};
 pub use quic::routed_socket::{Relay, RoutedSocket};
+pub use recall::{Recall, Recalled};
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {

@@ -3,7 +3,6 @@
 //! Refuses what a web page could send: the admin listener knows no passwords, and a browser beside
 //! it reaches it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::admin::Admin;
+use super::admin::{Admin, is_local};
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -81,7 +80,7 @@ fn complaint(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// A page names its origin; one whose name was pointed here names that as the host (DNS rebinding).
+/// A page names its origin, or its browser tells what it is.
 fn is_no_page(headers: &HeaderMap) -> Result<(), &'static str> {
     if headers.contains_key(header::ORIGIN) {
         return Err("pages may not change policies");
@@ -90,34 +89,8 @@ fn is_no_page(headers: &HeaderMap) -> Result<(), &'static str> {
     if site.is_some_and(|site| site != "none" && site != "same-origin") {
         return Err("pages of other sites may not change policies");
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if !host.is_some_and(is_address) {
+    if !is_local(headers) {
         return Err("the host must be an address or localhost");
     }
     Ok(())
-}
-
-/// `127.0.0.1:9901`, `[::1]`, `localhost:9901`.
-fn is_address(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    name.eq_ignore_ascii_case("localhost") || bare.unwrap_or(name).parse::<IpAddr>().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_address;
-
-    #[test]
-    fn names_are_no_addresses() {
-        for host in ["127.0.0.1:9901", "[::1]:9901", "[::1]", "localhost", "10.0.0.1"] {
-            assert!(is_address(host), "{host}");
-        }
-        for host in ["evil.example:9901", "127.0.0.1.evil.example", "localhost.evil", ""] {
-            assert!(!is_address(host), "{host}");
-        }
-    }
 }

@@ -3,9 +3,11 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod addresses;
 mod auth;
 mod client_certificates;
 mod clusters;
+mod conditions;
 mod fingerprints;
 mod forward;
 mod headers;
@@ -13,6 +15,7 @@ mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod lints;
 mod listeners;
 mod matches;
 mod paths;
@@ -21,6 +24,7 @@ mod tls;
 mod values;
 mod websocket;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -52,7 +56,9 @@ pub(crate) fn policy(
         folder,
         buried,
         report,
+        shared: conditions::Shared::default(),
     };
+    compiler.address_sets(documents);
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
@@ -80,15 +86,26 @@ pub(crate) fn policy(
         limits: &limits,
         referents: &fingerprints::Referents::of(&clusters, &issuers, &[], &limits),
     };
-    let routes = compiler.routes(&routes, &names, &defined);
+    let table = compiler.routes(&routes, &names, &defined);
+    let hosts_of_requests = compiler.host_rules(&hosts);
+    let listeners = compiler.listeners(documents);
+    // What is at fault may be why something looks unused.
+    if !compiler.report.has_errors() {
+        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        for route in &routes {
+            compiler.lint_route(route, &names, &defined);
+        }
+        compiler.lint_certificates(&routes, &hosts_of_requests);
+        compiler.lint_read_timeouts(&routes, &names, &defined);
+    }
     Policy {
-        listeners: compiler.listeners(documents),
-        routes,
+        listeners,
+        routes: table,
         clusters,
         issuers,
         api_keys: Vec::new(),
         limits,
-        hosts: compiler.host_rules(&hosts),
+        hosts: hosts_of_requests,
     }
 }
 
@@ -97,12 +114,17 @@ struct Compiler<'a> {
     folder: &'a mut Folder,
     buried: &'a HashSet<Mark>,
     report: &'a mut Report,
+    shared: conditions::Shared,
 }
 
 /// Name to position, of one kind.
 struct Index<'d> {
     kind: &'static str,
     positions: HashMap<&'d str, usize>,
+    /// Of each name, by position.
+    marks: HashMap<usize, Mark>,
+    /// Positions that something refers to.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl Compiler<'_> {
@@ -139,13 +161,14 @@ impl Compiler<'_> {
                 }
             }
         }
-        let positions = first
-            .into_iter()
-            .map(|(name, (position, _))| (name, position))
-            .collect();
         Index {
             kind: T::KIND,
-            positions,
+            marks: first.values().copied().collect(),
+            positions: first
+                .into_iter()
+                .map(|(name, (position, _))| (name, position))
+                .collect(),
+            used: RefCell::default(),
         }
     }
 
@@ -153,6 +176,7 @@ impl Compiler<'_> {
     fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
         let name = reference.value.as_str();
         if let Some(position) = index.positions.get(name) {
+            index.used.borrow_mut().insert(*position);
             return Some(*position);
         }
         let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));

@@ -8,6 +8,7 @@ mod fingerprints;
 mod folder;
 mod hostile;
 mod reloading;
+mod rules;
 mod salvaging;
 mod shipped;
 mod summary;

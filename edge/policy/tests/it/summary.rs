@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch, WebSocket,
+    Auth, Cluster, HeaderEdits, Limit, OnReload, Policy, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -169,6 +169,9 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         .filter(|rule| std::sync::Arc::ptr_eq(&rule.route, route))
     {
         describe_rule(out, rule);
+    }
+    if route.on_reload != OnReload::Keep {
+        writeln!(out, "  on reload {:?}", route.on_reload).unwrap();
     }
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
