@@ -43,17 +43,20 @@ struct Tie {
     host: String,
     /// Whose client certificates the host takes.
     trust_domain: Option<TrustDomain>,
+    /// The set, and the SHA-256 of the key, where the caller showed one.
+    api_key: Option<(Arc<str>, [u8; 32])>,
     on_reload: OnReload,
 }
 
 impl Tie {
-    fn of(admitted: &Admitted) -> Self {
+    fn of(admitted: &Admitted, snapshot: &Snapshot) -> Self {
         let route = &admitted.route;
         Self {
             route: route.name.clone(),
             admission: route.admission,
             host: admitted.host.clone(),
             trust_domain: trust_domain(&admitted.host_rules),
+            api_key: api_key(admitted, snapshot),
             on_reload: route.on_reload,
         }
     }
@@ -61,12 +64,25 @@ impl Tie {
     fn holds(&self, routes: &HashMap<&str, u64>, snapshot: &Snapshot) -> bool {
         routes.get(&*self.route) == Some(&self.admission)
             && trust_domain(snapshot.policy.hosts.find(&self.host)) == self.trust_domain
+            && self.api_key.as_ref().is_none_or(|(set, key)| {
+                let mut sets = snapshot.policy.api_keys.iter();
+                let set = sets.find(|other| other.name == *set);
+                set.is_some_and(|set| set.keys.contains_key(key))
+            })
     }
 }
 
 fn trust_domain(host: &Host) -> Option<TrustDomain> {
     let clients = host.client_certificates.as_ref();
     clients.map(|clients| clients.trust_domain)
+}
+
+fn api_key(admitted: &Admitted, snapshot: &Snapshot) -> Option<(Arc<str>, [u8; 32])> {
+    let (id, shown) = admitted.permit.caller().api_key.as_ref()?;
+    let set = snapshot.policy.api_keys.get(id.0)?;
+    let mut keys = set.keys.iter();
+    let (sha256, _) = keys.find(|(_, key)| Arc::ptr_eq(key, shown))?;
+    Some((set.name.clone(), *sha256))
 }
 
 /// What each route admits, by name.
@@ -203,7 +219,7 @@ impl Gateway {
         if admitted.route.on_reload == OnReload::Keep {
             return;
         }
-        let tie = Tie::of(admitted);
+        let tie = Tie::of(admitted, &ctx.snapshot);
         let mut knots = self.streams.knots();
         let known = knots.get(&tie).and_then(Weak::upgrade);
         let knot = known.unwrap_or_else(|| {

@@ -51,7 +51,7 @@ fn base(origin: &Origin, sockets: &WebSocketOrigin, greeter: &Greeter) -> String
 clusters:
   - {{ name: origin, endpoints: [\"{}\"] }}
   - {{ name: sockets, endpoints: [\"{}\"] }}
-  - {{ name: greeter, endpoints: [\"{}\"], protocol: grpc }}
+  - {{ name: greeter, endpoints: [\"{}\"], protocol: grpc, timeouts: {{ read: 1h }} }}
 routes:
   - {{ name: sockets, matches: [{{ path: {{ prefix: /open }} }}], on_reload: cut, websocket: {{ idle_timeout: 1h }}, cluster: sockets }}
   - {{ name: calls, matches: [{{ path: {{ prefix: /test.v1.Greeter }} }}], on_reload: cut, cluster: greeter }}

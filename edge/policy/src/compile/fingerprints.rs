@@ -7,7 +7,7 @@ use palisade_token::IssuerSpec;
 
 use super::Fingerprint;
 use crate::model::{
-    Action, ApiKeys, Auth, Cluster, Conditions, Credential, Forward, HeaderEdits, Limit, Route,
+    AccessRule, Action, ApiKeys, Auth, Cluster, Conditions, Credential, Forward, HeaderEdits, Limit, Route,
 };
 use crate::routing::{HostMatch, PathMatch};
 
@@ -18,8 +18,16 @@ type Match = (PathMatch, Conditions);
 pub(super) struct Referents {
     clusters: Vec<u64>,
     issuers: Vec<u64>,
-    api_keys: Vec<u64>,
+    api_keys: Vec<KeySet>,
     limits: Vec<u64>,
+    access: Vec<u64>,
+}
+
+/// A caller's own key is looked for when it matters; those of others come and go.
+#[derive(Debug)]
+struct KeySet {
+    itself: u64,
+    keys: u64,
 }
 
 impl Referents {
@@ -27,7 +35,7 @@ impl Referents {
         clusters: &[Cluster],
         issuers: &[IssuerSpec],
         api_keys: &[ApiKeys],
-        limits: &[Limit],
+        (limits, access): (&[Limit], &[AccessRule]),
     ) -> Self {
         let issuers = issuers.iter().map(|issuer| {
             let mut digest = Fingerprint::new("issuer", &issuer.name);
@@ -36,9 +44,32 @@ impl Referents {
         });
         let api_keys = api_keys.iter().map(|set| {
             let mut digest = Fingerprint::new("api keys", &set.name);
+            digest.debug(&set.header);
             let mut keys: Vec<_> = set.keys.iter().collect();
             keys.sort_by_key(|(sha256, _)| **sha256);
-            digest.debug(&set.header).debug(&keys);
+            let mut all = Fingerprint::new("api keys", &set.name);
+            all.debug(&keys);
+            KeySet {
+                itself: digest.finish(),
+                keys: all.finish(),
+            }
+        });
+        let access = access.iter().map(|rule| {
+            let AccessRule {
+                name,
+                origin: _,
+                mode,
+                scopes,
+                roles,
+                claims,
+                client_addresses,
+                client_certificate,
+                expression,
+            } = rule;
+            let mut digest = Fingerprint::new("access", name);
+            digest
+                .debug(&(mode, scopes, roles, claims))
+                .debug(&(client_addresses, client_certificate, expression));
             digest.finish()
         });
         let clusters = clusters.iter().map(|cluster| cluster.fingerprint);
@@ -52,6 +83,7 @@ impl Referents {
             issuers: issuers.collect(),
             api_keys: api_keys.collect(),
             limits: limits.collect(),
+            access: access.collect(),
         }
     }
 
@@ -64,11 +96,15 @@ impl Referents {
             roles,
             claim_headers,
             forward_token,
+            key_headers: _,
         } = auth;
         for credential in any_of {
             match credential {
                 Credential::Jwt(id) => digest.debug(&("jwt", self.issuers.get(id.0))),
-                Credential::ApiKey(id) => digest.debug(&("api key", self.api_keys.get(id.0))),
+                Credential::ApiKey(id) => {
+                    let set = self.api_keys.get(id.0);
+                    digest.debug(&("api key", set.map(|set| set.itself)))
+                }
                 Credential::ClientCertificate(wanted) => digest.debug(wanted),
             };
         }
@@ -107,7 +143,7 @@ impl Referents {
             self.auth(&mut digest, auth);
         }
         for access in &route.access {
-            digest.debug(&access.mode);
+            digest.debug(&(self.access.get(access.id.0), access.mode));
         }
         for backend in route.backends() {
             digest.debug(&self.clusters.get(backend.cluster.0));
@@ -131,7 +167,7 @@ impl Referents {
             plain_http,
             priority,
             on_reload,
-            auth: _,
+            auth,
             access: _,
             limits,
             cors,
@@ -149,6 +185,12 @@ impl Referents {
             .debug(&(admission, plain_http, priority, on_reload))
             .debug(&(cors, cache, websocket))
             .debug(&(request_timeout, request_body_max, response_body_max));
+        for credential in auth.iter().flat_map(|auth| &auth.any_of) {
+            if let Credential::ApiKey(id) = credential {
+                let set = self.api_keys.get(id.0);
+                digest.debug(&set.map(|set| set.keys));
+            }
+        }
         for limit in limits {
             digest.debug(&(self.limits.get(limit.id.0), limit.mode));
         }
