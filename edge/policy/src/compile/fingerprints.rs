@@ -7,7 +7,8 @@ use palisade_token::IssuerSpec;
 
 use super::Fingerprint;
 use crate::model::{
-    AccessRule, Action, ApiKeys, Auth, Cluster, Conditions, Credential, Forward, HeaderEdits, Limit, Route,
+    AccessRule, Action, ApiKeys, Auth, Cluster, Conditions, Credential, EditValue, Forward,
+    HeaderEdits, Limit, Route,
 };
 use crate::routing::{HostMatch, PathMatch};
 
@@ -67,9 +68,11 @@ impl Referents {
                 expression,
             } = rule;
             let mut digest = Fingerprint::new("access", name);
-            digest
-                .debug(&(mode, scopes, roles, claims))
-                .debug(&(client_addresses, client_certificate, expression));
+            digest.debug(&(mode, scopes, roles, claims)).debug(&(
+                client_addresses,
+                client_certificate,
+                expression,
+            ));
             digest.finish()
         });
         let clusters = clusters.iter().map(|cluster| cluster.fingerprint);
@@ -215,7 +218,11 @@ fn header_edits(digest: &mut Fingerprint, edits: &HeaderEdits) {
     for list in [set, add] {
         digest.debug(&list.len());
         for (name, value) in list {
-            digest.debug(name).add(value.as_bytes());
+            digest.debug(name);
+            match value {
+                EditValue::Text(text) => digest.add(text.as_bytes()),
+                EditValue::Pattern(pattern) => digest.debug(pattern),
+            };
         }
     }
 }
