@@ -12,6 +12,8 @@ mod client;
 mod sanitize;
 #[path = "../fuzz/checks/expression.rs"]
 mod expression;
+#[path = "../fuzz/checks/load.rs"]
+mod load;
 
 use std::fs;
 use std::path::Path;
@@ -47,6 +49,11 @@ fn chunked_holds() {
 #[test]
 fn proxy_protocol_holds() {
     replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn load_holds() {
+    replay("load", load::check);
 }
 
 #[test]

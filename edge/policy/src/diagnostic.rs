@@ -4,11 +4,13 @@
 //! Refuses to print terminal control characters or endless lines: a policy may come from
 //! anywhere, and its text ends up in terminals and logs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::codes;
 use crate::files::SourceFile;
 
 /// More faults than a person reads at once; the rest is counted.
@@ -157,7 +159,7 @@ impl Styles {
 }
 
 /// A place in a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Mark {
     /// Position in the list of source files.
     pub(crate) file: u32,
@@ -177,12 +179,16 @@ impl Mark {
 }
 
 /// A fault before its line is looked up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) severity: Severity,
+    /// Another place that it takes to be at fault: of two that say the same, the first.
+    pub(crate) other: Option<Mark>,
+    /// Kind and name of what is referred to and not there.
+    pub(crate) wanted: Option<(&'static str, String)>,
     /// The line may hold a credential: it is not shown.
     is_concealed: bool,
 }
@@ -194,6 +200,8 @@ impl Fault {
             message: message.into(),
             hint: None,
             severity: Severity::Error,
+            other: None,
+            wanted: None,
             is_concealed: false,
         }
     }
@@ -211,9 +219,32 @@ impl Fault {
         self
     }
 
+    pub(crate) fn other(mut self, place: Mark) -> Self {
+        self.other = Some(place);
+        self
+    }
+
+    pub(crate) fn wanted(mut self, kind: &'static str, name: &str) -> Self {
+        self.wanted = Some((kind, name.to_owned()));
+        self
+    }
+
     pub(crate) fn conceal(mut self) -> Self {
         self.is_concealed = true;
         self
+    }
+
+    fn show_written(&mut self, value: &str, written: &str) {
+        let (value, written) = (shown(value), shown(written));
+        let name = |shown: &str| format!("\"{}\"", shown.trim_matches('`'));
+        self.message = self
+            .message
+            .replace(&value, &written)
+            .replace(&name(&value), &name(&written));
+        let inner = value.trim_matches('`');
+        if !inner.is_empty() && self.hint.as_ref().is_some_and(|hint| hint.contains(inner)) {
+            self.hint = None;
+        }
     }
 
     pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
@@ -226,13 +257,57 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     faults: Vec<(Mark, Fault)>,
+    /// Places whose value came from the environment: the value and what is written. None where
+    /// there was no value, which says all that is to be said about the place.
+    environment: BTreeMap<Mark, Option<(String, String)>>,
+    /// An error was one too many; that there is one must not be forgotten.
+    dropped_error: bool,
 }
 
 impl Report {
-    pub(crate) fn push(&mut self, mark: Mark, fault: Fault) {
+    pub(crate) fn push(&mut self, mark: Mark, mut fault: Fault) {
+        match self.environment.get(&mark) {
+            Some(Some((value, written))) => fault.show_written(value, written),
+            Some(None) => return,
+            None => {}
+        }
+        // What routes inherit is looked at for each of them.
+        let is_same = |(at, other): &(Mark, Fault)| {
+            *at == mark
+                && other.code == fault.code
+                && (other.message == fault.message || fault.code == codes::UNKNOWN_NAME)
+        };
+        if self.faults.iter().any(is_same) {
+            return;
+        }
         if self.faults.len() < COLLECTED_MAX {
             self.faults.push((mark, fault));
+        } else {
+            self.dropped_error |= fault.severity == Severity::Error;
         }
+    }
+
+    /// Faults at a place show what is written there instead of what it stands for.
+    pub(crate) fn conceal(&mut self, mark: Mark, value: &str, written: &str) {
+        self.environment
+            .insert(mark, Some((value.to_owned(), written.to_owned())));
+    }
+
+    /// No more faults at a place.
+    pub(crate) fn silence(&mut self, mark: Mark) {
+        self.environment.insert(mark, None);
+    }
+
+    /// Every error with its place; none where there were too many to keep.
+    pub(crate) fn errors(&self) -> Option<impl Iterator<Item = &(Mark, Fault)>> {
+        let is_error = |(_, fault): &&(Mark, Fault)| fault.severity == Severity::Error;
+        (!self.dropped_error).then(|| self.faults.iter().filter(is_error))
+    }
+
+    /// Leave out the faults that another policy is made without.
+    pub(crate) fn excuse(&mut self, is_excused: impl Fn(Mark, &Fault) -> bool) {
+        self.faults
+            .retain(|(mark, fault)| !is_excused(*mark, fault));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -241,7 +316,7 @@ impl Report {
 
     pub(crate) fn has_errors(&self) -> bool {
         let mut faults = self.faults.iter();
-        faults.any(|(_, fault)| fault.severity == Severity::Error)
+        self.dropped_error || faults.any(|(_, fault)| fault.severity == Severity::Error)
     }
 
     /// `value`, or its fault reported at `mark`.

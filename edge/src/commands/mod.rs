@@ -7,6 +7,10 @@ mod admin_client;
 mod certs;
 mod check;
 mod explain;
+mod fmt;
+mod history;
+mod rollback;
+mod schema;
 mod serve;
 mod shell;
 
@@ -44,8 +48,16 @@ pub enum Command {
     Check(check::Args),
     /// Explain what would become of a request, and why.
     Explain(Box<explain::Args>),
+    /// List the policies that were in force on a running edge.
+    History(history::Args),
+    /// Put a policy of the history in force again, until the files change.
+    Rollback(rollback::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -89,7 +101,11 @@ pub fn run() -> ExitCode {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
+        Command::History(args) => history::run(&args, format),
+        Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -13,6 +13,8 @@ mod client_certificates;
 mod clusters;
 mod conditions;
 mod cors;
+mod defaults;
+mod fingerprints;
 mod forward;
 mod header_sets;
 mod headers;
@@ -55,10 +57,17 @@ const ROUTES_MAX: usize = 100_000;
 /// Clusters, issuers, limits: each has state at run time.
 const DEFINITIONS_MAX: usize = 10_000;
 
-/// The model of all documents. Only to be used when `report` stayed empty.
-pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
+/// The model of all documents. Only to be used when `report` stayed empty. Routes at the places in
+/// `buried` become tombstones.
+pub(crate) fn policy(
+    documents: &[Document],
+    folder: &mut Folder,
+    buried: &HashSet<Mark>,
+    report: &mut Report,
+) -> Policy {
     let mut compiler = Compiler {
         folder,
+        buried,
         report,
         shared: conditions::Shared::default(),
     };
@@ -97,24 +106,27 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|set| compiler.header_set(set))
         .collect();
+    let written_clusters = clusters;
+    let clusters: Vec<_> = written_clusters
+        .iter()
+        .map(|cluster| compiler.cluster(cluster))
+        .collect();
+    let issuers: Vec<_> = issuers
+        .iter()
+        .map(|issuer| compiler.issuer(issuer))
+        .collect();
     let defined = routes::Defined {
-        clusters: &clusters,
+        clusters: &written_clusters,
         limits: &limits,
         api_keys: &api_keys,
         access: &access,
         caches: &caches,
         header_sets: &header_sets,
+        referents: &fingerprints::Referents::of(&clusters, &issuers, &api_keys, (&limits, &access)),
     };
-    let table = compiler.routes(&routes, &names, &defined);
-    let clusters = clusters
-        .iter()
-        .map(|cluster| compiler.cluster(cluster))
-        .collect();
-    let issuers = issuers
-        .iter()
-        .map(|issuer| compiler.issuer(issuer))
-        .collect();
-    let hosts_of_requests = compiler.host_rules(&hosts);
+    let host_rules = compiler.host_rules(&hosts);
+    let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
+    let table = compiler.routes(&routes, (&names, &defined), &inheritance);
     let listeners = compiler.listeners(documents);
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
@@ -127,10 +139,10 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         ]);
         compiler.unused_address_sets();
         for route in &routes {
-            compiler.lint_route(route, &names, &defined);
+            compiler.lint_route(route, (&names, &defined), &inheritance);
         }
-        compiler.lint_certificates(&routes, &hosts_of_requests);
-        compiler.lint_read_timeouts(&routes, &names, &defined);
+        compiler.lint_certificates(&routes, &host_rules);
+        compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
     }
     Policy {
         listeners,
@@ -140,13 +152,14 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         api_keys,
         access,
         limits,
-        hosts: hosts_of_requests,
+        hosts: host_rules,
     }
 }
 
 /// What compiling reads from and reports to.
 struct Compiler<'a> {
     folder: &'a mut Folder,
+    buried: &'a HashSet<Mark>,
     report: &'a mut Report,
     shared: conditions::Shared,
 }
@@ -185,8 +198,10 @@ impl Compiler<'_> {
                         name.value,
                         self.place(*mark)
                     );
-                    self.report
-                        .push(name.mark, Fault::new(codes::DEFINED_TWICE, message));
+                    self.report.push(
+                        name.mark,
+                        Fault::new(codes::DEFINED_TWICE, message).other(*mark),
+                    );
                 }
                 None => {
                     first.insert(&name.value, (position, name.mark));
@@ -215,7 +230,9 @@ impl Compiler<'_> {
         let hint = suggestion(name, index.positions.keys().copied());
         self.report.push(
             reference.mark,
-            Fault::new(codes::UNKNOWN_NAME, message).maybe_hint(hint),
+            Fault::new(codes::UNKNOWN_NAME, message)
+                .maybe_hint(hint)
+                .wanted(index.kind, name),
         );
         None
     }

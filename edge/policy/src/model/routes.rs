@@ -9,6 +9,7 @@ use super::{
     AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Pattern,
     Priority,
 };
+use crate::hosts::HostId;
 
 /// What happens to the requests that one rule matches.
 #[derive(Debug)]
@@ -18,8 +19,10 @@ pub struct Route {
     pub origin: Origin,
     /// Where each setting was written that is not left to its default: here, or in what the route inherits.
     pub settings: Vec<Setting>,
-    /// Changes when anything about the route does.
+    /// Changes when anything about the route does, or about what it refers to.
     pub fingerprint: u64,
+    /// Changes when who may have a stream on the route does, or where it leads.
+    pub admission: u64,
     /// Served on the plain-text listener too, instead of a redirect to https.
     pub plain_http: bool,
     pub priority: Priority,
@@ -42,6 +45,8 @@ pub struct Route {
     pub action: Action,
     /// WebSocket connections are taken, on these terms.
     pub websocket: Option<WebSocket>,
+    /// What it is under hosts whose `defaults` it inherits from, sorted by host; none of them has any itself.
+    pub variants: Vec<(HostId, Arc<Route>)>,
 }
 
 impl Route {
@@ -52,7 +57,9 @@ impl Route {
             origin,
             settings: Vec::new(),
             fingerprint: 0,
-            plain_http: false,
+            admission: 0,
+            // Clients would remember a redirect to https for longer than the fault is there.
+            plain_http: true,
             priority: Priority::Normal,
             on_reload: OnReload::Keep,
             auth: None,
@@ -63,11 +70,26 @@ impl Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             request_timeout: None,
-            request_body_max: 0,
+            // Whatever it is, the answer is 503.
+            request_body_max: u64::MAX,
             response_body_max: None,
             action: Action::Tombstone,
             websocket: None,
+            variants: Vec::new(),
         }
+    }
+
+    /// What holds for a request to a host.
+    pub fn under(self: &Arc<Self>, host: HostId) -> &Arc<Self> {
+        match self.variants.binary_search_by_key(&host, |(id, _)| *id) {
+            Ok(at) => self.variants.get(at).map_or(self, |(_, variant)| variant),
+            Err(_) => self,
+        }
+    }
+
+    /// The route, and what it is under hosts with `defaults`.
+    pub fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(self.variants.iter().map(|(_, variant)| variant))
     }
 
     /// Present where requests go upstream.
@@ -93,7 +115,7 @@ pub struct Setting {
 }
 
 /// A limit on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LimitUse {
     pub id: LimitId,
     /// Shadow where the limit or the route says so.
