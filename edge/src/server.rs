@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_acme::Pending;
+use palisade_policy::model::Policy;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::server::configuration::ServerConf;
@@ -28,6 +29,7 @@ use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
+use crate::explain::cases;
 use crate::gateway::{Gateway, RefusedHeads};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
 use crate::listen::{self, Bounds, Running, Sockets, tls::Handshakes, tls::ServerTls};
@@ -92,6 +94,8 @@ async fn policies(
         let handshakes = handshakes.clone();
         async move {
             let now = Now::monotonic();
+            let policy = Arc::new(loaded.policy);
+            tested(policy.clone(), now).await?;
             let parts = Parts {
                 issuers: &issuers,
                 handshakes: &handshakes,
@@ -99,7 +103,7 @@ async fn policies(
                 previous: previous.as_deref(),
                 now,
             };
-            Snapshot::build(Arc::new(loaded.policy), parts).await
+            Snapshot::build(policy, parts).await
         }
     };
     let reloader = Reloader::start(args.policies.clone(), build).await?;
@@ -118,6 +122,22 @@ async fn policies(
         bounds,
         Box::pin(reloader.run(observe, std::future::pending::<()>())),
     ))
+}
+
+/// Policies come into force when their tests pass. They are run ahead of all that lives: what is
+/// refused has changed nothing.
+async fn tested(policy: Arc<Policy>, now: std::time::Instant) -> anyhow::Result<()> {
+    if policy.tests.is_empty() {
+        return Ok(());
+    }
+    let running = tokio::task::spawn_blocking(move || {
+        let snapshot = Snapshot::offline(policy, None, now)?;
+        match cases::run(&snapshot, "").failures() {
+            None => Ok(()),
+            Some(failures) => Err(anyhow::anyhow!("tests of the policies failed\n{failures}")),
+        }
+    });
+    running.await.context("the tests of the policies")?
 }
 
 /// How long the last access lines may take to be written once everything else has ended.

@@ -101,6 +101,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
         &[
             "acme",
             "config",
+            "explain",
             "gateway",
             "handover",
             "listen",

@@ -39,3 +39,5 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const TEST_REQUEST: &str = "P125";
+pub(crate) const TEST_EXPECTATION: &str = "P126";

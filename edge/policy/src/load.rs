@@ -37,6 +37,7 @@ impl Loaded {
             api_keys: _,
             limits,
             hosts: _,
+            tests: _,
         } = &self.policy;
         let parts = [
             count(routes.routes().count(), "route"),

@@ -9,6 +9,7 @@ mod check;
 mod explain;
 mod serve;
 mod shell;
+mod test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ pub enum Command {
     Check(check::Args),
     /// Explain what would become of a request, and why.
     Explain(Box<explain::Args>),
+    /// Run the tests of a policies folder: exit code 0, or 1 where one fails.
+    Test(test::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Print a completion script for a shell.
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
+        Command::Test(args) => test::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -14,6 +14,8 @@ mod limits;
 mod upstream;
 mod fields;
 mod text;
+mod expectations;
+pub mod cases;
 
 pub use decision::{Answer, Decision, decide};
 pub use explanation::*;

@@ -16,6 +16,7 @@ mod listeners;
 mod matches;
 mod paths;
 mod routes;
+mod tests;
 mod tls;
 mod values;
 mod websocket;
@@ -51,7 +52,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         issuers: compiler.index(&issuers, DEFINITIONS_MAX),
         limits: compiler.index(&limits, DEFINITIONS_MAX),
     };
-    compiler.index(&routes, ROUTES_MAX);
+    let route_names = compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
@@ -60,6 +61,14 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         limits: &limits,
     };
     let routes = compiler.routes(&routes, &names, &defined);
+    let tests = all(documents, |document| &document.tests);
+    compiler.index(&tests, tests::TESTS_MAX);
+    let expectable = tests::Expectable {
+        routes: &route_names,
+        clusters: &names.clusters,
+        limits: &names.limits,
+    };
+    let tests = compiler.tests(&tests, &expectable);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -76,6 +85,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         api_keys: Vec::new(),
         limits,
         hosts: compiler.host_rules(&hosts),
+        tests,
     }
 }
 

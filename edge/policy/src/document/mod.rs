@@ -12,6 +12,7 @@ mod limits;
 mod listeners;
 mod matches;
 mod routes;
+mod tests;
 
 use serde::Deserialize;
 
@@ -26,6 +27,7 @@ pub(crate) use limits::*;
 pub(crate) use listeners::*;
 pub(crate) use matches::*;
 pub(crate) use routes::*;
+pub(crate) use tests::*;
 
 /// One file.
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +46,7 @@ pub(crate) struct Document {
     pub(crate) header_sets: List<HeaderSetDoc>,
     pub(crate) hosts: List<HostDoc>,
     pub(crate) routes: List<RouteDoc>,
+    pub(crate) tests: List<TestDoc>,
 }
 
 /// What is looked up by its name.
@@ -69,7 +72,8 @@ macro_rules! named {
 named!(
     ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route",
     HostDoc => "host", ApiKeysDoc => "set of API keys", AccessDoc => "access rule",
-    AddressSetDoc => "address set", HeaderSetDoc => "header set", CacheDoc => "cache"
+    AddressSetDoc => "address set", HeaderSetDoc => "header set", CacheDoc => "cache",
+    TestDoc => "test"
 );
 
 /// All definitions of one kind, in order of files and lines.

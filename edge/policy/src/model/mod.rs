@@ -10,6 +10,7 @@ mod clusters;
 mod limits;
 mod listeners;
 mod routes;
+mod tests;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use clusters::*;
 pub use limits::*;
 pub use listeners::*;
 pub use routes::*;
+pub use tests::*;
 
 /// One immutable set of rules. A request reads exactly one from start to end.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub struct Policy {
     pub limits: Vec<Limit>,
     /// What handshakes and answers of each host need.
     pub hosts: HostTable,
+    /// What all of this is to do with some requests.
+    pub tests: Vec<TestCase>,
 }
 
 /// Position in `Policy::clusters`.
