@@ -136,7 +136,8 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
-    ("route", &[]),
+    // Rules may ask for claims of the token.
+    ("route", &["authn"]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),

@@ -1,4 +1,4 @@
-//! `palisade test`: the tests of a folder of policies, and which routes none of them reaches.
+//! `palisade test`: the tests of a folder of policies, and which rules none of them reaches.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 
 use super::{EXIT_NO, EXIT_USAGE, Format, answer, answer_json, complain};
-use crate::explain::cases::{self, Report};
+use crate::explain::cases::{self, Covered, Report};
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 
@@ -23,10 +23,10 @@ pub struct Args {
     /// Only tests whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
-    /// List every route with the number of tests that reach it.
+    /// List every rule with the number of tests that reach it.
     #[arg(long)]
     coverage: bool,
-    /// Fail where fewer routes than this are reached, in percent.
+    /// Fail where fewer rules than this are reached, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100), default_value_t = 0, hide_default_value = true)]
     min_coverage: u8,
 }
@@ -66,19 +66,20 @@ fn reached(report: &Report) -> (usize, usize) {
 
 fn text(report: &Report, args: &Args) -> String {
     let mut text: String = report.failed.iter().map(|failure| format!("{failure}\n")).collect();
-    let routes = report.coverage.iter();
+    let rules = report.coverage.iter();
     // What no test reaches is worth a line; the rest for who asks.
-    for covered in routes.filter(|covered| args.coverage || covered.cases == 0) {
+    for covered in rules.filter(|covered| args.coverage || covered.cases == 0) {
         let tests = match covered.cases {
             0 => "no test".to_owned(),
             1 => "1 test".to_owned(),
             several => format!("{several} tests"),
         };
-        text.push_str(&format!("{}: {tests} reach route {}\n", covered.at, covered.route));
+        let Covered { route, at, rule, .. } = covered;
+        text.push_str(&format!("{at}: {tests} for {rule} of route {route}\n"));
     }
     let (reached, all) = reached(report);
     let failed = report.failed.len();
     let style = if failed == 0 { GOOD } else { BAD };
     let verdict = format!("{style}{} passed, {failed} failed{style:#}", report.passed);
-    format!("{text}{verdict}; {reached} of {all} routes reached")
+    format!("{text}{verdict}; {reached} of {all} rules reached")
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use palisade_policy::model::TestCase;
+use palisade_policy::routing::Rule;
 use serde::{Deserialize, Serialize};
 
 use super::compose::{explanation, judge, place};
 use super::expectations::differences;
 use super::explanation::Place;
 use super::question::{Certificate, Question};
-use super::text;
+use super::{candidates, text};
 use crate::snapshot::Snapshot;
 
 pub use super::expectations::Difference;
@@ -38,18 +40,19 @@ pub struct Failure {
     pub outcome: String,
 }
 
-/// How many cases a route took.
+/// How many cases a rule of a route took.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Covered {
     pub route: String,
     pub at: Place,
+    pub rule: String,
     pub cases: usize,
 }
 
 /// Run the cases whose name contains `filter`.
 pub fn run(snapshot: &Snapshot, filter: &str) -> Report {
     let mut report = Report::default();
-    let mut taken: HashMap<String, usize> = HashMap::new();
+    let mut taken = Taken::new();
     let cases = snapshot.policy.tests.iter();
     for case in cases.filter(|case| case.name.contains(filter)) {
         match run_one(snapshot, case, &mut taken) {
@@ -57,24 +60,24 @@ pub fn run(snapshot: &Snapshot, filter: &str) -> Report {
             Some(failure) => report.failed.push(failure),
         }
     }
-    let routes = snapshot.policy.routes.routes();
-    let covered = routes.map(|route| Covered {
-        route: route.name.to_string(),
-        at: place(&route.origin),
-        cases: taken.get(&*route.name).copied().unwrap_or_default(),
+    let rules = snapshot.policy.routes.rules().iter();
+    let covered = rules.map(|rule| Covered {
+        route: rule.route.name.to_string(),
+        at: place(&rule.route.origin),
+        rule: candidates::shown(rule),
+        cases: taken.get(&Arc::as_ptr(rule)).copied().unwrap_or_default(),
     });
     report.coverage = covered.collect();
     report
 }
 
-fn run_one(
-    snapshot: &Snapshot,
-    case: &TestCase,
-    taken: &mut HashMap<String, usize>,
-) -> Option<Failure> {
+/// Cases by the rule that took them; the snapshot keeps rules where they are.
+type Taken = HashMap<*const Rule, usize>;
+
+fn run_one(snapshot: &Snapshot, case: &TestCase, taken: &mut Taken) -> Option<Failure> {
     let judged = judge(snapshot, &question(case), |judged| {
-        if let Some(route) = judged.route() {
-            *taken.entry(route.name.to_string()).or_default() += 1;
+        if let Some(rule) = judged.rule() {
+            *taken.entry(Arc::as_ptr(rule)).or_default() += 1;
         }
         let differences = differences(judged, &case.expect);
         (!differences.is_empty()).then(|| (differences, text::outcome(&explanation(judged, false))))
@@ -114,7 +117,7 @@ fn question(case: &TestCase) -> Question {
 }
 
 impl Report {
-    /// Routes that took no case.
+    /// Rules that took no case.
     pub fn untested(&self) -> impl Iterator<Item = &Covered> {
         self.coverage.iter().filter(|covered| covered.cases == 0)
     }

@@ -1,7 +1,10 @@
 //! From the stages' verdict to an explanation.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use palisade_policy::model::{Origin, Route, Setting};
+use palisade_policy::routing::Rule;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::explanation::{
@@ -32,6 +35,14 @@ impl Judged<'_> {
         match self.outcome {
             Ok(admitted) => Some(&admitted.route),
             Err(refused) => refused.route.as_deref(),
+        }
+    }
+
+    /// The match of the route that took the request.
+    pub(super) fn rule(&self) -> Option<&Arc<Rule>> {
+        match self.outcome {
+            Ok(admitted) => Some(&admitted.rule),
+            Err(refused) => refused.rule.as_ref(),
         }
     }
 

@@ -83,7 +83,7 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// The one line that says it all.
-pub fn outcome(explanation: &Explanation) -> String {
+pub(super) fn outcome(explanation: &Explanation) -> String {
     let request = &explanation.request;
     let route = explanation.route.as_ref();
     let by = route.map_or_else(String::new, |route| {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
@@ -42,6 +43,11 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// Of the connection's handshake, verified.
+    pub certificate: Option<Certificate<'a>>,
+    /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
+    /// not decided before.
+    pub keys_may_come: bool,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
 }
@@ -57,6 +63,8 @@ pub struct Rehearsal {
 #[derive(Debug)]
 pub struct Admitted {
     pub route: Arc<Route>,
+    /// The match of it that the request took; `captures` of it and the path are its variables.
+    pub rule: Arc<Rule>,
     pub permit: Permit,
     pub quotas: Quotas,
     /// Lower case, without port.
@@ -72,8 +80,12 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Refused {
     pub rejection: Rejection,
+    /// Empty where it was not understood.
+    pub host: String,
     /// For the log and the metrics.
     pub route: Option<Arc<Route>>,
+    /// The match of it that the request took.
+    pub rule: Option<Arc<Rule>>,
     /// As far as the host was understood.
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
@@ -92,7 +104,9 @@ pub fn admit(
 ) -> Result<Admitted, Refused> {
     let refused = |rejection| Refused {
         rejection,
+        host: String::new(),
         route: None,
+        rule: None,
         host_rules: None,
         quotas: Quotas::default(),
         caller: None,
@@ -102,13 +116,20 @@ pub fn admit(
         websocket::is_handshake(head, downstream.is_extended_connect).map_err(refused)?;
     let rules = snapshot.policy.hosts.find(&host);
     let refused = |rejection| Refused {
+        host: host.clone(),
         host_rules: Some(rules.clone()),
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let rule = route::select(snapshot, (&host, rules), head, downstream, now);
+    let rule = rule.map_err(|(rejection, route)| Refused {
+        route,
+        ..refused(rejection)
+    })?;
+    let route = rule.route.clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
+        rule: Some(rule.clone()),
         ..refused(rejection)
     };
     let rehearsal = downstream.rehearsal;
@@ -138,6 +159,7 @@ pub fn admit(
     Ok(Admitted {
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
+        rule: rule.clone(),
         permit,
         quotas,
         host,

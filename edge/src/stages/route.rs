@@ -1,45 +1,99 @@
-//! Host, path, method, headers and query to a route; plain http to https.
+//! Host, path and conditions to a rule of a route; plain http to https.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
-use palisade_policy::routing::{Request, Selected};
+use palisade_policy::routing::{Candidate, Request, Rule, Selected};
 use pingora_http::RequestHeader;
 
-use super::Downstream;
+use super::{Downstream, authn};
 use crate::rejection::Rejection;
+use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 
-/// The route that serves the request; `host` and the head are canonical.
-pub fn select(
-    snapshot: &Snapshot,
+/// Why no rule was found, and the route that the answer is about, where there is one.
+pub type Unrouted = (Rejection, Option<Arc<Route>>);
+
+/// The rule that serves the request; `host` and the head are canonical.
+pub fn select<'s>(
+    snapshot: &'s Snapshot,
     (host, rules): (&str, &Host),
     head: &RequestHeader,
     downstream: Downstream<'_>,
-) -> Result<Arc<Route>, Rejection> {
-    let request = Request {
+    now: Now,
+) -> Result<&'s Arc<Rule>, Unrouted> {
+    // A token that may hold once its keys are here: which rule matches is not known without.
+    let undecided = RefCell::new(None);
+    let not_verified = |route: &Arc<Route>, rejection: Rejection| {
+        if downstream.keys_may_come && rejection.wants_keys() {
+            undecided.replace(Some((rejection, Some(route.clone()))));
+        }
+    };
+    let table = &snapshot.policy.routes;
+    let facts = (host, head, downstream);
+    let selected = with_request(snapshot, facts, now, &not_verified, |it| table.select(it));
+    let encrypted = downstream.encrypted;
+    // Nobody proves anything in plain text.
+    let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
+    let refused = |rejection| (rejection, None);
+    if let Some(unrouted) = undecided.take() {
+        return Err(unrouted);
+    }
+    match selected {
+        Selected::Rule(rule) if encrypted || plain_http(&rule.route) => Ok(rule),
+        // Whatever is asked for in plain text is asked for again over https, so that an
+        // eavesdropper does not even learn which paths exist.
+        _ if !encrypted => {
+            let location = https_location(host, head, downstream.https_port).map_err(refused)?;
+            Err(refused(Rejection::HttpsRequired { location }))
+        }
+        Selected::Rule(rule) => Ok(rule),
+        Selected::MethodNotAllowed(methods) => Err(refused(Rejection::MethodNotAllowed(methods))),
+        Selected::NotFound => Err(refused(Rejection::NotFound)),
+    }
+}
+
+/// What the table is asked about; a caller who shows nothing that holds has no claims.
+fn with_request<T>(
+    snapshot: &Snapshot,
+    (host, head, downstream): (&str, &RequestHeader, Downstream<'_>),
+    now: Now,
+    not_verified: &dyn Fn(&Arc<Route>, Rejection),
+    ask: impl FnOnce(Request<'_>) -> T,
+) -> T {
+    let claims = |route: &Arc<Route>| {
+        let caller = authn::verify(snapshot, route, head, downstream.rehearsal, now);
+        let caller = caller.map_err(|rejection| not_verified(route, rejection));
+        caller.ok()?.claims
+    };
+    ask(Request {
         host,
         path: head.uri.path(),
         query: head.uri.query(),
         method: &head.method,
         headers: &head.headers,
-    };
-    let encrypted = downstream.encrypted;
-    // Nobody proves anything in plain text.
-    let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
-    let selected = snapshot.policy.routes.select(request);
-    match selected {
-        Selected::Route(route) if encrypted || plain_http(route) => Ok(route.clone()),
-        // Whatever is asked for in plain text is asked for again over https, so that an
-        // eavesdropper does not even learn which paths exist.
-        _ if !encrypted => Err(Rejection::HttpsRequired {
-            location: https_location(host, head, downstream.https_port)?,
-        }),
-        Selected::Route(route) => Ok(route.clone()),
-        Selected::MethodNotAllowed(methods) => Err(Rejection::MethodNotAllowed(methods)),
-        Selected::NotFound => Err(Rejection::NotFound),
-    }
+        client: downstream.client,
+        certificate: downstream.certificate,
+        claims: &claims,
+    })
+}
+
+/// Every rule that host and path lead to, and some that they nearly do, with why it lost; the
+/// request is the one that they were compared with.
+pub fn candidates<T>(
+    snapshot: &Snapshot,
+    facts: (&str, &RequestHeader, Downstream<'_>),
+    now: Now,
+    each: impl Fn(Candidate<'_>, Request<'_>) -> T,
+) -> Vec<T> {
+    let table = &snapshot.policy.routes;
+    with_request(snapshot, facts, now, &|_, _| {}, |request| {
+        let found = table.candidates(request).into_iter();
+        let all = found.chain(table.near(request));
+        all.map(|candidate| each(candidate, request)).collect()
+    })
 }
 
 fn https_location(host: &str, head: &RequestHeader, port: u16) -> Result<String, Rejection> {

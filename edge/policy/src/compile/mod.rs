@@ -3,15 +3,18 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod addresses;
 mod auth;
 mod client_certificates;
 mod clusters;
+mod conditions;
 mod forward;
 mod headers;
 mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod lints;
 mod listeners;
 mod matches;
 mod paths;
@@ -21,7 +24,8 @@ mod tls;
 mod values;
 mod websocket;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +46,12 @@ const DEFINITIONS_MAX: usize = 10_000;
 
 /// The model of all documents. Only to be used when `report` stayed empty.
 pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
-    let mut compiler = Compiler { folder, report };
+    let mut compiler = Compiler {
+        folder,
+        report,
+        shared: conditions::Shared::default(),
+    };
+    compiler.address_sets(documents);
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
@@ -60,15 +69,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters: &clusters,
         limits: &limits,
     };
-    let routes = compiler.routes(&routes, &names, &defined);
-    let tests = all(documents, |document| &document.tests);
-    compiler.index(&tests, tests::TESTS_MAX);
-    let expectable = tests::Expectable {
-        routes: &route_names,
-        clusters: &names.clusters,
-        limits: &names.limits,
-    };
-    let tests = compiler.tests(&tests, &expectable);
+    let table = compiler.routes(&routes, &names, &defined);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -77,14 +78,34 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
+    let hosts_of_requests = compiler.host_rules(&hosts);
+    let listeners = compiler.listeners(documents);
+    // What is at fault may be why something looks unused.
+    if !compiler.report.has_errors() {
+        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        for route in &routes {
+            compiler.lint_route(route, &names, &defined);
+        }
+        compiler.lint_certificates(&routes, &hosts_of_requests);
+        compiler.lint_read_timeouts(&routes, &names, &defined);
+    }
+    // After the lints: what only a test names is not used.
+    let tests = all(documents, |document| &document.tests);
+    compiler.index(&tests, tests::TESTS_MAX);
+    let expectable = tests::Expectable {
+        routes: &route_names,
+        clusters: &names.clusters,
+        limits: &names.limits,
+    };
+    let tests = compiler.tests(&tests, &expectable);
     Policy {
-        listeners: compiler.listeners(documents),
-        routes,
+        listeners,
+        routes: table,
         clusters,
         issuers,
         api_keys: Vec::new(),
         limits,
-        hosts: compiler.host_rules(&hosts),
+        hosts: hosts_of_requests,
         tests,
     }
 }
@@ -93,12 +114,17 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 struct Compiler<'a> {
     folder: &'a mut Folder,
     report: &'a mut Report,
+    shared: conditions::Shared,
 }
 
 /// Name to position, of one kind.
 struct Index<'d> {
     kind: &'static str,
     positions: HashMap<&'d str, usize>,
+    /// Of each name, by position.
+    marks: HashMap<usize, Mark>,
+    /// Positions that something refers to.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl Compiler<'_> {
@@ -133,13 +159,14 @@ impl Compiler<'_> {
                 }
             }
         }
-        let positions = first
-            .into_iter()
-            .map(|(name, (position, _))| (name, position))
-            .collect();
         Index {
             kind: T::KIND,
-            positions,
+            marks: first.values().copied().collect(),
+            positions: first
+                .into_iter()
+                .map(|(name, (position, _))| (name, position))
+                .collect(),
+            used: RefCell::default(),
         }
     }
 
@@ -147,6 +174,7 @@ impl Compiler<'_> {
     fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
         let name = reference.value.as_str();
         if let Some(position) = index.positions.get(name) {
+            index.used.borrow_mut().insert(*position);
             return Some(*position);
         }
         let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));
