@@ -34,3 +34,4 @@ mod reload;
 mod shutdown;
 mod websocket;
 mod upgrade;
+mod explained;
