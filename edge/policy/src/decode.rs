@@ -184,7 +184,10 @@ impl<'n> Decoder<'n, '_> {
                 let pair = |(key, node): &'n (Key, std::rc::Rc<Node>)| {
                     Ok((key.text.clone(), below(node)?))
                 };
-                entries.map(pair).collect::<Result<_, _>>().map(serde_json::Value::Object)
+                entries
+                    .map(pair)
+                    .collect::<Result<_, _>>()
+                    .map(serde_json::Value::Object)
             }
         }
     }

@@ -21,7 +21,12 @@ pub struct Args {
     #[arg(default_value = "policies")]
     dir: PathBuf,
     /// Only tests whose name contains this.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     filter: String,
     /// List every rule with the number of tests that reach it.
     #[arg(long)]
@@ -65,7 +70,11 @@ fn reached(report: &Report) -> (usize, usize) {
 }
 
 fn text(report: &Report, args: &Args) -> String {
-    let mut text: String = report.failed.iter().map(|failure| format!("{failure}\n")).collect();
+    let mut text: String = report
+        .failed
+        .iter()
+        .map(|failure| format!("{failure}\n"))
+        .collect();
     let rules = report.coverage.iter();
     // What no test reaches is worth a line; the rest for who asks.
     for covered in rules.filter(|covered| args.coverage || covered.cases == 0) {
@@ -74,7 +83,9 @@ fn text(report: &Report, args: &Args) -> String {
             1 => "1 test".to_owned(),
             several => format!("{several} tests"),
         };
-        let Covered { route, at, rule, .. } = covered;
+        let Covered {
+            route, at, rule, ..
+        } = covered;
         text.push_str(&format!("{at}: {tests} for {rule} of route {route}\n"));
     }
     let (reached, all) = reached(report);

@@ -34,7 +34,11 @@ pub(super) fn candidates(judged: &Judged<'_>) -> Vec<Candidate> {
 fn why(lost: &Lost<'_>, request: Request<'_>) -> String {
     match lost {
         Lost::Mismatch(mismatch) => {
-            format!("wants {}, and sees {}", mismatch.wanted(), mismatch.saw(request))
+            format!(
+                "wants {}, and sees {}",
+                mismatch.wanted(),
+                mismatch.saw(request)
+            )
         }
         Lost::Earlier(rule) => format!("holds too, and comes after {}", shown(rule)),
     }

@@ -98,11 +98,15 @@ fn question(case: &TestCase) -> Question {
     let request = &case.request;
     let headers = request.headers.iter();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let at = case.at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let at = case
+        .at
+        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Question {
         method: request.method.to_string(),
         url: request.url.clone(),
-        headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
         client: request.client,
         claims: request.claims.clone(),
         certificate: request.certificate.as_ref().map(|certificate| Certificate {
@@ -139,8 +143,18 @@ impl Report {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}: test \"{}\" failed", self.at, self.name)?;
-        let width = self.differences.iter().map(|it| it.key.len()).max().unwrap_or(0);
-        for Difference { key, expected, actual } in &self.differences {
+        let width = self
+            .differences
+            .iter()
+            .map(|it| it.key.len())
+            .max()
+            .unwrap_or(0);
+        for Difference {
+            key,
+            expected,
+            actual,
+        } in &self.differences
+        {
             writeln!(f, "  {key:width$}  expected {expected}")?;
             writeln!(f, "  {:width$}  actual   {actual}", "")?;
         }

@@ -17,6 +17,7 @@ use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::authn::Caller;
 use crate::stages::rate_limit::Quotas;
+use crate::stages::shadow::Shadowed;
 use crate::stages::{self, Admitted, Refused, cache, rewrite};
 
 /// What was asked, and what the stages made of it.
@@ -43,6 +44,14 @@ impl Judged<'_> {
         match self.outcome {
             Ok(admitted) => Some(&admitted.rule),
             Err(refused) => refused.rule.as_ref(),
+        }
+    }
+
+    /// What would have refused, and only counts.
+    pub(super) fn shadowed(&self) -> &[Shadowed] {
+        match self.outcome {
+            Ok(admitted) => &admitted.shadowed,
+            Err(refused) => &refused.shadowed,
         }
     }
 
@@ -107,7 +116,9 @@ pub(super) fn explanation(judged: &Judged<'_>, live: bool) -> Explanation {
         stages: steps::steps(judged, upstream.as_ref()),
         outcome: match judged.outcome {
             Ok(_) => Outcome::Forwarded {
-                cluster: upstream.as_ref().map_or_else(String::new, |to| to.cluster.clone()),
+                cluster: upstream
+                    .as_ref()
+                    .map_or_else(String::new, |to| to.cluster.clone()),
             },
             Err(refused) => answered(&refused.rejection),
         },
@@ -135,8 +146,14 @@ fn seen(judged: &Judged<'_>) -> Seen {
     let scheme = if client.encrypted { "https" } else { "http" };
     let host = head.headers.get(http::header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let removed = raw.headers.keys().filter(|name| !head.headers.contains_key(*name));
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let removed = raw
+        .headers
+        .keys()
+        .filter(|name| !head.headers.contains_key(*name));
     Seen {
         method: head.method.to_string(),
         url: format!("{scheme}://{host}{target}"),
@@ -167,7 +184,9 @@ fn cached(judged: &Judged<'_>, admitted: &Admitted) -> Option<CacheSeen> {
     let encrypted = judged.asked.client.encrypted;
     let [scheme, host, target] = cache::key_parts(judged.head, encrypted, &admitted.host);
     Some(CacheSeen {
-        at: judged.setting("cache").unwrap_or_else(|| place(&admitted.route.origin)),
+        at: judged
+            .setting("cache")
+            .unwrap_or_else(|| place(&admitted.route.origin)),
         key: format!("{scheme}://{host}{target}"),
         used: uses_cache(judged, admitted),
         default_ttl: rule.default_ttl.map(|ttl| format!("{ttl:?}")),

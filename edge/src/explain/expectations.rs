@@ -99,20 +99,32 @@ pub(super) fn differences(judged: &Judged<'_>, expected: &Expected) -> Vec<Diffe
     found.check("route", route.clone(), name.to_owned());
     let rejection = refused.map(|refused| &refused.rejection);
     let actual = rejection.map(|rejection| rejection.status().as_u16().to_string());
-    found.check("status", status.map(|status| status.to_string()), own(actual));
+    found.check(
+        "status",
+        status.map(|status| status.to_string()),
+        own(actual),
+    );
     let actual = rejection.map(|rejection| rejection.code().to_owned());
     found.check("code", code.clone(), own(actual));
     let actual = match (&cluster_name, rejection) {
         (Some(cluster), _) => cluster.clone(),
         (None, Some(rejection)) => {
-            format!("{NONE}: answered {} {}", rejection.status().as_u16(), rejection.code())
+            format!(
+                "{NONE}: answered {} {}",
+                rejection.status().as_u16(),
+                rejection.code()
+            )
         }
         (None, None) => NONE.to_owned(),
     };
     found.check("cluster", cluster.clone(), actual);
     found.check("limits", limits.clone().map(sorted), limits_of(judged));
     let used = admitted.is_some_and(|admitted| uses_cache(judged, admitted));
-    found.check("cache", cache.map(|cache| cache.to_string()), used.to_string());
+    found.check(
+        "cache",
+        cache.map(|cache| cache.to_string()),
+        used.to_string(),
+    );
     if upstream_path.is_some() || !upstream_headers.is_empty() {
         let sent = admitted.map(|admitted| upstream::sent(judged, admitted));
         let target = sent.as_ref().and_then(|sent| sent.uri.path_and_query());
@@ -141,8 +153,9 @@ fn limits_of(judged: &Judged<'_>) -> String {
 }
 
 /// Codes of refusals that only counted.
-fn shadowed(_judged: &Judged<'_>) -> String {
-    sorted(Vec::new())
+fn shadowed(judged: &Judged<'_>) -> String {
+    let refusals = judged.shadowed().iter();
+    sorted(refusals.map(|refusal| refusal.code.to_owned()).collect())
 }
 
 fn sorted(mut names: Vec<String>) -> String {

@@ -17,8 +17,11 @@ mod text;
 mod expectations;
 pub mod cases;
 
+pub use compose::explain;
+#[cfg(test)]
+mod tests;
+
 pub use decision::{Answer, Decision, decide};
 pub use explanation::*;
-pub use compose::explain;
 pub use question::{Certificate, Question, Unaskable};
 pub use text::text;

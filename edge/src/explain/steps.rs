@@ -8,10 +8,19 @@ use super::settings;
 use crate::rejection::Rejection;
 use crate::stages::authn::Caller;
 use crate::stages::cache;
+use crate::stages::shadow::Shadowed;
 
 /// In the order in which `stages::admit` asks them; the last two are asked after it.
 const STAGES: [&str; 10] = [
-    "sanitize", "host", "route", "authn", "authz", "websocket", "rate_limit", "body", "cache",
+    "sanitize",
+    "host",
+    "route",
+    "authn",
+    "authz",
+    "websocket",
+    "rate_limit",
+    "body",
+    "cache",
     "upstream",
 ];
 
@@ -30,7 +39,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
             "route"
         }
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
-        Rejection::Forbidden { .. } => "authz",
+        Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",
         Rejection::RateLimited { .. } => "rate_limit",
         Rejection::BodyTooLarge => "body",
@@ -56,7 +65,7 @@ pub(super) fn steps(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Vec
         let (verdict, detail) = match refused {
             Some(refused) if number == last => (Verdict::Refused, why(&refused.rejection)),
             _ if number > last => (Verdict::NotReached, String::new()),
-            _ => passed(judged, stage, upstream),
+            _ => shadow(judged, stage).unwrap_or_else(|| passed(judged, stage, upstream)),
         };
         let at = (verdict != Verdict::NotReached).then(|| at(judged, stage, upstream));
         Step {
@@ -73,7 +82,6 @@ pub(super) fn steps(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Vec
 fn why(rejection: &Rejection) -> String {
     let (status, code) = (rejection.status().as_u16(), rejection.code());
     let cause = match rejection {
-        Rejection::Unauthorized(refusal) => refusal.to_string(),
         Rejection::NoKeys => "the keys of the issuer are not known here".to_owned(),
         Rejection::HttpsRequired { location } => format!("use {location}"),
         Rejection::MethodNotAllowed(methods) => {
@@ -81,16 +89,41 @@ fn why(rejection: &Rejection) -> String {
             format!("only {} is served", methods.join(", "))
         }
         Rejection::RateLimited { retry_after_s } => format!("again in {retry_after_s}s"),
-        other => other.public_message().to_owned(),
+        other => other
+            .detail()
+            .unwrap_or_else(|| other.public_message().to_owned()),
     };
     format!("{status} {code}: {cause}")
 }
 
-fn passed(
-    judged: &Judged<'_>,
-    stage: &str,
-    upstream: Option<&UpstreamSeen>,
-) -> (Verdict, String) {
+/// Where a rule of the stage would have refused.
+fn shadow(judged: &Judged<'_>, stage: &str) -> Option<(Verdict, String)> {
+    let of_stage = |found: &&Shadowed| {
+        // Access rules are part of what a caller may do.
+        let part = if found.stage == "access" {
+            "authz"
+        } else {
+            found.stage
+        };
+        part == stage
+    };
+    let refusals = judged.shadowed().iter().filter(of_stage);
+    let refusals = refusals.map(|refusal| {
+        let rule = refusal
+            .rule
+            .as_ref()
+            .map_or_else(String::new, |rule| format!(" by {rule}"));
+        let detail = refusal
+            .detail
+            .as_ref()
+            .map_or_else(String::new, |it| format!(" ({it})"));
+        format!("would refuse {}{rule}{detail}", refusal.code)
+    });
+    let text = refusals.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some((Verdict::Shadowed, text))
+}
+
+fn passed(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> (Verdict, String) {
     let skipped = |why: &str| (Verdict::Skipped, why.to_owned());
     let passed = |detail: String| (Verdict::Passed, detail);
     let Some(route) = judged.route() else {
@@ -106,9 +139,9 @@ fn passed(
         "route" => passed(route.name.to_string()),
         "authn" if auth.is_none() => skipped("nobody is asked for"),
         "authn" => passed(judged.caller().map_or_else(String::new, caller)),
-        "authz" => match auth.filter(|auth| !auth.scopes.is_empty() || !auth.roles.is_empty()) {
-            None => skipped("no scope or role is asked for"),
-            Some(auth) => passed(settings::auth(&judged.snapshot.policy, auth)),
+        "authz" => match settings::asked_of_callers(&judged.snapshot.policy, route) {
+            None => skipped("nothing is asked of callers"),
+            Some(asked) => passed(asked),
         },
         "websocket" => match judged.outcome {
             Ok(admitted) if admitted.websocket.is_some() => passed("becomes a tunnel".to_owned()),
@@ -153,9 +186,9 @@ fn handshake(judged: &Judged<'_>) -> String {
 }
 
 fn caller(caller: &Caller) -> String {
-    match caller.claims.as_deref() {
-        None => "anonymous".to_owned(),
-        Some(claims) => claims.subject.as_deref().unwrap_or("(no sub)").to_owned(),
+    match caller.subject() {
+        _ if caller.is_anonymous() => "anonymous".to_owned(),
+        subject => subject.unwrap_or("(no sub)").to_owned(),
     }
 }
 
@@ -175,7 +208,10 @@ fn cached(judged: &Judged<'_>) -> (Verdict, String) {
     if cache::may_be_looked_up(judged.head) {
         (Verdict::Passed, "may be answered from memory".to_owned())
     } else {
-        let why = format!("{} or its fields ask for the upstream's own word", judged.head.method);
+        let why = format!(
+            "{} or its fields ask for the upstream's own word",
+            judged.head.method
+        );
         (Verdict::Skipped, why)
     }
 }
@@ -191,7 +227,8 @@ fn at(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> Opti
     match stage {
         "host" => host.and_then(|host| written(&host.origin)),
         "route" => judged.route().and_then(|route| written(&route.origin)),
-        "authn" | "authz" => judged.setting("auth"),
+        "authn" => judged.setting("auth"),
+        "authz" => judged.setting("access").or_else(|| judged.setting("auth")),
         "rate_limit" => judged.setting("limits"),
         "body" => judged.setting("request_body_max"),
         "cache" => judged.setting("cache"),

@@ -64,7 +64,8 @@ fn with_request<T>(
     ask: impl FnOnce(Request<'_>) -> T,
 ) -> T {
     let claims = |route: &Arc<Route>| {
-        let caller = authn::verify(snapshot, route, head, downstream.rehearsal, now);
+        let facts = (downstream, now);
+        let caller = authn::verify(snapshot, route, head, facts, &mut Vec::new());
         let caller = caller.map_err(|rejection| not_verified(route, rejection));
         caller.ok()?.claims
     };

@@ -30,7 +30,11 @@ pub(super) struct Expectable<'a, 'd> {
 }
 
 impl Compiler<'_> {
-    pub(super) fn tests(&mut self, tests: &[&At<TestDoc>], names: &Expectable<'_, '_>) -> Vec<TestCase> {
+    pub(super) fn tests(
+        &mut self,
+        tests: &[&At<TestDoc>],
+        names: &Expectable<'_, '_>,
+    ) -> Vec<TestCase> {
         let tests = tests.iter();
         tests.filter_map(|at| self.test(at, names)).collect()
     }
@@ -82,7 +86,10 @@ impl Compiler<'_> {
             let Some(value) = value.given() else { continue };
             let name = self.report.check(key.mark, header_name(&key.value));
             let text = HeaderValue::from_str(&value.value).map_err(|_| {
-                Fault::new(codes::TEST_REQUEST, format!("{} is not a header value", shown(&value.value)))
+                Fault::new(
+                    codes::TEST_REQUEST,
+                    format!("{} is not a header value", shown(&value.value)),
+                )
             });
             let text = self.report.check(value.mark, text);
             if headers.len() >= FIELDS_MAX {
@@ -98,11 +105,13 @@ impl Compiler<'_> {
     fn test_certificate(&mut self, doc: &TestCertificateDoc) -> TestCertificate {
         let text = |field: &Field<String>| field.given().map(|at| at.value.clone());
         let sha256 = doc.sha256.given();
-        let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_digest =
+            |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if let Some(at) = sha256.filter(|at| !is_digest(&at.value)) {
             let message = format!("{} is not a SHA-256", shown(&at.value));
             let fault = Fault::new(codes::TEST_REQUEST, message);
-            self.report.push(at.mark, fault.hint("write its 64 hex digits"));
+            self.report
+                .push(at.mark, fault.hint("write its 64 hex digits"));
         }
         TestCertificate {
             subject: text(&doc.subject).unwrap_or_default(),
@@ -111,7 +120,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn expected(&mut self, at: &At<ExpectDoc>, names: &Expectable<'_, '_>, owner: &str) -> Expected {
+    fn expected(
+        &mut self,
+        at: &At<ExpectDoc>,
+        names: &Expectable<'_, '_>,
+        owner: &str,
+    ) -> Expected {
         let doc = &at.value;
         let text = |field: &Field<String>| field.given().map(|at| at.value.clone());
         for (field, index) in [(&doc.route, names.routes), (&doc.cluster, names.clusters)] {
@@ -122,7 +136,11 @@ impl Compiler<'_> {
         for reference in items(&doc.limits) {
             self.find(reference, names.limits, owner);
         }
-        let own = [doc.status.is_absent(), doc.code.is_absent(), doc.location.is_absent()];
+        let own = [
+            doc.status.is_absent(),
+            doc.code.is_absent(),
+            doc.location.is_absent(),
+        ];
         if own.contains(&false)
             && let Some(cluster) = doc.cluster.given()
         {
@@ -133,7 +151,10 @@ impl Compiler<'_> {
         }
         let expected = Expected {
             route: text(&doc.route),
-            status: doc.status.given().and_then(|at| self.report.check(at.mark, status(at.value))),
+            status: doc
+                .status
+                .given()
+                .and_then(|at| self.report.check(at.mark, status(at.value))),
             code: text(&doc.code),
             location: text(&doc.location),
             cluster: text(&doc.cluster),
@@ -146,7 +167,10 @@ impl Compiler<'_> {
         };
         if expected == Expected::default() {
             let fault = Fault::new(codes::TEST_EXPECTATION, "the test expects nothing");
-            self.report.push(at.mark, fault.hint("name a `route`, a `status` or a `cluster`"));
+            self.report.push(
+                at.mark,
+                fault.hint("name a `route`, a `status` or a `cluster`"),
+            );
         }
         expected
     }
@@ -157,12 +181,15 @@ impl Compiler<'_> {
     ) -> Vec<(HeaderName, ExpectedField)> {
         let mut fields = Vec::new();
         for (key, wanted) in field.given().into_iter().flat_map(|at| &at.value.0) {
-            let Some(wanted) = wanted.given() else { continue };
+            let Some(wanted) = wanted.given() else {
+                continue;
+            };
             let name = self.report.check(key.mark, header_name(&key.value));
             let wanted = match &wanted.value {
                 Either::Plain(text) => Some(ExpectedField::Value(text.clone())),
                 Either::Full(doc) => {
-                    let present = self.required(&doc.present, wanted.mark, "expectation", "present");
+                    let present =
+                        self.required(&doc.present, wanted.mark, "expectation", "present");
                     present.map(|at| match at.value {
                         true => ExpectedField::Present,
                         false => ExpectedField::Absent,
@@ -192,18 +219,26 @@ fn method(text: &str) -> Result<Method, Fault> {
 fn url(text: &str) -> Result<String, Fault> {
     let uri = text.parse::<Uri>().ok();
     let scheme = uri.as_ref().and_then(Uri::scheme_str);
-    let has_host = uri.as_ref().and_then(Uri::host).is_some_and(|host| !host.is_empty());
+    let has_host = uri
+        .as_ref()
+        .and_then(Uri::host)
+        .is_some_and(|host| !host.is_empty());
     if !matches!(scheme, Some("https" | "http")) || !has_host {
         let message = format!("{} is not the URL of a request", shown(text));
         let fault = Fault::new(codes::TEST_REQUEST, message);
-        return Err(fault.hint("write `https://host/path`, or `http://host/path` for the plain listener"));
+        return Err(
+            fault.hint("write `https://host/path`, or `http://host/path` for the plain listener")
+        );
     }
     Ok(text.to_owned())
 }
 
 fn address(text: &str) -> Result<IpAddr, Fault> {
     text.parse().map_err(|_| {
-        Fault::new(codes::TEST_REQUEST, format!("{} is not an IP address", shown(text)))
+        Fault::new(
+            codes::TEST_REQUEST,
+            format!("{} is not an IP address", shown(text)),
+        )
     })
 }
 
@@ -218,8 +253,12 @@ fn claims_of(json: &Json) -> Result<Map<String, Value>, Fault> {
 }
 
 fn header_name(text: &str) -> Result<HeaderName, Fault> {
-    HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| Fault::new(codes::HEADER, format!("{} is not a header name", shown(text))))
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        Fault::new(
+            codes::HEADER,
+            format!("{} is not a header name", shown(text)),
+        )
+    })
 }
 
 fn instant(text: &str) -> Result<SystemTime, Fault> {

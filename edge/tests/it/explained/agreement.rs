@@ -27,7 +27,8 @@ fn traffic(snapshot: &Snapshot, sent: &Generated) -> Result<Admitted, Refused> {
         head.append_header(*name, value.as_str()).expect("a field");
     }
     if sent.body_bytes > 0 {
-        head.insert_header("content-length", sent.body_bytes).expect("a field");
+        head.insert_header("content-length", sent.body_bytes)
+            .expect("a field");
     }
     let listeners = &snapshot.policy.listeners;
     let client = client::resolve(&head.headers, NOBODY.ip(), sent.encrypted, listeners);
@@ -52,7 +53,11 @@ fn words(snapshot: &Snapshot, outcome: &Result<Admitted, Refused>) -> String {
     match outcome {
         Ok(admitted) => {
             let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
-            format!("{} to {}", admitted.route.name, cluster.expect("a cluster").name)
+            format!(
+                "{} to {}",
+                admitted.route.name,
+                cluster.expect("a cluster").name
+            )
         }
         Err(refused) => format!(
             "{} {} {}",
@@ -86,8 +91,16 @@ fn a_decision_is_what_traffic_gets() {
         let decision = decide(&snapshot, &question).expect("a request");
         // Ahead of traffic, and behind it: neither leaves a trace that the other sees.
         let expected = words(&snapshot, &traffic(&snapshot, &sent));
-        assert_eq!(decided(&decision), expected, "seed {seed}, {number}: {sent:?}");
-        assert_eq!(decide(&snapshot, &question).expect("a request"), decision, "{sent:?}");
+        assert_eq!(
+            decided(&decision),
+            expected,
+            "seed {seed}, {number}: {sent:?}"
+        );
+        assert_eq!(
+            decide(&snapshot, &question).expect("a request"),
+            decision,
+            "{sent:?}"
+        );
         if number % 20 == 0 {
             let explanation = explain(&snapshot, &question, false).expect("a request");
             let route = explanation.route.as_ref().map(|route| route.name.as_str());
@@ -101,7 +114,10 @@ fn a_decision_is_what_traffic_gets() {
         }
         *kinds.entry(expected).or_default() += 1;
     }
-    assert!(kinds.len() >= 30, "the requests are too much alike: {kinds:?}");
+    assert!(
+        kinds.len() >= 30,
+        "the requests are too much alike: {kinds:?}"
+    );
 }
 
 #[test]
@@ -139,7 +155,10 @@ tests:
         .collect();
     assert_eq!(reached, ["item", "item-write", "item-beta"]);
     let text = report.failures().expect("failures");
-    let id = text.split("actual   ").nth(4).and_then(|rest| rest.split('\n').next());
+    let id = text
+        .split("actual   ")
+        .nth(4)
+        .and_then(|rest| rest.split('\n').next());
     let text = text.replace(id.expect("the request id"), "ID");
     assert_eq!(
         text,

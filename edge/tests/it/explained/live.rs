@@ -26,8 +26,14 @@ routes: [{{ name: echo, matches: [{{ path: /echo }}], limits: [few], cluster: we
 async fn explained(edge: &Edge, flags: &[&str]) -> Ended {
     let policies = edge.files.policies();
     let admin = edge.admin.to_string();
-    let mut arguments: Vec<&OsStr> = ["explain", "GET", "https://localhost/echo", "--admin"].map(OsStr::new).into();
-    arguments.extend([OsStr::new(&admin), OsStr::new("--policies"), policies.as_os_str()]);
+    let mut arguments: Vec<&OsStr> = ["explain", "GET", "https://localhost/echo", "--admin"]
+        .map(OsStr::new)
+        .into();
+    arguments.extend([
+        OsStr::new(&admin),
+        OsStr::new("--policies"),
+        policies.as_os_str(),
+    ]);
     arguments.extend(flags.iter().map(OsStr::new));
     palisade(&arguments).await
 }
@@ -54,8 +60,14 @@ async fn live_limits_are_seen_and_not_used_up() {
         assert_eq!(client.get("/echo").await.status, 200);
     }
     let live = json_of(&edge, &["--live"]).await;
-    assert_eq!(live["outcome"]["answered"]["code"], "rate_limited", "{live}");
-    client.get("/echo").await.assert_problem(429, "rate_limited");
+    assert_eq!(
+        live["outcome"]["answered"]["code"], "rate_limited",
+        "{live}"
+    );
+    client
+        .get("/echo")
+        .await
+        .assert_problem(429, "rate_limited");
     // Another client, and a folder, have all of it.
     let other = json_of(&edge, &["--live", "--client", "192.0.2.1"]).await;
     assert_eq!(other["limits"][0]["remaining"], 2, "{other}");
@@ -73,8 +85,14 @@ async fn wrong_questions_are_told() {
         (&["-H", "a b: c"], "`a b` is not a header field"),
         (&["--request-id", "7"], "`7` is not a request id"),
         (&["--live", "--request-id", "7"], "`7` is not a request id"),
-        (&["--claims", "/nowhere.json"], "cannot read `/nowhere.json`"),
-        (&["--live", "--admin", "127.0.0.1:1"], "no edge answers at `127.0.0.1:1`"),
+        (
+            &["--claims", "/nowhere.json"],
+            "cannot read `/nowhere.json`",
+        ),
+        (
+            &["--live", "--admin", "127.0.0.1:1"],
+            "no edge answers at `127.0.0.1:1`",
+        ),
     ] {
         let ended = explained(&edge, flags).await;
         assert_eq!(ended.code, Some(2), "{flags:?}: {}", ended.stdout);
@@ -83,8 +101,13 @@ async fn wrong_questions_are_told() {
     let claims = edge.files.root().join("claims.json");
     replace(&claims, b"[1]");
     let ended = explained(&edge, &["--claims", &claims.display().to_string()]).await;
-    assert!(ended.stderr.contains("is not a JSON object"), "{}", ended.stderr);
-    edge.files.write_policy("policy.yaml", "version: 1\nrouts: []\n");
+    assert!(
+        ended.stderr.contains("is not a JSON object"),
+        "{}",
+        ended.stderr
+    );
+    edge.files
+        .write_policy("policy.yaml", "version: 1\nrouts: []\n");
     let ended = explained(&edge, &[]).await;
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("[P012]"), "{}", ended.stderr);
@@ -105,8 +128,13 @@ async fn post(edge: &Edge, host: &str, content_type: &str, body: &str) -> u16 {
         let _ = socket.read_to_end(&mut text).await;
         std::io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
     };
-    let text = within("the admin listener", exchange).await.expect("an answer");
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let text = within("the admin listener", exchange)
+        .await
+        .expect("an answer");
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     status.unwrap_or_else(|| panic!("no answer: {text}"))
 }
 
@@ -126,12 +154,19 @@ async fn pages_cannot_ask() {
         (&address, "text/plain", 415),
         (&address, "application/x-www-form-urlencoded", 415),
     ] {
-        assert_eq!(post(&edge, host, content_type, &question).await, expected, "{host} {content_type}");
+        assert_eq!(
+            post(&edge, host, content_type, &question).await,
+            expected,
+            "{host} {content_type}"
+        );
     }
     let large = json!({ "method": "GET", "url": "a".repeat(300 * 1024) }).to_string();
     assert_eq!(post(&edge, &address, "application/json", &large).await, 413);
     let unknown = json!({ "method": "GET", "url": "https://localhost/", "x": 1 }).to_string();
-    assert_eq!(post(&edge, &address, "application/json", &unknown).await, 422);
+    assert_eq!(
+        post(&edge, &address, "application/json", &unknown).await,
+        422
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,10 +178,17 @@ async fn tokens_are_logged_nowhere() {
     )
     .await;
     let secret = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2VjcmV0";
-    let live = explained(&edge, &["--live", "--token", secret, "-H", "cookie: hush-hush"]).await;
+    let live = explained(
+        &edge,
+        &["--live", "--token", secret, "-H", "cookie: hush-hush"],
+    )
+    .await;
     assert_eq!(live.code, Some(0), "{}", live.stderr);
     let log = edge.log_lines(|_| true);
     for text in [live.stdout, live.stderr, format!("{log:?}")] {
-        assert!(!text.contains(secret) && !text.contains("hush-hush"), "{text}");
+        assert!(
+            !text.contains(secret) && !text.contains("hush-hush"),
+            "{text}"
+        );
     }
 }

@@ -31,9 +31,14 @@ impl Rich {
         let signer = Signer::new("k1");
         let keys = files.root().join("jwks.json");
         replace(&keys, signer.jwks().as_bytes());
-        let text = POLICY.replace("WEB", &web.to_string()).replace("API", &api.to_string());
+        let text = POLICY
+            .replace("WEB", &web.to_string())
+            .replace("API", &api.to_string());
         files.write_policy("policy.yaml", &text);
-        files.write_policy("issuers.yaml", &format!("version: 1\n{}", issuer_from_file(&keys)));
+        files.write_policy(
+            "issuers.yaml",
+            &format!("version: 1\n{}", issuer_from_file(&keys)),
+        );
         Self { files, signer }
     }
 }

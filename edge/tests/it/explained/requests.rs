@@ -99,7 +99,10 @@ pub(super) fn tokens(signer: &Signer) -> Vec<String> {
 pub(super) fn request(random: &mut fastrand::Rng, tokens: &[String]) -> Generated {
     let mut headers = Vec::new();
     if random.u8(..10) < 6 {
-        headers.push(("authorization", random.choice(tokens).expect("tokens").clone()));
+        headers.push((
+            "authorization",
+            random.choice(tokens).expect("tokens").clone(),
+        ));
     }
     if random.u8(..3) == 0 {
         headers.push(("x-forwarded-for", address(random)));
@@ -111,7 +114,14 @@ pub(super) fn request(random: &mut fastrand::Rng, tokens: &[String]) -> Generate
         ("x-key", ["a", "b", "c"]),
         ("x-user-id", ["root", "u1", "u2"]),
         ("cache-control", ["no-cache", "max-age=0", "max-age=5"]),
-        ("content-type", ["application/grpc", "application/json", "application/grpc+proto"]),
+        (
+            "content-type",
+            [
+                "application/grpc",
+                "application/json",
+                "application/grpc+proto",
+            ],
+        ),
     ];
     for (name, values) in fields {
         if random.u8(..6) == 0 {
@@ -126,7 +136,11 @@ pub(super) fn request(random: &mut fastrand::Rng, tokens: &[String]) -> Generate
         target: one(random, &PATHS).to_owned(),
         host: (random.bool()).then(|| one(random, &HOSTS)),
         headers,
-        body_bytes: if takes_body { *random.choice(&[0, 10, 1024, 1025, 4000]).expect("sizes") } else { 0 },
+        body_bytes: if takes_body {
+            *random.choice(&[0, 10, 1024, 1025, 4000]).expect("sizes")
+        } else {
+            0
+        },
     }
 }
 

@@ -52,7 +52,8 @@ async fn converse(
     let mut client = connect().await;
     let mut answered = Vec::with_capacity(requests.len());
     for sent in requests {
-        let mut headers: Vec<(&str, &str)> = sent.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let mut headers: Vec<(&str, &str)> =
+            sent.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         headers.extend(sent.host.map(|host| ("host", host)));
         let method = || sent.method.parse().expect("a method");
         let body = || vec![b'a'; sent.body_bytes];
@@ -77,20 +78,38 @@ async fn converse(
 }
 
 fn compare(snapshot: &Snapshot, answered: &Answered, line: &Value) -> Result<(), String> {
-    let Answered { sent, status, limits, .. } = answered;
-    let decision: Decision = decide(snapshot, &sent.question()).map_err(|error| error.to_string())?;
-    let expect = |what: &str, expected: Option<&str>, actual: &Value| match expected == actual.as_str() {
-        true => Ok(()),
-        false => Err(format!("{what}: explained {expected:?}, happened {actual}")),
-    };
+    let Answered {
+        sent,
+        status,
+        limits,
+        ..
+    } = answered;
+    let decision: Decision =
+        decide(snapshot, &sent.question()).map_err(|error| error.to_string())?;
+    let expect =
+        |what: &str, expected: Option<&str>, actual: &Value| match expected == actual.as_str() {
+            true => Ok(()),
+            false => Err(format!("{what}: explained {expected:?}, happened {actual}")),
+        };
     expect("route", decision.route_name(), &line["route"])?;
-    expect("code", decision.answer.map(|answer| answer.code), &line["reason"])?;
-    let own = if decision.answer.is_some() { "edge" } else { "upstream" };
+    expect(
+        "code",
+        decision.answer.map(|answer| answer.code),
+        &line["reason"],
+    )?;
+    let own = if decision.answer.is_some() {
+        "edge"
+    } else {
+        "upstream"
+    };
     expect("answered_by", Some(own), &line["answered_by"])?;
     match decision.answer {
         // gRPC has its own statuses.
         Some(answer) if !sent.is_grpc() && answer.status != *status => {
-            return Err(format!("status: explained {}, happened {status}", answer.status));
+            return Err(format!(
+                "status: explained {}, happened {status}",
+                answer.status
+            ));
         }
         Some(_) => {}
         None => {
@@ -99,7 +118,10 @@ fn compare(snapshot: &Snapshot, answered: &Answered, line: &Value) -> Result<(),
                 expect("cluster", decision.cluster.as_deref(), &line["cluster"])?;
             }
             let route = decision.route.as_ref().ok_or("no route")?;
-            let names = route.limits.iter().filter_map(|used| snapshot.policy.limits.get(used.id.0));
+            let names = route
+                .limits
+                .iter()
+                .filter_map(|used| snapshot.policy.limits.get(used.id.0));
             let names: Vec<&str> = names.map(|limit| &*limit.name).collect();
             if names != *limits {
                 return Err(format!("limits: explained {names:?}, happened {limits:?}"));
@@ -117,12 +139,18 @@ async fn ten_thousand_requests_get_what_was_explained() {
     let edge = Arc::new(Edge::start_with(rich.files, &[]).await);
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
-    let kinds = [None, Some(Protocol::H1), Some(Protocol::H2), Some(Protocol::H3)];
+    let kinds = [
+        None,
+        Some(Protocol::H1),
+        Some(Protocol::H2),
+        Some(Protocol::H3),
+    ];
     let mut conversations = JoinSet::new();
     for (protocol, requests) in kinds.into_iter().zip(REQUESTS) {
         for _ in 0..CONNECTIONS {
-            let mut requests: Vec<Generated> =
-                (0..requests / CONNECTIONS).map(|_| request(&mut random, &tokens)).collect();
+            let mut requests: Vec<Generated> = (0..requests / CONNECTIONS)
+                .map(|_| request(&mut random, &tokens))
+                .collect();
             for request in &mut requests {
                 request.encrypted = protocol.is_some();
                 // h2 and h3 name the host in the target alone.
@@ -133,7 +161,12 @@ async fn ten_thousand_requests_get_what_was_explained() {
             conversations.spawn(converse(edge.clone(), protocol, requests));
         }
     }
-    let answered: Vec<Answered> = conversations.join_all().await.into_iter().flatten().collect();
+    let answered: Vec<Answered> = conversations
+        .join_all()
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
     assert_eq!(answered.len(), REQUESTS.iter().sum::<usize>());
     let lines = until("every access line", async || {
         let lines = edge.log_lines(|line| line["message"] == "request");
@@ -149,6 +182,16 @@ async fn ten_thousand_requests_get_what_was_explained() {
             wrong.push(format!("{what}\n  {:?}\n  {line}", one.sent));
         }
     }
-    let shown = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
-    assert!(wrong.is_empty(), "seed {seed}, {} of {}:\n{shown}", wrong.len(), answered.len());
+    let shown = wrong
+        .iter()
+        .take(10)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        wrong.is_empty(),
+        "seed {seed}, {} of {}:\n{shown}",
+        wrong.len(),
+        answered.len()
+    );
 }
