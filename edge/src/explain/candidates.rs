@@ -40,7 +40,7 @@ fn why(lost: &Lost<'_>, request: Request<'_>) -> String {
                 mismatch.saw(request)
             )
         }
-        Lost::Earlier(rule) => format!("holds too, and comes after {}", shown(rule)),
+        Lost::Earlier(rule) => format!("holds too, and comes after {} {}", rule.route.name, shown(rule)),
     }
 }
 
