@@ -40,7 +40,11 @@ fn why(lost: &Lost<'_>, request: Request<'_>) -> String {
                 mismatch.saw(request)
             )
         }
-        Lost::Earlier(rule) => format!("holds too, and comes after {} {}", rule.route.name, shown(rule)),
+        Lost::Earlier(rule) => format!(
+            "holds too, and comes after {} {}",
+            rule.route.name,
+            shown(rule)
+        ),
     }
 }
 

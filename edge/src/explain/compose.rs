@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::ORIGIN;
 use palisade_policy::model::{Origin, Route, Setting};
 use palisade_policy::routing::Rule;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::decision::Answer;
 use super::explanation::{
     CacheSeen, Change, Explanation, FieldChange, Found, Outcome, OwnAnswer, Place, Seen,
+    UpstreamSeen,
 };
 use super::question::{Asked, Question, Unaskable};
 use super::{candidates, fields, limits, settings, steps, upstream};
-use crate::rejection::Rejection;
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::authn::Caller;
 use crate::stages::rate_limit::Quotas;
 use crate::stages::shadow::Shadowed;
-use crate::stages::{self, Admitted, Refused, cache, rewrite};
+use crate::stages::{self, Admitted, Refused, cache, cors, rewrite};
 
 /// What was asked, and what the stages made of it.
 pub(super) struct Judged<'a> {
@@ -114,14 +116,7 @@ pub(super) fn explanation(judged: &Judged<'_>, live: bool) -> Explanation {
     Explanation {
         request: seen(judged),
         stages: steps::steps(judged, upstream.as_ref()),
-        outcome: match judged.outcome {
-            Ok(_) => Outcome::Forwarded {
-                cluster: upstream
-                    .as_ref()
-                    .map_or_else(String::new, |to| to.cluster.clone()),
-            },
-            Err(refused) => answered(&refused.rejection),
-        },
+        outcome: outcome(judged, upstream.as_ref()),
         route: judged.route().map(|route| found(judged.snapshot, route)),
         candidates: candidates::candidates(judged),
         limits: limits::limits(judged),
@@ -133,11 +128,22 @@ pub(super) fn explanation(judged: &Judged<'_>, live: bool) -> Explanation {
     }
 }
 
-fn answered(rejection: &Rejection) -> Outcome {
-    Outcome::Answered {
-        status: rejection.status().as_u16(),
-        code: rejection.code().to_owned(),
-        message: rejection.public_message().to_owned(),
+fn outcome(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Outcome {
+    match Answer::of(judged.outcome) {
+        Some(Answer { status, code }) => Outcome::Answered {
+            status,
+            code: code.to_owned(),
+            message: judged
+                .outcome
+                .as_ref()
+                .err()
+                .map_or_else(String::new, |refused| {
+                    refused.rejection.public_message().to_owned()
+                }),
+        },
+        None => Outcome::Forwarded {
+            cluster: upstream.map_or_else(String::new, |to| to.cluster.clone()),
+        },
     }
 }
 
@@ -212,19 +218,29 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
     let Some(route) = judged.route() else {
         return Ok(());
     };
+    if let Some(rules) = &route.cors {
+        cors::response(head, rules, judged.head.headers.get(ORIGIN))?;
+    }
     let policy = judged.snapshot.rate_limit_policy(route);
     rewrite::rate_limit(head, judged.quotas(), policy)?;
-    if judged.outcome.is_ok() {
-        rewrite::response(head, &route.response_headers)?;
+    if let Ok(admitted) = judged.outcome {
+        rewrite::response(head, admitted)?;
     }
     Ok(())
 }
 
 /// Head and body of the edge's own answer.
 fn own_response(judged: &Judged<'_>) -> Option<(ResponseHeader, Bytes)> {
-    let refused = judged.outcome.as_ref().err()?;
-    let id = judged.asked.request_id.as_str();
-    let (mut head, body) = respond::response(&refused.rejection, judged.head, id).ok()?;
+    let (mut head, body) = match judged.outcome {
+        Ok(admitted) => {
+            let location = admitted.target.location.as_ref();
+            respond::by_route(&admitted.route.action, location, judged.head).ok()??
+        }
+        Err(refused) => {
+            let id = judged.asked.request_id.as_str();
+            respond::response(&refused.rejection, judged.head, id).ok()?
+        }
+    };
     edit(judged, &mut head).ok()?;
     Some((head, body))
 }
@@ -240,7 +256,7 @@ fn own_answer(judged: &Judged<'_>) -> Option<OwnAnswer> {
 
 /// What the edge puts into the answer, its own or an upstream's.
 pub(super) fn response_head(judged: &Judged<'_>) -> Option<ResponseHeader> {
-    if judged.outcome.is_err() {
+    if Answer::of(judged.outcome).is_some() {
         return own_response(judged).map(|(head, _)| head);
     }
     let mut head = ResponseHeader::build(http::StatusCode::OK, None).ok()?;
@@ -253,6 +269,9 @@ fn response_headers(judged: &Judged<'_>) -> Vec<FieldChange> {
     let Ok(admitted) = judged.outcome else {
         return Vec::new();
     };
+    if admitted.cluster.is_none() {
+        return Vec::new();
+    }
     let Some(head) = response_head(judged) else {
         return Vec::new();
     };

@@ -6,6 +6,7 @@ use palisade_policy::model::{Expected, ExpectedField};
 use serde::{Deserialize, Serialize};
 
 use super::compose::{Judged, response_head, uses_cache};
+use super::decision::Answer;
 use super::{fields, upstream};
 
 /// An expectation that does not hold.
@@ -84,7 +85,6 @@ pub(super) fn differences(judged: &Judged<'_>, expected: &Expected) -> Vec<Diffe
         shadow,
     } = expected;
     let admitted = judged.outcome.as_ref().ok();
-    let refused = judged.outcome.as_ref().err();
     let cluster_name = admitted
         .and_then(|admitted| admitted.cluster)
         .and_then(|id| judged.snapshot.cluster(id))
@@ -97,24 +97,18 @@ pub(super) fn differences(judged: &Judged<'_>, expected: &Expected) -> Vec<Diffe
     let mut found = Differences::default();
     let name = judged.route().map_or(NONE, |route| &*route.name);
     found.check("route", route.clone(), name.to_owned());
-    let rejection = refused.map(|refused| &refused.rejection);
-    let actual = rejection.map(|rejection| rejection.status().as_u16().to_string());
+    let answer = Answer::of(judged.outcome);
+    let actual = answer.map(|answer| answer.status.to_string());
     found.check(
         "status",
         status.map(|status| status.to_string()),
         own(actual),
     );
-    let actual = rejection.map(|rejection| rejection.code().to_owned());
+    let actual = answer.map(|answer| answer.code.to_owned());
     found.check("code", code.clone(), own(actual));
-    let actual = match (&cluster_name, rejection) {
+    let actual = match (&cluster_name, answer) {
         (Some(cluster), _) => cluster.clone(),
-        (None, Some(rejection)) => {
-            format!(
-                "{NONE}: answered {} {}",
-                rejection.status().as_u16(),
-                rejection.code()
-            )
-        }
+        (None, Some(Answer { status, code })) => format!("{NONE}: answered {status} {code}"),
         (None, None) => NONE.to_owned(),
     };
     found.check("cluster", cluster.clone(), actual);

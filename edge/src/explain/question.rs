@@ -198,6 +198,8 @@ impl Asked {
             }),
             // Nobody fetches any for a rehearsal.
             keys_may_come: false,
+            request: self.request_id.number(),
+            under_way: 0,
             rehearsal: Some(&self.rehearsal),
         }
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 use palisade_policy::routing::{Candidate, Request, Rule, Selected};
@@ -16,11 +17,12 @@ use crate::snapshot::Snapshot;
 /// Why no rule was found, and the route that the answer is about, where there is one.
 pub type Unrouted = (Rejection, Option<Arc<Route>>);
 
-/// The rule that serves the request; `host` and the head are canonical.
+/// The rule that serves the request, or one like it with another method; `host` and the head are
+/// canonical.
 pub fn select<'s>(
     snapshot: &'s Snapshot,
     (host, rules): (&str, &Host),
-    head: &RequestHeader,
+    (head, method): (&RequestHeader, &Method),
     downstream: Downstream<'_>,
     now: Now,
 ) -> Result<&'s Arc<Rule>, Unrouted> {
@@ -32,7 +34,7 @@ pub fn select<'s>(
         }
     };
     let table = &snapshot.policy.routes;
-    let facts = (host, head, downstream);
+    let facts = (host, (head, method), downstream);
     let selected = with_request(snapshot, facts, now, &not_verified, |it| table.select(it));
     let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
@@ -58,7 +60,7 @@ pub fn select<'s>(
 /// What the table is asked about; a caller who shows nothing that holds has no claims.
 fn with_request<T>(
     snapshot: &Snapshot,
-    (host, head, downstream): (&str, &RequestHeader, Downstream<'_>),
+    (host, (head, method), downstream): (&str, (&RequestHeader, &Method), Downstream<'_>),
     now: Now,
     not_verified: &dyn Fn(&Arc<Route>, Rejection),
     ask: impl FnOnce(Request<'_>) -> T,
@@ -73,7 +75,7 @@ fn with_request<T>(
         host,
         path: head.uri.path(),
         query: head.uri.query(),
-        method: &head.method,
+        method,
         headers: &head.headers,
         client: downstream.client,
         certificate: downstream.certificate,
@@ -85,11 +87,12 @@ fn with_request<T>(
 /// request is the one that they were compared with.
 pub fn candidates<T>(
     snapshot: &Snapshot,
-    facts: (&str, &RequestHeader, Downstream<'_>),
+    (host, head, downstream): (&str, &RequestHeader, Downstream<'_>),
     now: Now,
     each: impl Fn(Candidate<'_>, Request<'_>) -> T,
 ) -> Vec<T> {
     let table = &snapshot.policy.routes;
+    let facts = (host, (head, &head.method), downstream);
     with_request(snapshot, facts, now, &|_, _| {}, |request| {
         let found = table.candidates(request).into_iter();
         let all = found.chain(table.near(request));

@@ -171,15 +171,15 @@ tests:
                                  actual   by-key
   upstream_headers.x-request-id  expected absent
                                  actual   ID
-  GET https://localhost/items/7 goes to web by route item (policy.yaml:34)
+  GET https://localhost/items/7 goes to web by route item (policy.yaml:30)
 tests/wrong.yaml:13: test "refused" failed
   cluster  expected api
            actual   none: answered 401 token_missing
-  PUT https://localhost/items/7 is answered 401 token_missing by route item-write (policy.yaml:38)
+  PUT https://localhost/items/7 is answered 401 token_missing by route item-write (policy.yaml:34)
 tests/wrong.yaml:16: test "not-refused" failed
   status  expected 401
           actual   none: the request goes to api
-  PUT https://localhost/items/7 goes to api by route item-write (policy.yaml:38)
+  PUT https://localhost/items/7 goes to api by route item-write (policy.yaml:34)
 "#
     );
 }

@@ -5,6 +5,7 @@
 
 mod actions;
 mod auth;
+mod forwarding;
 mod inherited;
 mod matches;
 mod tests;
@@ -23,6 +24,7 @@ struct Section {
 const SECTIONS: [&Section; 5] = [
     &actions::SECTION,
     &auth::SECTION,
+    &forwarding::SECTION,
     &inherited::SECTION,
     &matches::SECTION,
     &tests::SECTION,
