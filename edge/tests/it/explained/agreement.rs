@@ -9,6 +9,7 @@ use palisade_edge::snapshot::Snapshot;
 use palisade_edge::stages::host::Proof;
 use palisade_edge::stages::{Admitted, Downstream, Refused, admit, client};
 use palisade_policy::hosts::TlsVersion;
+use palisade_policy::model::Action;
 use pingora_http::RequestHeader;
 
 use super::requests::{Generated, request, tokens};
@@ -18,7 +19,7 @@ const REQUESTS: usize = 20_000;
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// As the gateway asks.
-fn traffic(snapshot: &Snapshot, sent: &Generated) -> Result<Admitted, Refused> {
+fn traffic(snapshot: &Snapshot, sent: &Generated, request: u128) -> Result<Admitted, Refused> {
     let method: Method = sent.method.parse().expect("a method");
     let mut head = RequestHeader::build(method, sent.target.as_bytes(), None).expect("a head");
     let host = sent.host.unwrap_or("localhost");
@@ -43,6 +44,8 @@ fn traffic(snapshot: &Snapshot, sent: &Generated) -> Result<Admitted, Refused> {
         certificate: None,
         https_port: 443,
         is_extended_connect: false,
+        request,
+        under_way: 0,
         keys_may_come: false,
         rehearsal: None,
     };
@@ -53,11 +56,12 @@ fn words(snapshot: &Snapshot, outcome: &Result<Admitted, Refused>) -> String {
     match outcome {
         Ok(admitted) => {
             let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
-            format!(
-                "{} to {}",
-                admitted.route.name,
-                cluster.expect("a cluster").name
-            )
+            let route = &admitted.route.name;
+            match (cluster, &admitted.route.action) {
+                (Some(cluster), _) => format!("{route} to {}", cluster.name),
+                (None, Action::Redirect(to)) => format!("{route} {} redirect", to.status.as_u16()),
+                (None, _) => format!("{route} 200 direct_response"),
+            }
         }
         Err(refused) => format!(
             "{} {} {}",
@@ -85,23 +89,24 @@ fn a_decision_is_what_traffic_gets() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
-    for number in 0..REQUESTS {
+    for turn in 0..REQUESTS {
         let sent = request(&mut random, &tokens);
-        let question = sent.question();
+        let number = random.u128(..);
+        let question = sent.question(&format!("{number:032x}"));
         let decision = decide(&snapshot, &question).expect("a request");
         // Ahead of traffic, and behind it: neither leaves a trace that the other sees.
-        let expected = words(&snapshot, &traffic(&snapshot, &sent));
+        let expected = words(&snapshot, &traffic(&snapshot, &sent, number));
         assert_eq!(
             decided(&decision),
             expected,
-            "seed {seed}, {number}: {sent:?}"
+            "seed {seed}, {turn}: {sent:?}"
         );
         assert_eq!(
             decide(&snapshot, &question).expect("a request"),
             decision,
             "{sent:?}"
         );
-        if number % 20 == 0 {
+        if turn % 20 == 0 {
             let explanation = explain(&snapshot, &question, false).expect("a request");
             let route = explanation.route.as_ref().map(|route| route.name.as_str());
             assert_eq!(route, decision.route_name(), "{sent:?}");

@@ -28,7 +28,7 @@ const HOSTS: [&str; 6] = [
     "old.example",
     "other.example:8443",
 ];
-const PATHS: [&str; 32] = [
+const PATHS: [&str; 36] = [
     "/",
     "//",
     "/files",
@@ -61,6 +61,10 @@ const PATHS: [&str; 32] = [
     "/pkg.Service/Do",
     "/pkg.Service",
     "/nothing",
+    "/shares/a",
+    "/shares",
+    "/moved/a?b=c",
+    "/hello",
 ];
 
 fn one<'a, T: ?Sized>(random: &mut fastrand::Rng, of: &[&'a T]) -> &'a T {
@@ -152,7 +156,8 @@ impl Generated {
         self.headers.iter().any(grpc)
     }
 
-    pub(super) fn question(&self) -> Question {
+    /// With the id that it has, or had.
+    pub(super) fn question(&self, request_id: &str) -> Question {
         let scheme = if self.encrypted { "https" } else { "http" };
         let host = self.host.unwrap_or("localhost");
         let mut headers: Vec<(String, String)> = self
@@ -167,6 +172,7 @@ impl Generated {
             method: self.method.to_owned(),
             url: format!("{scheme}://localhost{}", self.target),
             headers: [headers, vec![("host".to_owned(), host.to_owned())]].concat(),
+            request_id: Some(request_id.to_owned()),
             ..Question::default()
         }
     }

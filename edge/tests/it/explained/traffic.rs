@@ -85,7 +85,7 @@ fn compare(snapshot: &Snapshot, answered: &Answered, line: &Value) -> Result<(),
         ..
     } = answered;
     let decision: Decision =
-        decide(snapshot, &sent.question()).map_err(|error| error.to_string())?;
+        decide(snapshot, &sent.question(&answered.id)).map_err(|error| error.to_string())?;
     let expect =
         |what: &str, expected: Option<&str>, actual: &Value| match expected == actual.as_str() {
             true => Ok(()),
