@@ -89,15 +89,23 @@ async fn wrong_questions_are_told() {
             &["--claims", "/nowhere.json"],
             "cannot read `/nowhere.json`",
         ),
-        (
-            &["--live", "--admin", "127.0.0.1:1"],
-            "no edge answers at `127.0.0.1:1`",
-        ),
     ] {
         let ended = explained(&edge, flags).await;
         assert_eq!(ended.code, Some(2), "{flags:?}: {}", ended.stdout);
         assert!(ended.stderr.contains(said), "{flags:?}: {}", ended.stderr);
     }
+    let nobody = [
+        "explain",
+        "GET",
+        "https://localhost/",
+        "--live",
+        "--admin",
+        "127.0.0.1:1",
+    ];
+    let ended = palisade(&nobody.map(OsStr::new)).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let said = "no edge answers at `127.0.0.1:1`";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
     let claims = edge.files.root().join("claims.json");
     replace(&claims, b"[1]");
     let ended = explained(&edge, &["--claims", &claims.display().to_string()]).await;
