@@ -39,3 +39,4 @@ mod reloads_under_load;
 mod shutdown;
 mod websocket;
 mod upgrade;
+mod explained;
