@@ -58,7 +58,7 @@ cat <<TEXT
 Palisade is running.
   https    https://localhost:${https##*:}   (HTTP/1.1, HTTP/2, HTTP/3)
   http     http://localhost:${http##*:}    (redirects to https)
-  admin    http://$admin   /metrics /livez /readyz /policy
+  admin    http://$admin   /metrics /livez /readyz /policy /explain
   core     http://$core_admin   /metrics /health /ready
   logs     $logs/edge.log  $logs/core.log
 

@@ -5,8 +5,8 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
-use palisade_policy::model::DirectResponse;
-use pingora_error::Result;
+use palisade_policy::model::{Action, DirectResponse};
+use pingora_error::{ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
 
@@ -138,8 +138,34 @@ fn grpc_response(rejection: &Rejection) -> Result<(ResponseHeader, Bytes)> {
     Ok((header, Bytes::new()))
 }
 
+/// Why a route's requests are answered here; none where they go upstream.
+pub fn reason(action: &Action) -> Option<&'static str> {
+    match action {
+        Action::Redirect(_) => Some("redirect"),
+        Action::Respond(_) => Some("direct_response"),
+        // Refused when it was judged.
+        Action::Forward(_) | Action::Tombstone => None,
+    }
+}
+
+/// The answer of a route whose requests are answered here.
+pub fn by_route(
+    action: &Action,
+    location: Option<&HeaderValue>,
+    request: &RequestHeader,
+) -> Result<Option<(ResponseHeader, Bytes)>> {
+    match action {
+        Action::Respond(response) => direct(response, request).map(Some),
+        Action::Redirect(to) => {
+            let location = location.or_err(ErrorType::InternalError, "no location")?;
+            redirect(to.status, location, request).map(Some)
+        }
+        Action::Forward(_) | Action::Tombstone => Ok(None),
+    }
+}
+
 /// The answer of a route that sends its requests elsewhere.
-pub fn redirect(
+fn redirect(
     status: StatusCode,
     location: &HeaderValue,
     request: &RequestHeader,
@@ -154,10 +180,7 @@ pub fn redirect(
 }
 
 /// The answer that a policy wrote.
-pub fn direct(
-    response: &DirectResponse,
-    request: &RequestHeader,
-) -> Result<(ResponseHeader, Bytes)> {
+fn direct(response: &DirectResponse, request: &RequestHeader) -> Result<(ResponseHeader, Bytes)> {
     let status = response.status;
     if is_grpc(request) {
         return grpc_answer(status);

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_acme::Pending;
+use palisade_policy::model::Policy;
 use palisade_policy::{Loaded, PolicyStore, Reloader, Rollback, Settings, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::server::configuration::ServerConf;
@@ -28,6 +29,7 @@ use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
+use crate::explain::cases;
 use crate::gateway::{Gateway, Mirrors, RefusedHeads, Streams};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
 use crate::in_flight::InFlight;
@@ -99,6 +101,8 @@ async fn policies(
         let handshakes = handshakes.clone();
         async move {
             let now = Now::monotonic();
+            let policy = Arc::new(loaded.policy);
+            tested(policy.clone(), now).await?;
             let parts = Parts {
                 issuers: &issuers,
                 handshakes: &handshakes,
@@ -106,7 +110,7 @@ async fn policies(
                 previous: previous.as_deref(),
                 now,
             };
-            Snapshot::build(Arc::new(loaded.policy), parts).await
+            Snapshot::build(policy, parts).await
         }
     };
     let settings = Settings {
@@ -135,6 +139,22 @@ async fn policies(
         rollback,
         reloading: Box::pin(reloader.run(observe, std::future::pending::<()>())),
     })
+}
+
+/// Policies come into force when their tests pass. They are run ahead of all that lives: what is
+/// refused has changed nothing.
+async fn tested(policy: Arc<Policy>, now: std::time::Instant) -> anyhow::Result<()> {
+    if policy.tests.is_empty() {
+        return Ok(());
+    }
+    let running = tokio::task::spawn_blocking(move || {
+        let snapshot = Snapshot::offline(policy, None, now)?;
+        match cases::run(&snapshot, "").failures() {
+            None => Ok(()),
+            Some(failures) => Err(anyhow::anyhow!("tests of the policies failed\n{failures}")),
+        }
+    });
+    running.await.context("the tests of the policies")?
 }
 
 /// How long the last access lines may take to be written once everything else has ended.

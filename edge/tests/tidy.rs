@@ -105,6 +105,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         &[
             "acme",
             "config",
+            "explain",
             "gateway",
             "handover",
             "in_flight",
@@ -426,5 +427,16 @@ fn shipped_policies_load() {
     assert!(
         loaded.policy.routes.routes().next().is_some(),
         "the shipped policies route nothing"
+    );
+    let now = palisade_edge::request_ctx::Now::monotonic();
+    let policy = std::sync::Arc::new(loaded.policy);
+    let snapshot = palisade_edge::snapshot::Snapshot::offline(policy, None, now);
+    let report = palisade_edge::explain::cases::run(&snapshot.expect("a snapshot"), "");
+    let failures = report.failures();
+    assert!(failures.is_none(), "{}", failures.unwrap_or_default());
+    let untested: Vec<_> = report.untested().collect();
+    assert!(
+        report.passed > 0 && untested.is_empty(),
+        "no test reaches {untested:?}"
     );
 }

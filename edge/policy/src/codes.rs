@@ -57,6 +57,8 @@ pub(crate) const NOT_DECLARED: &str = "P110";
 pub(crate) const NOT_SET: &str = "P111";
 pub(crate) const MALFORMED_VARIABLE: &str = "P112";
 pub(crate) const NOT_FORMATTED: &str = "P113";
+pub(crate) const TEST_REQUEST: &str = "P125";
+pub(crate) const TEST_EXPECTATION: &str = "P126";
 
 // Lints: the policy is used all the same.
 pub(crate) const SHADOWED_ROUTE: &str = "P200";

@@ -17,7 +17,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
 use crate::document::Document;
-use crate::field::{EITHER, ENTRIES, FIELD};
+use crate::field::{EITHER, ENTRIES, FIELD, JSON};
 use crate::hints;
 use crate::yaml::{self, Key, Node, Value};
 
@@ -178,6 +178,30 @@ impl<'n> Decoder<'n, '_> {
         }
     }
 
+    fn json(&self) -> Result<serde_json::Value, Error> {
+        let below = |node| {
+            let report = self.report;
+            Decoder { node, report }.json()
+        };
+        match &self.node.value {
+            _ if self.node.is_null() => Err(self.wrong("a value")),
+            Value::Scalar { text, plain } => {
+                // JSON's own numbers and booleans; all else is text.
+                let typed = plain.then(|| serde_json::from_str(text).ok()).flatten();
+                Ok(typed.unwrap_or_else(|| text.as_str().into()))
+            }
+            Value::List(items) => items.iter().map(|item| below(item)).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter();
+                let pair = |(key, node): &'n (Key, Rc<Node>)| Ok((key.text.clone(), below(node)?));
+                entries
+                    .map(pair)
+                    .collect::<Result<_, _>>()
+                    .map(serde_json::Value::Object)
+            }
+        }
+    }
+
     fn map(&self) -> Result<&'n [(Key, Rc<Node>)], Error> {
         match &self.node.value {
             Value::Map(entries) => Ok(entries),
@@ -300,6 +324,9 @@ impl<'de> Deserializer<'de> for Decoder<'_, '_> {
                 given: 0,
             }),
             ENTRIES => self.deserialize_map(visitor),
+            JSON => visitor
+                .visit_newtype_struct(self.json()?)
+                .map_err(de::Error::custom),
             EITHER if matches!(self.node.value, Value::Scalar { .. }) => {
                 self.deserialize_str(visitor)
             }

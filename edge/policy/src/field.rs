@@ -63,10 +63,15 @@ pub(crate) enum Either<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Entries<T>(pub(crate) Vec<(At<String>, Field<T>)>);
 
+/// Anything, as JSON: what is plain keeps its type, what is quoted is text.
+#[derive(Debug, Clone)]
+pub(crate) struct Json(pub(crate) serde_json::Value);
+
 // Names by which a type asks the decoder for more than serde's model holds.
 pub(crate) const FIELD: &str = "palisade::Field";
 pub(crate) const EITHER: &str = "palisade::Either";
 pub(crate) const ENTRIES: &str = "palisade::Entries";
+pub(crate) const JSON: &str = "palisade::Json";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -193,5 +198,40 @@ impl<T: JsonSchema> JsonSchema for Entries<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = generator.subschema_for::<T>();
         json_schema!({ "type": "object", "additionalProperties": value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct JsonVisitor;
+        impl<'de> Visitor<'de> for JsonVisitor {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                value: D,
+            ) -> Result<Self::Value, D::Error> {
+                serde_json::Value::deserialize(value).map(Json)
+            }
+        }
+        deserializer.deserialize_newtype_struct(JSON, JsonVisitor)
+    }
+}
+
+impl JsonSchema for Json {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Json".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!(true)
     }
 }

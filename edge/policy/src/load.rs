@@ -47,6 +47,7 @@ impl Loaded {
             access: _,
             limits,
             hosts: _,
+            tests: _,
         } = &self.policy;
         let parts = [
             count(routes.routes().count(), "route"),

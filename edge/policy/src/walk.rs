@@ -20,9 +20,6 @@ const ENTRIES_MAX: usize = 65_536;
 /// Folders within folders.
 const DEPTH_MAX: usize = 16;
 
-/// Sub-folders of this name hold tests of the policies, not policies.
-const TESTS_FOLDER: &str = "tests";
-
 /// A policy file that a walk came across; `metadata` is that of what a symlink points to.
 pub(crate) struct Found {
     pub(crate) name: Arc<str>,
@@ -123,7 +120,6 @@ impl Walk {
         let name = format!("{prefix}{file_name}");
         let is_yaml = file_name.ends_with(".yaml") || file_name.ends_with(".yml");
         match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() && file_name == TESTS_FOLDER => {}
             Ok(metadata) if metadata.is_dir() && self.is_first(&metadata, &name) => {
                 self.enter(&path, &format!("{name}/"), depth + 1);
             }

@@ -13,6 +13,7 @@ mod rollback;
 mod schema;
 mod serve;
 mod shell;
+mod test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ pub enum Command {
     Check(check::Args),
     /// Explain what would become of a request, and why.
     Explain(Box<explain::Args>),
+    /// Run the tests of a policies folder: exit code 0, or 1 where one fails.
+    Test(test::Args),
     /// List the policies that were in force on a running edge.
     History(history::Args),
     /// Put a policy of the history in force again, until the files change.
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
+        Command::Test(args) => test::run(&args, format),
         Command::History(args) => history::run(&args, format),
         Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),

@@ -1,19 +1,26 @@
 //! From the stages' verdict to an explanation.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ORIGIN;
 use palisade_policy::model::{Origin, Route, Setting};
+use palisade_policy::routing::Rule;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::decision::Answer;
 use super::explanation::{
     CacheSeen, Change, Explanation, FieldChange, Found, Outcome, OwnAnswer, Place, Seen,
+    UpstreamSeen,
 };
 use super::question::{Asked, Question, Unaskable};
 use super::{candidates, fields, limits, settings, steps, upstream};
-use crate::rejection::Rejection;
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::authn::Caller;
 use crate::stages::rate_limit::Quotas;
-use crate::stages::{self, Admitted, Refused, cache, rewrite};
+use crate::stages::shadow::Shadowed;
+use crate::stages::{self, Admitted, Refused, cache, cors, rewrite};
 
 /// What was asked, and what the stages made of it.
 pub(super) struct Judged<'a> {
@@ -31,6 +38,22 @@ impl Judged<'_> {
         match self.outcome {
             Ok(admitted) => Some(&admitted.route),
             Err(refused) => refused.route.as_deref(),
+        }
+    }
+
+    /// The match of the route that took the request.
+    pub(super) fn rule(&self) -> Option<&Arc<Rule>> {
+        match self.outcome {
+            Ok(admitted) => Some(&admitted.rule),
+            Err(refused) => refused.rule.as_ref(),
+        }
+    }
+
+    /// What would have refused, and only counts.
+    pub(super) fn shadowed(&self) -> &[Shadowed] {
+        match self.outcome {
+            Ok(admitted) => &admitted.shadowed,
+            Err(refused) => &refused.shadowed,
         }
     }
 
@@ -57,6 +80,24 @@ impl Judged<'_> {
     }
 }
 
+/// Ask the stages, and make something of what they said.
+pub(super) fn judge<T>(
+    snapshot: &Snapshot,
+    question: &Question,
+    make: impl FnOnce(&Judged<'_>) -> T,
+) -> Result<T, Unaskable> {
+    let (raw, asked) = Asked::of(question, snapshot)?;
+    let mut head = raw.clone();
+    let outcome = stages::admit(snapshot, &mut head, asked.downstream(), asked.now);
+    Ok(make(&Judged {
+        snapshot,
+        asked: &asked,
+        raw: &raw,
+        head: &head,
+        outcome: &outcome,
+    }))
+}
+
 /// Explain what would become of a request. Live where the snapshot is the one in force.
 ///
 /// # Errors
@@ -66,51 +107,43 @@ pub fn explain(
     question: &Question,
     live: bool,
 ) -> Result<Explanation, Unaskable> {
-    let (raw, asked) = Asked::of(question, snapshot)?;
-    let mut head = raw.clone();
-    let outcome = stages::admit(snapshot, &mut head, asked.downstream(), asked.now);
-    let judged = Judged {
-        snapshot,
-        asked: &asked,
-        raw: &raw,
-        head: &head,
-        outcome: &outcome,
-    };
-    let upstream = outcome
-        .as_ref()
-        .ok()
-        .and_then(|admitted| upstream::seen(&judged, admitted));
-    let answer = own_answer(&judged);
-    Ok(Explanation {
-        request: seen(&judged),
-        stages: steps::steps(&judged, upstream.as_ref()),
-        outcome: match &outcome {
-            Ok(_) => Outcome::Forwarded {
-                cluster: upstream
-                    .as_ref()
-                    .map_or_else(String::new, |to| to.cluster.clone()),
-            },
-            Err(refused) => answered(&refused.rejection),
-        },
-        route: judged.route().map(|route| found(snapshot, route)),
-        candidates: candidates::candidates(&judged),
-        limits: limits::limits(&judged),
-        cache: outcome
-            .as_ref()
-            .ok()
-            .and_then(|admitted| cached(&judged, admitted)),
-        response_headers: response_headers(&judged),
-        upstream,
-        answer,
-        live,
-    })
+    judge(snapshot, question, |judged| explanation(judged, live))
 }
 
-fn answered(rejection: &Rejection) -> Outcome {
-    Outcome::Answered {
-        status: rejection.status().as_u16(),
-        code: rejection.code().to_owned(),
-        message: rejection.public_message().to_owned(),
+pub(super) fn explanation(judged: &Judged<'_>, live: bool) -> Explanation {
+    let admitted = judged.outcome.as_ref().ok();
+    let upstream = admitted.and_then(|admitted| upstream::seen(judged, admitted));
+    Explanation {
+        request: seen(judged),
+        stages: steps::steps(judged, upstream.as_ref()),
+        outcome: outcome(judged, upstream.as_ref()),
+        route: judged.route().map(|route| found(judged.snapshot, route)),
+        candidates: candidates::candidates(judged),
+        limits: limits::limits(judged),
+        cache: admitted.and_then(|admitted| cached(judged, admitted)),
+        response_headers: response_headers(judged),
+        upstream,
+        answer: own_answer(judged),
+        live,
+    }
+}
+
+fn outcome(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Outcome {
+    match Answer::of(judged.outcome) {
+        Some(Answer { status, code }) => Outcome::Answered {
+            status,
+            code: code.to_owned(),
+            message: judged
+                .outcome
+                .as_ref()
+                .err()
+                .map_or_else(String::new, |refused| {
+                    refused.rejection.public_message().to_owned()
+                }),
+        },
+        None => Outcome::Forwarded {
+            cluster: upstream.map_or_else(String::new, |to| to.cluster.clone()),
+        },
     }
 }
 
@@ -144,19 +177,24 @@ fn found(snapshot: &Snapshot, route: &Route) -> Found {
     }
 }
 
+/// Whether the request may be answered from memory.
+pub(super) fn uses_cache(judged: &Judged<'_>, admitted: &Admitted) -> bool {
+    admitted.route.cache.is_some()
+        && admitted.websocket.is_none()
+        && !respond::is_grpc(judged.head)
+        && cache::may_be_looked_up(judged.head)
+}
+
 fn cached(judged: &Judged<'_>, admitted: &Admitted) -> Option<CacheSeen> {
     let rule = admitted.route.cache.as_ref()?;
     let encrypted = judged.asked.client.encrypted;
-    let used = admitted.websocket.is_none()
-        && !respond::is_grpc(judged.head)
-        && cache::may_be_looked_up(judged.head);
     let [scheme, host, target] = cache::key_parts(judged.head, encrypted, &admitted.host);
     Some(CacheSeen {
         at: judged
             .setting("cache")
             .unwrap_or_else(|| place(&admitted.route.origin)),
         key: format!("{scheme}://{host}{target}"),
-        used,
+        used: uses_cache(judged, admitted),
         default_ttl: rule.default_ttl.map(|ttl| format!("{ttl:?}")),
     })
 }
@@ -180,6 +218,9 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
     let Some(route) = judged.route() else {
         return Ok(());
     };
+    if let Some(rules) = &route.cors {
+        cors::response(head, rules, judged.head.headers.get(ORIGIN))?;
+    }
     let policy = judged.snapshot.rate_limit_policy(route);
     rewrite::rate_limit(head, judged.quotas(), policy)?;
     if let Ok(admitted) = judged.outcome {
@@ -188,11 +229,24 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
     Ok(())
 }
 
-fn own_answer(judged: &Judged<'_>) -> Option<OwnAnswer> {
-    let refused = judged.outcome.as_ref().err()?;
-    let id = judged.asked.request_id.as_str();
-    let (mut head, body) = respond::response(&refused.rejection, judged.head, id).ok()?;
+/// Head and body of the edge's own answer.
+fn own_response(judged: &Judged<'_>) -> Option<(ResponseHeader, Bytes)> {
+    let (mut head, body) = match judged.outcome {
+        Ok(admitted) => {
+            let location = admitted.target.location.as_ref();
+            respond::by_route(&admitted.route.action, location, judged.head).ok()??
+        }
+        Err(refused) => {
+            let id = judged.asked.request_id.as_str();
+            respond::response(&refused.rejection, judged.head, id).ok()?
+        }
+    };
     edit(judged, &mut head).ok()?;
+    Some((head, body))
+}
+
+fn own_answer(judged: &Judged<'_>) -> Option<OwnAnswer> {
+    let (head, body) = own_response(judged)?;
     Some(OwnAnswer {
         status: head.status.as_u16(),
         headers: fields::all(&head.headers),
@@ -200,18 +254,28 @@ fn own_answer(judged: &Judged<'_>) -> Option<OwnAnswer> {
     })
 }
 
+/// What the edge puts into the answer, its own or an upstream's.
+pub(super) fn response_head(judged: &Judged<'_>) -> Option<ResponseHeader> {
+    if Answer::of(judged.outcome).is_some() {
+        return own_response(judged).map(|(head, _)| head);
+    }
+    let mut head = ResponseHeader::build(http::StatusCode::OK, None).ok()?;
+    edit(judged, &mut head).ok()?;
+    Some(head)
+}
+
 /// Of an answer that an upstream gives; what it says itself may make a difference.
 fn response_headers(judged: &Judged<'_>) -> Vec<FieldChange> {
     let Ok(admitted) = judged.outcome else {
         return Vec::new();
     };
-    let Ok(mut head) = ResponseHeader::build(http::StatusCode::OK, None) else {
+    if admitted.cluster.is_none() {
+        return Vec::new();
+    }
+    let Some(head) = response_head(judged) else {
         return Vec::new();
     };
-    let before = head.headers.clone();
-    // An edit that fails would fail the answer; what was done until then is shown.
-    let _ = edit(judged, &mut head);
-    let mut changes = fields::changes(&before, &head.headers);
+    let mut changes = fields::changes(&http::HeaderMap::new(), &head.headers);
     let removed = admitted.route.response_headers.remove.iter();
     changes.extend(removed.map(|name| FieldChange {
         change: Change::Removed,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use palisade_policy::model::Route;
+use palisade_policy::model::{Action, Route};
 
 use super::question::{Asked, Question, Unaskable};
+use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::{self, Admitted, Refused};
 
@@ -28,29 +29,35 @@ pub struct Answer {
     pub code: &'static str,
 }
 
-impl Decision {
-    pub fn route_name(&self) -> Option<&str> {
-        self.route.as_deref().map(|route| &*route.name)
+impl Answer {
+    /// Where the route is answered here.
+    fn of_route(route: &Route) -> Option<Self> {
+        let status = match &route.action {
+            Action::Redirect(redirect) => redirect.status,
+            Action::Respond(response) => response.status,
+            Action::Forward(_) | Action::Tombstone => return None,
+        };
+        Some(Self {
+            status: status.as_u16(),
+            code: respond::reason(&route.action)?,
+        })
     }
 
-    fn admitted(snapshot: &Snapshot, admitted: Admitted) -> Self {
-        let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
-        Self {
-            cluster: cluster.map(|cluster| cluster.name.clone()),
-            route: Some(admitted.route),
-            answer: None,
-        }
-    }
-
-    fn refused(refused: Refused) -> Self {
-        Self {
-            route: refused.route,
-            answer: Some(Answer {
+    /// Of the edge's own, if it is.
+    pub(super) fn of(outcome: &Result<Admitted, Refused>) -> Option<Self> {
+        match outcome {
+            Ok(admitted) => Self::of_route(&admitted.route),
+            Err(refused) => Some(Self {
                 status: refused.rejection.status().as_u16(),
                 code: refused.rejection.code(),
             }),
-            cluster: None,
         }
+    }
+}
+
+impl Decision {
+    pub fn route_name(&self) -> Option<&str> {
+        self.route.as_deref().map(|route| &*route.name)
     }
 }
 
@@ -71,8 +78,18 @@ impl Eq for Decision {}
 pub fn decide(snapshot: &Snapshot, question: &Question) -> Result<Decision, Unaskable> {
     let (mut head, asked) = Asked::of(question, snapshot)?;
     let outcome = stages::admit(snapshot, &mut head, asked.downstream(), asked.now);
-    Ok(match outcome {
-        Ok(admitted) => Decision::admitted(snapshot, admitted),
-        Err(refused) => Decision::refused(refused),
+    let answer = Answer::of(&outcome);
+    let (route, cluster) = match outcome {
+        Ok(admitted) => {
+            let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
+            let cluster = cluster.map(|cluster| cluster.name.clone());
+            (Some(admitted.route), cluster)
+        }
+        Err(refused) => (refused.route, None),
+    };
+    Ok(Decision {
+        route,
+        answer,
+        cluster,
     })
 }

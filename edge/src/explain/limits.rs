@@ -48,15 +48,11 @@ fn key(judged: &Judged<'_>, limit: &Limit) -> String {
         }
         v4 => v4.to_string(),
     };
-    let claims = judged.caller().and_then(|caller| caller.claims.clone());
+    let caller = judged.caller();
     match &limit.key {
         LimitKey::ClientAddress => address(),
-        LimitKey::Caller => match claims {
-            Some(claims) => format!(
-                "{} of {}",
-                claims.subject.as_deref().unwrap_or("(no sub)"),
-                claims.issuer
-            ),
+        LimitKey::Caller => match caller.filter(|caller| !caller.is_anonymous()) {
+            Some(caller) => caller.subject().unwrap_or("(no sub)").to_owned(),
             None => address(),
         },
         LimitKey::Header(name) => {
@@ -68,7 +64,8 @@ fn key(judged: &Judged<'_>, limit: &Limit) -> String {
             }
         }
         LimitKey::Claim(path) => {
-            let text = claims.as_deref().and_then(|claims| claims.get_str(path));
+            let claims = caller.and_then(|caller| caller.claims.as_deref());
+            let text = claims.and_then(|claims| claims.get_str(path));
             text.map_or_else(
                 || "(absent: all such requests share one count)".to_owned(),
                 |text| text.into_owned(),

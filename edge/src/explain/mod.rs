@@ -14,8 +14,13 @@ mod limits;
 mod upstream;
 mod fields;
 mod text;
+mod expectations;
+pub mod cases;
 
 pub use compose::explain;
+#[cfg(test)]
+mod tests;
+
 pub use decision::{Answer, Decision, decide};
 pub use explanation::*;
 pub use question::{Certificate, Question, Unaskable};

@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method};
 use palisade_policy::hosts::TlsVersion;
+use palisade_policy::routing;
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 use rustls::pki_types::CertificateDer;
@@ -121,6 +122,8 @@ pub enum Unaskable {
     Header(String),
     #[error("the claims are not those of a token: {0}")]
     Claims(String),
+    #[error("`{0}` is not a SHA-256\nhint: it has 64 hex digits")]
+    Digest(String),
     #[error("`{0}` is not a request id\nhint: it has 32 hex digits")]
     RequestId(String),
 }
@@ -135,6 +138,7 @@ pub(super) struct Asked {
     pub(super) encrypted: bool,
     pub(super) https_port: u16,
     proof: Option<Proof>,
+    certificate: Option<Shown>,
     rehearsal: Rehearsal,
 }
 
@@ -160,10 +164,13 @@ impl Asked {
             None => RequestId::random(),
             Some(text) => RequestId::of(text).ok_or_else(|| Unaskable::RequestId(text.clone()))?,
         };
+        let certificate = question.certificate.as_ref().map(Shown::of).transpose()?;
+        let handshake = || proof(snapshot, url.name(), certificate.is_some());
+        let proof = url.encrypted.then(handshake);
         let asked = Self {
-            proof: url
-                .encrypted
-                .then(|| proof(snapshot, url.name(), question.certificate.as_ref())),
+            proof,
+            // A host that asks for none is shown none.
+            certificate: certificate.filter(|_| proof.is_some_and(|it| it.client_until.is_some())),
             encrypted: url.encrypted,
             https_port: question.https_port.unwrap_or(HTTPS_PORT),
             rehearsal: Rehearsal {
@@ -184,7 +191,12 @@ impl Asked {
             proof: self.proof,
             https_port: self.https_port,
             is_extended_connect: false,
-            certificate: None,
+            certificate: self.certificate.as_ref().map(|shown| routing::Certificate {
+                subject: &shown.subject,
+                sans: &shown.sans,
+                sha256: &shown.sha256,
+            }),
+            // Nobody fetches any for a rehearsal.
             keys_may_come: false,
             request: self.request_id.number(),
             under_way: 0,
@@ -193,8 +205,36 @@ impl Asked {
     }
 }
 
+/// A certificate as rules compare it.
+struct Shown {
+    subject: String,
+    sans: Vec<String>,
+    sha256: [u8; 32],
+}
+
+impl Shown {
+    fn of(certificate: &Certificate) -> Result<Self, Unaskable> {
+        let mut sha256 = [0; 32];
+        if let Some(text) = &certificate.sha256 {
+            let wrong = || Unaskable::Digest(text.clone());
+            if text.len() != 2 * sha256.len() {
+                return Err(wrong());
+            }
+            for (at, byte) in sha256.iter_mut().enumerate() {
+                let digits = text.get(2 * at..2 * at + 2).ok_or_else(wrong)?;
+                *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+            }
+        }
+        Ok(Self {
+            subject: certificate.subject.clone(),
+            sans: certificate.sans.clone(),
+            sha256,
+        })
+    }
+}
+
 /// The handshake that a server name gets, done as it asks.
-fn proof(snapshot: &Snapshot, name: String, certificate: Option<&Certificate>) -> Proof {
+fn proof(snapshot: &Snapshot, name: String, certificate: bool) -> Proof {
     let clients = snapshot
         .policy
         .hosts
@@ -204,7 +244,7 @@ fn proof(snapshot: &Snapshot, name: String, certificate: Option<&Certificate>) -
     Proof {
         version: TlsVersion::Tls13,
         trust_domain: clients.map(|clients| clients.trust_domain),
-        client_until: certificate.filter(|_| clients.is_some()).map(|_| i64::MAX),
+        client_until: (certificate && clients.is_some()).then_some(i64::MAX),
     }
 }
 

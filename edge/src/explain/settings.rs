@@ -25,6 +25,7 @@ fn value(policy: &Policy, route: &Route, key: &str) -> String {
             .auth
             .as_ref()
             .map_or_else(|| "none".to_owned(), |it| auth(policy, it)),
+        "access" => access(policy, route),
         "limits" => {
             let limits = route.limits.iter();
             let names = limits.filter_map(|used| policy.limits.get(used.id.0));
@@ -72,9 +73,9 @@ pub(super) fn auth(policy: &Policy, auth: &Auth) -> String {
         Credential::ClientCertificate(_) => "client certificate",
     });
     let mut text = credentials.collect::<Vec<_>>().join(" or ");
-    let parts = [("scopes", &auth.scopes), ("one of the roles", &auth.roles)];
-    for (what, names) in parts.iter().filter(|(_, names)| !names.is_empty()) {
-        text.push_str(&format!(", {what} {}", names.join(" ")));
+    for part in demands(auth) {
+        text.push_str(", ");
+        text.push_str(&part);
     }
     if auth.optional {
         text.push_str(", optional");
@@ -83,6 +84,27 @@ pub(super) fn auth(policy: &Policy, auth: &Auth) -> String {
         text.push_str(", shadow");
     }
     text
+}
+
+fn demands(auth: &Auth) -> impl Iterator<Item = String> {
+    let parts = [("scopes", &auth.scopes), ("one of the roles", &auth.roles)];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    parts.map(|(what, names)| format!("{what} {}", names.join(" ")))
+}
+
+/// Scopes, roles and access rules; none where whoever is known may pass.
+pub(super) fn asked_of_callers(policy: &Policy, route: &Route) -> Option<String> {
+    let mut asked: Vec<String> = route.auth.iter().flat_map(demands).collect();
+    if !route.access.is_empty() {
+        asked.push(format!("access {}", access(policy, route)));
+    }
+    (!asked.is_empty()).then(|| asked.join(", "))
+}
+
+fn access(policy: &Policy, route: &Route) -> String {
+    let rules = route.access.iter();
+    let rules = rules.filter_map(|used| policy.access.get(used.id.0));
+    listed(rules.map(|rule| &*rule.name))
 }
 
 fn edits(edits: &HeaderEdits) -> String {

@@ -8,6 +8,7 @@ use super::settings;
 use crate::rejection::Rejection;
 use crate::stages::authn::Caller;
 use crate::stages::cache;
+use crate::stages::shadow::Shadowed;
 
 /// In the order in which `stages::admit` asks them; the last two are asked after it.
 const STAGES: [&str; 10] = [
@@ -70,7 +71,7 @@ pub(super) fn steps(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Vec
         let (verdict, detail) = match refused {
             Some(refused) if number == last => (Verdict::Refused, why(&refused.rejection)),
             _ if number > last => (Verdict::NotReached, String::new()),
-            _ => passed(judged, stage, upstream),
+            _ => shadow(judged, stage).unwrap_or_else(|| passed(judged, stage, upstream)),
         };
         let at = (verdict != Verdict::NotReached).then(|| at(judged, stage, upstream));
         Step {
@@ -101,6 +102,33 @@ fn why(rejection: &Rejection) -> String {
     format!("{status} {code}: {cause}")
 }
 
+/// Where a rule of the stage would have refused.
+fn shadow(judged: &Judged<'_>, stage: &str) -> Option<(Verdict, String)> {
+    let of_stage = |found: &&Shadowed| {
+        // Access rules are part of what a caller may do.
+        let part = if found.stage == "access" {
+            "authz"
+        } else {
+            found.stage
+        };
+        part == stage
+    };
+    let refusals = judged.shadowed().iter().filter(of_stage);
+    let refusals = refusals.map(|refusal| {
+        let rule = refusal
+            .rule
+            .as_ref()
+            .map_or_else(String::new, |rule| format!(" by {rule}"));
+        let detail = refusal
+            .detail
+            .as_ref()
+            .map_or_else(String::new, |it| format!(" ({it})"));
+        format!("would refuse {}{rule}{detail}", refusal.code)
+    });
+    let text = refusals.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some((Verdict::Shadowed, text))
+}
+
 fn passed(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> (Verdict, String) {
     let skipped = |why: &str| (Verdict::Skipped, why.to_owned());
     let passed = |detail: String| (Verdict::Passed, detail);
@@ -117,9 +145,9 @@ fn passed(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> 
         "route" => passed(route.name.to_string()),
         "authn" if auth.is_none() => skipped("nobody is asked for"),
         "authn" => passed(judged.caller().map_or_else(String::new, caller)),
-        "authz" => match auth.filter(|auth| !auth.scopes.is_empty() || !auth.roles.is_empty()) {
-            None => skipped("no scope or role is asked for"),
-            Some(auth) => passed(settings::auth(&judged.snapshot.policy, auth)),
+        "authz" => match settings::asked_of_callers(&judged.snapshot.policy, route) {
+            None => skipped("nothing is asked of callers"),
+            Some(asked) => passed(asked),
         },
         "websocket" => match judged.outcome {
             Ok(admitted) if admitted.websocket.is_some() => passed("becomes a tunnel".to_owned()),
@@ -164,9 +192,9 @@ fn handshake(judged: &Judged<'_>) -> String {
 }
 
 fn caller(caller: &Caller) -> String {
-    match caller.claims.as_deref() {
-        None => "anonymous".to_owned(),
-        Some(claims) => claims.subject.as_deref().unwrap_or("(no sub)").to_owned(),
+    match caller.subject() {
+        _ if caller.is_anonymous() => "anonymous".to_owned(),
+        subject => subject.unwrap_or("(no sub)").to_owned(),
     }
 }
 
@@ -205,7 +233,8 @@ fn at(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> Opti
     match stage {
         "host" => host.and_then(|host| written(&host.origin)),
         "route" => judged.route().and_then(|route| written(&route.origin)),
-        "authn" | "authz" => judged.setting("auth"),
+        "authn" => judged.setting("auth"),
+        "authz" => judged.setting("access").or_else(|| judged.setting("auth")),
         "rate_limit" => judged.setting("limits"),
         "body" => judged.setting("request_body_max"),
         "cache" => judged.setting("cache"),

@@ -99,7 +99,10 @@ pub(super) fn outcome(explanation: &Explanation) -> String {
     });
     let (style, verdict) = match &explanation.outcome {
         Outcome::Forwarded { cluster } => (GOOD, format!("goes to {cluster}")),
-        Outcome::Answered { status, code, .. } => (BAD, format!("is answered {status} {code}")),
+        Outcome::Answered { status, code, .. } => {
+            let style = if *status < 400 { CHANGED } else { BAD };
+            (style, format!("is answered {status} {code}"))
+        }
     };
     let (method, url) = (&request.method, &request.url);
     format!("{HEADING}{method} {url}{HEADING:#} {style}{verdict}{style:#}{by}")

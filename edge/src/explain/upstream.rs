@@ -47,7 +47,7 @@ pub(super) fn seen(judged: &Judged<'_>, admitted: &Admitted) -> Option<UpstreamS
 }
 
 /// The head as the endpoint gets it, by the function that makes it.
-fn sent(judged: &Judged<'_>, admitted: &Admitted) -> RequestHeader {
+pub(super) fn sent(judged: &Judged<'_>, admitted: &Admitted) -> RequestHeader {
     let asked = judged.asked;
     let mut head = judged.head.clone();
     let forwarding = rewrite::Forwarding {

@@ -96,8 +96,12 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Refused {
     pub rejection: Rejection,
+    /// Empty where it was not understood.
+    pub host: String,
     /// For the log and the metrics.
     pub route: Option<Arc<Route>>,
+    /// The match of it that the request took.
+    pub rule: Option<Arc<Rule>>,
     /// As far as the host was understood.
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
@@ -118,7 +122,9 @@ pub fn admit(
 ) -> Result<Admitted, Refused> {
     let refused = |rejection| Refused {
         rejection,
+        host: String::new(),
         route: None,
+        rule: None,
         host_rules: None,
         quotas: Quotas::default(),
         caller: None,
@@ -129,6 +135,7 @@ pub fn admit(
         websocket::is_handshake(head, downstream.is_extended_connect).map_err(refused)?;
     let rules = snapshot.policy.hosts.find(&host);
     let refused = |rejection| Refused {
+        host: host.clone(),
         host_rules: Some(rules.clone()),
         ..refused(rejection)
     };
@@ -153,6 +160,7 @@ pub fn admit(
     let route = rule.route.under(rules.id).clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
+        rule: Some(rule.clone()),
         ..refused(rejection)
     };
     if matches!(route.action, Action::Tombstone) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
-use palisade_policy::routing::{Request, Rule, Selected};
+use palisade_policy::routing::{Candidate, Request, Rule, Selected};
 use pingora_http::RequestHeader;
 
 use super::{Downstream, authn};
@@ -28,32 +28,14 @@ pub fn select<'s>(
 ) -> Result<&'s Arc<Rule>, Unrouted> {
     // A token that may hold once its keys are here: which rule matches is not known without.
     let undecided = RefCell::new(None);
-    let claims = |route: &Arc<Route>| match authn::verify(
-        snapshot,
-        route.under(rules.id),
-        head,
-        (downstream, now),
-        &mut Vec::new(),
-    ) {
-        Ok(caller) => caller.claims,
-        Err(rejection) => {
-            if downstream.keys_may_come && rejection.wants_keys() {
-                undecided.replace(Some((rejection, Some(route.clone()))));
-            }
-            None
+    let not_verified = |route: &Arc<Route>, rejection: Rejection| {
+        if downstream.keys_may_come && rejection.wants_keys() {
+            undecided.replace(Some((rejection, Some(route.clone()))));
         }
     };
-    let request = Request {
-        host,
-        path: head.uri.path(),
-        query: head.uri.query(),
-        method,
-        headers: &head.headers,
-        client: downstream.client,
-        certificate: downstream.certificate,
-        claims: &claims,
-    };
-    let selected = snapshot.policy.routes.select(request);
+    let table = &snapshot.policy.routes;
+    let facts = (host, (head, method), downstream);
+    let selected = with_request(snapshot, facts, now, &not_verified, |it| table.select(it));
     let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
     let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
@@ -73,6 +55,50 @@ pub fn select<'s>(
         Selected::MethodNotAllowed(methods) => Err(refused(Rejection::MethodNotAllowed(methods))),
         Selected::NotFound => Err(refused(Rejection::NotFound)),
     }
+}
+
+/// What the table is asked about; a caller who shows nothing that holds has no claims.
+fn with_request<T>(
+    snapshot: &Snapshot,
+    (host, (head, method), downstream): (&str, (&RequestHeader, &Method), Downstream<'_>),
+    now: Now,
+    not_verified: &dyn Fn(&Arc<Route>, Rejection),
+    ask: impl FnOnce(Request<'_>) -> T,
+) -> T {
+    let claims = |route: &Arc<Route>| {
+        let facts = (downstream, now);
+        let here = route.under(snapshot.policy.hosts.find(host).id);
+        let caller = authn::verify(snapshot, here, head, facts, &mut Vec::new());
+        let caller = caller.map_err(|rejection| not_verified(route, rejection));
+        caller.ok()?.claims
+    };
+    ask(Request {
+        host,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        method,
+        headers: &head.headers,
+        client: downstream.client,
+        certificate: downstream.certificate,
+        claims: &claims,
+    })
+}
+
+/// Every rule that host and path lead to, and some that they nearly do, with why it lost; the
+/// request is the one that they were compared with.
+pub fn candidates<T>(
+    snapshot: &Snapshot,
+    (host, head, downstream): (&str, &RequestHeader, Downstream<'_>),
+    now: Now,
+    each: impl Fn(Candidate<'_>, Request<'_>) -> T,
+) -> Vec<T> {
+    let table = &snapshot.policy.routes;
+    let facts = (host, (head, &head.method), downstream);
+    with_request(snapshot, facts, now, &|_, _| {}, |request| {
+        let found = table.candidates(request).into_iter();
+        let all = found.chain(table.near(request));
+        all.map(|candidate| each(candidate, request)).collect()
+    })
 }
 
 fn https_location(host: &str, head: &RequestHeader, port: u16) -> Result<String, Rejection> {

@@ -40,3 +40,4 @@ mod reloads_under_load;
 mod shutdown;
 mod websocket;
 mod upgrade;
+mod explained;

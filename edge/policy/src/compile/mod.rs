@@ -33,6 +33,7 @@ mod respond;
 mod rewrites;
 mod retries;
 mod routes;
+mod tests;
 mod tls;
 mod values;
 mod websocket;
@@ -89,7 +90,7 @@ pub(crate) fn policy(
         caches: compiler.index(&caches, DEFINITIONS_MAX),
         header_sets: compiler.index(&header_sets, DEFINITIONS_MAX),
     };
-    compiler.index(&routes, ROUTES_MAX);
+    let route_names = compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
@@ -144,6 +145,15 @@ pub(crate) fn policy(
         compiler.lint_certificates(&routes, &host_rules);
         compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
     }
+    // After the lints: what only a test names is not used.
+    let tests = all(documents, |document| &document.tests);
+    compiler.index(&tests, tests::TESTS_MAX);
+    let expectable = tests::Expectable {
+        routes: &route_names,
+        clusters: &names.clusters,
+        limits: &names.limits,
+    };
+    let tests = compiler.tests(&tests, &expectable);
     Policy {
         listeners,
         routes: table,
@@ -153,6 +163,7 @@ pub(crate) fn policy(
         access,
         limits,
         hosts: host_rules,
+        tests,
     }
 }
 

@@ -12,6 +12,7 @@ mod limits;
 mod listeners;
 mod matches;
 mod routes;
+mod tests;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +29,7 @@ pub(crate) use limits::*;
 pub(crate) use listeners::*;
 pub(crate) use matches::*;
 pub(crate) use routes::*;
+pub(crate) use tests::*;
 
 /// One file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -89,6 +91,7 @@ pub(crate) struct Document {
     ///
     /// list of maps; none
     pub(crate) routes: List<RouteDoc>,
+    pub(crate) tests: List<TestDoc>,
 }
 
 /// A variable of the environment that policies may use.
@@ -128,7 +131,8 @@ macro_rules! named {
 named!(
     ClusterDoc => "cluster", IssuerDoc => "issuer", LimitDoc => "limit", RouteDoc => "route",
     HostDoc => "host", ApiKeysDoc => "set of API keys", AccessDoc => "access rule",
-    AddressSetDoc => "address set", HeaderSetDoc => "header set", CacheDoc => "cache"
+    AddressSetDoc => "address set", HeaderSetDoc => "header set", CacheDoc => "cache",
+    TestDoc => "test"
 );
 
 /// All definitions of one kind, in order of files and lines.

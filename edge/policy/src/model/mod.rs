@@ -12,6 +12,7 @@ mod limits;
 mod listeners;
 mod regexes;
 mod routes;
+mod tests;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use limits::*;
 pub use listeners::*;
 pub use regexes::*;
 pub use routes::*;
+pub use tests::*;
 
 /// One immutable set of rules. A request reads exactly one from start to end.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Policy {
     pub limits: Vec<Limit>,
     /// What handshakes and answers of each host need.
     pub hosts: HostTable,
+    /// What all of this is to do with some requests.
+    pub tests: Vec<TestCase>,
 }
 
 /// Position in `Policy::clusters`.

@@ -28,7 +28,7 @@ fn folders_that_are_none() {
     check(&scratch, &["P004"]);
     scratch.write("notes.txt", GOOD);
     scratch.write(".hidden.yaml", GOOD);
-    scratch.write("tests/a.yaml", GOOD);
+    scratch.write("tests/a.yaml~", GOOD);
     check(&scratch, &["P004"]);
     std::fs::remove_dir_all(scratch.policies()).unwrap();
     check(&scratch, &["P001"]);

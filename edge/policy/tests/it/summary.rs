@@ -70,6 +70,20 @@ pub(crate) fn summary(policy: &Policy) -> String {
     {
         describe_host(&mut out, host);
     }
+    for test in &policy.tests {
+        writeln!(
+            out,
+            "test {} at {}:{}, time {:?}\n  {:?}\n  {:?}",
+            test.name,
+            test.origin.file,
+            test.origin.line,
+            test.at
+                .map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap()),
+            test.request,
+            test.expect
+        )
+        .unwrap();
+    }
     out
 }
 

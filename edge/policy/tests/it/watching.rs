@@ -236,7 +236,7 @@ async fn what_is_no_change_is_not_reported() {
     for _ in 0..3 {
         watched.scratch.write("a.yaml", &policy(1));
         watched.scratch.write("notes.txt", "nothing");
-        watched.scratch.write("tests/a.yaml", &policy(7));
+        watched.scratch.write("tests/.a.yaml", &policy(7));
     }
     watched
         .scratch

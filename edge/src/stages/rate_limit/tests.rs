@@ -1,4 +1,4 @@
-//! Buckets in time: bursts, keys, looks, and clocks that go back.
+//! Limits as their buckets count, at times of the tests' own.
 
 use super::*;
 use palisade_policy::model::Origin;

@@ -8,6 +8,7 @@ mod auth;
 mod forwarding;
 mod inherited;
 mod matches;
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -20,12 +21,13 @@ struct Section {
     changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-const SECTIONS: [&Section; 5] = [
+const SECTIONS: [&Section; 6] = [
     &actions::SECTION,
     &auth::SECTION,
     &forwarding::SECTION,
     &inherited::SECTION,
     &matches::SECTION,
+    &tests::SECTION,
 ];
 
 /// One of everything, with no optional key.
@@ -493,14 +495,15 @@ fn model(text: &str) -> String {
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"))
         .policy;
     let debug = format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         policy.listeners,
         policy.api_keys,
         policy.clusters,
         policy.issuers,
         (policy.limits, policy.access),
         policy.routes.rules(),
-        policy.hosts.hosts()
+        policy.hosts.hosts(),
+        policy.tests
     );
     // Lines move, and a table of bindings is a hash map; what can be set about it is in its options.
     let debug = without(&debug, "Origin {", "}");
