@@ -117,7 +117,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 15] = [
+const STAGES: [(&str, &[&str]); 17] = [
     (
         "mod",
         &[
@@ -127,12 +127,14 @@ const STAGES: [(&str, &[&str]); 15] = [
             "body",
             "cache",
             "client",
+            "cors",
             "host",
             "priority",
             "rate_limit",
             "rewrite",
             "route",
             "sanitize",
+            "target",
             "websocket",
         ],
     ),
@@ -143,6 +145,7 @@ const STAGES: [(&str, &[&str]); 15] = [
     ("host", &[]),
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
+    ("cors", &[]),
     ("priority", &[]),
     ("backend", &[]),
     ("authn", &[]),
@@ -150,6 +153,7 @@ const STAGES: [(&str, &[&str]); 15] = [
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
     ("body", &[]),
+    ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
 ];

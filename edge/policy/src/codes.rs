@@ -1,4 +1,4 @@
-//! Stable ids of every fault; the language reference explains each, and a test holds it to that.
+//! Stable ids of every rule; `rules.md` explains each, and a test holds it to that.
 
 pub(crate) const UNREADABLE: &str = "P001";
 pub(crate) const TOO_MUCH: &str = "P002";
@@ -50,6 +50,9 @@ pub(crate) const WEAK_KEY: &str = "P095";
 pub(crate) const BACKENDS: &str = "P100";
 pub(crate) const TRY_TIMEOUT: &str = "P101";
 pub(crate) const OWN_MIRROR: &str = "P102";
+pub(crate) const REDIRECT_LOOP: &str = "P105";
+pub(crate) const VARIABLE: &str = "P106";
+pub(crate) const CORS_ORIGIN: &str = "P107";
 
 // Lints: the policy is used all the same.
 pub(crate) const SHADOWED_ROUTE: &str = "P200";

@@ -38,6 +38,8 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         Rejection::NotFound
         | Rejection::MethodNotAllowed(_)
         | Rejection::HttpsRequired { .. }
+        | Rejection::Preflight(_)
+        | Rejection::PolicyFault
         | Rejection::Overloaded => "route",
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
         Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",

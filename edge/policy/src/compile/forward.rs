@@ -23,6 +23,9 @@ impl Compiler<'_> {
         owner: &str,
     ) -> Action {
         let doc = &at.value;
+        if let Some(action) = self.own_answer(at) {
+            return action;
+        }
         let backends = self.backends(at, names, owner);
         let mut clusters = clusters(doc, names, defined);
         let mirror = self.mirror(doc, &backends, names, owner);
@@ -31,7 +34,7 @@ impl Compiler<'_> {
         Action::Forward(Forward {
             backends,
             translate: self.translate(&doc.translate, &clusters),
-            rewrite: None,
+            rewrite: self.rewrite(doc),
             retries: self.retries(settings),
             mirror,
         })
