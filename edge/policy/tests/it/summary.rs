@@ -299,6 +299,12 @@ fn describe_callers(out: &mut String, policy: &Policy) {
 
 /// What is not left to its default.
 fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
+    if route.priority != Priority::Normal {
+        writeln!(out, "  priority {:?}", route.priority).unwrap();
+    }
+    if let Some(max) = route.response_body_max {
+        writeln!(out, "  response body {max}").unwrap();
+    }
     let name = |id: ClusterId| &policy.clusters[id.0].name;
     if let [_, _, ..] = route.backends() {
         let shares = route.backends().iter();
@@ -307,7 +313,9 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             .collect();
         writeln!(out, "  backends {shares:?}").unwrap();
     }
-    let forward = route.forward().unwrap();
+    let Some(forward) = route.forward() else {
+        return;
+    };
     if let Some(Retries {
         attempts,
         on,
@@ -331,12 +339,6 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             "  mirror to {cluster}, {percent} %, bodies to {body_max}"
         )
         .unwrap();
-    }
-    if route.priority != Priority::Normal {
-        writeln!(out, "  priority {:?}", route.priority).unwrap();
-    }
-    if let Some(max) = route.response_body_max {
-        writeln!(out, "  response body {max}").unwrap();
     }
 }
 
