@@ -175,6 +175,15 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     {
         describe_rule(out, rule);
     }
+    describe_terms(out, policy, route);
+    for (host, variant) in &route.variants {
+        let host = &policy.hosts.hosts()[host.0].name;
+        writeln!(out, "  under host {host}:").unwrap();
+        describe_terms(out, policy, variant);
+    }
+}
+
+fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
     }
@@ -299,12 +308,6 @@ fn describe_callers(out: &mut String, policy: &Policy) {
 
 /// What is not left to its default.
 fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
-    if route.priority != Priority::Normal {
-        writeln!(out, "  priority {:?}", route.priority).unwrap();
-    }
-    if let Some(max) = route.response_body_max {
-        writeln!(out, "  response body {max}").unwrap();
-    }
     let name = |id: ClusterId| &policy.clusters[id.0].name;
     if let [_, _, ..] = route.backends() {
         let shares = route.backends().iter();
@@ -313,9 +316,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             .collect();
         writeln!(out, "  backends {shares:?}").unwrap();
     }
-    let Some(forward) = route.forward() else {
-        return;
-    };
+    let forward = route.forward();
     if let Some(Retries {
         attempts,
         on,
@@ -323,7 +324,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         per_try_timeout,
         backoff,
         budget_percent,
-    }) = &forward.retries
+    }) = forward.and_then(|to| to.retries.as_ref())
     {
         writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
     }
@@ -331,7 +332,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         cluster,
         percent,
         body_max,
-    }) = &forward.mirror
+    }) = forward.and_then(|to| to.mirror.as_ref())
     {
         let cluster = name(*cluster);
         writeln!(
@@ -339,6 +340,12 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             "  mirror to {cluster}, {percent} %, bodies to {body_max}"
         )
         .unwrap();
+    }
+    if route.priority != Priority::Normal {
+        writeln!(out, "  priority {:?}", route.priority).unwrap();
+    }
+    if let Some(max) = route.response_body_max {
+        writeln!(out, "  response body {max}").unwrap();
     }
 }
 
