@@ -44,21 +44,10 @@ impl Compiler<'_> {
     fn backends(&mut self, at: &At<RouteDoc>, names: &Names<'_>, owner: &str) -> Vec<Backend> {
         let doc = &at.value;
         let Some(list) = doc.backends.given() else {
-            let cluster = match &doc.backends {
-                Field::Absent => self.required(&doc.cluster, at.mark, "route", "cluster"),
-                _ => None,
-            };
+            let cluster = doc.cluster.given();
             let cluster = cluster.and_then(|cluster| self.find(cluster, &names.clusters, owner));
             return vec![backend(cluster.unwrap_or_default(), 1)];
         };
-        if let Some(cluster) = doc.cluster.given() {
-            let message = format!("{owner} has `cluster` and `backends`");
-            let fault = Fault::new(codes::BACKENDS, message);
-            self.report.push(
-                cluster.mark,
-                fault.hint("one cluster, or a list of clusters with weights"),
-            );
-        }
         self.required_list(&doc.backends, at.mark, "route", "backends");
         let mut backends: Vec<Backend> = Vec::new();
         for item in items(&doc.backends) {
@@ -87,7 +76,7 @@ impl Compiler<'_> {
         }
         if backends.iter().all(|backend| backend.weight == 0) {
             let message = format!("the backends of {owner} have no weight: no request can go out");
-            let fault = Fault::new(codes::BACKENDS, message);
+            let fault = Fault::new(codes::WEIGHTS, message);
             self.report
                 .push(list.mark, fault.hint("leave `weight` out for a share of 1"));
         }

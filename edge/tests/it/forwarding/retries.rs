@@ -3,7 +3,7 @@
 use http::Method;
 use tokio::net::TcpListener;
 
-use super::{access_line, client, files_with_descriptors, post, retries, start_retrying};
+use super::{access_line, client, files_with_descriptors, post, retries, start, start_retrying};
 use crate::client::Protocol;
 use crate::harness::Edge;
 use crate::upstream::grpc::{Greeter, HELLO};
@@ -197,6 +197,27 @@ async fn a_refusal_in_the_middle_of_a_body_loses_none_of_it() {
         }
     }
     assert_eq!(good.record().uploads_broken, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_a_later_try_is_stored() {
+    let (bad, good) = (RawOrigin::answering(BUSY).await, Origin::h1().await);
+    let edge = start(
+        &[("origin", &[bad.address, good.address], "ejection: off")],
+        "cluster: origin, cache: {}, retries: {}",
+    )
+    .await;
+    for protocol in Protocol::ALL {
+        let mut client = client(&edge, protocol).await;
+        let target = format!("/fresh/{protocol:?}");
+        for status in ["palisade; fwd=uri-miss; stored", "palisade; hit"] {
+            let response = client.get(&target).await;
+            assert_eq!(response.status, 200, "{protocol:?}: {response:?}");
+            let told = response.header("cache-status").expect("cache-status");
+            assert!(told.starts_with(status), "{protocol:?}: {told}");
+        }
+        assert_eq!(good.record().count(&target), 1, "{protocol:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
