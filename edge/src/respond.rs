@@ -5,7 +5,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
-use palisade_policy::model::DirectResponse;
+use palisade_policy::model::{Action, DirectResponse};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
@@ -138,39 +138,43 @@ fn grpc_response(rejection: &Rejection) -> Result<(ResponseHeader, Bytes)> {
     Ok((header, Bytes::new()))
 }
 
-/// The answer of a route that sends its requests elsewhere.
-pub fn redirect(
-    status: StatusCode,
-    location: &HeaderValue,
+/// The answer of a route that sends no request upstream; none of any other. `location` is where a
+/// redirect points.
+pub fn by_route(
+    action: &Action,
+    location: Option<&HeaderValue>,
     request: &RequestHeader,
-) -> Result<(ResponseHeader, Bytes)> {
-    if is_grpc(request) {
-        return grpc_answer(status);
-    }
-    let mut header = ResponseHeader::build(status, Some(8))?;
-    header.insert_header(LOCATION, location.clone())?;
-    header.insert_header(CONTENT_LENGTH, 0)?;
-    Ok((header, Bytes::new()))
+) -> Option<Result<(ResponseHeader, Bytes)>> {
+    let (status, location, direct) = match action {
+        Action::Forward(_) | Action::Tombstone => return None,
+        Action::Redirect(redirect) => (redirect.status, location, None),
+        Action::Respond(response) => (response.status, None, Some(response)),
+    };
+    Some(if is_grpc(request) {
+        grpc_answer(status)
+    } else {
+        answer(status, location, direct)
+    })
 }
 
-/// The answer that a policy wrote.
-pub fn direct(
-    response: &DirectResponse,
-    request: &RequestHeader,
+fn answer(
+    status: StatusCode,
+    location: Option<&HeaderValue>,
+    direct: Option<&DirectResponse>,
 ) -> Result<(ResponseHeader, Bytes)> {
-    let status = response.status;
-    if is_grpc(request) {
-        return grpc_answer(status);
-    }
     let mut header = ResponseHeader::build(status, Some(8))?;
-    if let Some(content_type) = &response.content_type {
+    if let Some(location) = location {
+        header.insert_header(LOCATION, location.clone())?;
+    }
+    if let Some(content_type) = direct.and_then(|direct| direct.content_type.as_ref()) {
         header.insert_header(CONTENT_TYPE, content_type.clone())?;
     }
+    let body = direct.map_or_else(Bytes::new, |direct| direct.body.clone());
     // RFC 9110, 8.6: not with a 204, and a 304 would tell the length of another answer.
     if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        header.insert_header(CONTENT_LENGTH, response.body.len())?;
+        header.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    Ok((header, response.body.clone()))
+    Ok((header, body))
 }
 
 /// To a gRPC call an answer that is none of its service's, by gRPC's own mapping of HTTP statuses;

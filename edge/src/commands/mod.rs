@@ -3,8 +3,10 @@
 //! Answers go to standard output, complaints to standard error; `--format json` gives the same
 //! facts to programs. Exit codes: 0 yes, 1 no (a fault, a failed test, a difference), 2 wrong usage.
 
+mod admin_client;
 mod certs;
 mod check;
+mod explain;
 mod serve;
 mod shell;
 
@@ -40,6 +42,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// Explain what would become of a request, and why.
+    Explain(Box<explain::Args>),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Print a completion script for a shell.
@@ -84,6 +88,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::Explain(args) => explain::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -1,17 +1,14 @@
 //! From a session to the stages' verdict.
 
 use futures::FutureExt;
-use http::header::CONTENT_LENGTH;
 use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
 use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
-use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
 use crate::stages::{self, Downstream, rewrite};
@@ -29,6 +26,8 @@ impl Gateway {
             proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
+            certificate: None,
+            keys_may_come: true,
             rehearsal: None,
         })
     }
@@ -45,28 +44,25 @@ impl Gateway {
             Ok(admitted) => return Ok(admitted),
             Err(refused) => refused,
         };
-        let wants_keys = match &refused.rejection {
-            Rejection::Unauthorized(refusal) => refusal.wants_refetch(),
-            Rejection::NoKeys => true,
-            _ => false,
-        };
         let auth = refused
             .route
             .as_ref()
             .and_then(|route| route.auth.as_ref())
-            .filter(|_| wants_keys);
+            .filter(|_| refused.rejection.wants_keys());
         let issuer = auth.and_then(|auth| auth.issuers().next());
         let issuer = issuer.and_then(|issuer| ctx.snapshot.issuer(issuer));
-        match issuer {
-            // Limits come after authn, so nothing was counted yet.
-            Some(issuer) if issuer.refetch().await => stages::admit(
-                &ctx.snapshot,
-                session.req_header_mut(),
-                downstream,
-                ctx.started,
-            ),
-            _ => Err(refused),
-        }
+        let Some(issuer) = issuer else {
+            return Err(refused);
+        };
+        issuer.refetch().await;
+        // Without new keys too: a token that nobody can verify may have kept the request from a
+        // route that asks for none. Limits come after authn, so nothing was counted yet.
+        let downstream = Downstream {
+            keys_may_come: false,
+            ..downstream
+        };
+        let head = session.req_header_mut();
+        stages::admit(&ctx.snapshot, head, downstream, ctx.started)
     }
 }
 
@@ -96,17 +92,6 @@ pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()
         }
         None => Ok(()),
     }
-}
-
-/// By what the head announces; a body that announces nothing is counted as it comes.
-pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    length
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|length| length > max)
 }
 
 /// A stream that was reset while its upstream was being connected: sent on, its request would be one

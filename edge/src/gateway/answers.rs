@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::Method;
 use http::header::{EXPECT, ORIGIN};
-use palisade_policy::model::Action;
-use pingora_error::{Error, ErrorSource, ErrorType, OkOrErr, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -44,20 +43,15 @@ impl Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<bool> {
         let admitted = ctx.admitted()?;
-        let request = session.req_header();
-        let (reason, answer) = match &admitted.route.action {
-            Action::Forward(_) => return Ok(false),
-            Action::Respond(response) => ("direct_response", respond::direct(response, request)?),
-            Action::Redirect(redirect) => {
-                let location = admitted.target.location.as_ref();
-                let location = location.or_err(ErrorType::InternalError, "no location")?;
-                let answer = respond::redirect(redirect.status, location, request)?;
-                ("redirect", answer)
-            }
-            // Refused when it was judged.
-            Action::Tombstone => return Ok(false),
+        let Some((_, reason)) = admitted.own_answer() else {
+            return Ok(false);
         };
-        let (mut header, body) = answer;
+        let location = admitted.target.location.as_ref();
+        let answer = respond::by_route(&admitted.route.action, location, session.req_header());
+        let Some(answer) = answer else {
+            return Ok(false);
+        };
+        let (mut header, body) = answer?;
         ctx.own_answer = Some(reason);
         ctx.upstream.grpc_status = super::grpc_status(&header.headers);
         self.own_headers(&mut header, session, ctx)?;

@@ -12,6 +12,7 @@ pub mod authn;
 pub mod authz;
 pub mod websocket;
 pub mod rate_limit;
+pub mod body;
 pub mod target;
 pub mod cache;
 pub mod rewrite;
@@ -19,15 +20,17 @@ pub mod rewrite;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{Action, ClusterId, Route};
+use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
 
@@ -43,6 +46,11 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// Of the connection's handshake, verified.
+    pub certificate: Option<Certificate<'a>>,
+    /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
+    /// not decided before.
+    pub keys_may_come: bool,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
 }
@@ -58,6 +66,8 @@ pub struct Rehearsal {
 #[derive(Debug)]
 pub struct Admitted {
     pub route: Arc<Route>,
+    /// The match of it that the request took; `captures` of it and the path are its variables.
+    pub rule: Arc<Rule>,
     pub permit: Permit,
     pub quotas: Quotas,
     /// Lower case, without port.
@@ -70,6 +80,17 @@ pub struct Admitted {
     pub target: target::Target,
 }
 
+impl Admitted {
+    /// Status and stable name of the answer, where the route sends nothing upstream.
+    pub fn own_answer(&self) -> Option<(StatusCode, &'static str)> {
+        match &self.route.action {
+            Action::Redirect(redirect) => Some((redirect.status, "redirect")),
+            Action::Respond(response) => Some((response.status, "direct_response")),
+            Action::Forward(_) | Action::Tombstone => None,
+        }
+    }
+}
+
 /// The route as far as it was found, and why the request ended there.
 #[derive(Debug)]
 pub struct Refused {
@@ -80,6 +101,8 @@ pub struct Refused {
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
+    /// Who was let in as far as the limits.
+    pub caller: Option<Caller>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -95,6 +118,7 @@ pub fn admit(
         route: None,
         host_rules: None,
         quotas: Quotas::default(),
+        caller: None,
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -106,7 +130,7 @@ pub fn admit(
     };
     host::check(rules, downstream, now).map_err(refused)?;
     let find = |head: &RequestHeader, method: &Method| {
-        route::select(snapshot, (&host, rules), (head, method), downstream)
+        route::select(snapshot, (&host, rules), (head, method), downstream, now)
     };
     // Ahead of `authn`: a browser never sends credentials with one.
     if let Some(method) = cors::announced(head)
@@ -118,7 +142,10 @@ pub fn admit(
             ..refused(cors::preflight(rule_of_pages, head, &method))
         });
     }
-    let rule = find(head, &head.method).map_err(refused)?;
+    let rule = find(head, &head.method).map_err(|(rejection, route)| Refused {
+        route,
+        ..refused(rejection)
+    })?;
     let route = rule.route.clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
@@ -127,26 +154,36 @@ pub fn admit(
     if matches!(route.action, Action::Tombstone) {
         return Err(refused(Rejection::PolicyFault));
     }
-    let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
+    let rehearsal = downstream.rehearsal;
+    let caller = authn::verify(snapshot, &route, head, rehearsal, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
-    let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
+    let client = downstream.client;
+    let quotas = rate_limit::take(snapshot, &route, head, client, &permit, rehearsal, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(rejection)
         });
     }
-    let captures = rule.captures(head.uri.path());
-    let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
+    if body::is_too_large(head, route.request_body_max) {
+        return Err(Refused {
+            quotas,
+            caller: Some(permit.caller().clone()),
+            ..refused(Rejection::BodyTooLarge)
+        });
+    }
+    let target = target::of(rule, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
         target,
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
+        rule: rule.clone(),
         permit,
         quotas,
         host,

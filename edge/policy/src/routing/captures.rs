@@ -17,6 +17,7 @@ enum Source<'p> {
     Nothing,
     Prefix(&'p str),
     Template(&'p [Segment]),
+    Regex(regex::bytes::Captures<'p>),
 }
 
 impl<'p> Captures<'p> {
@@ -29,6 +30,7 @@ impl<'p> Captures<'p> {
                 let at = segments.iter().position(is_named)?;
                 self.path.split('/').nth(at + 1)
             }
+            Source::Regex(groups) => self.path.get(groups.name(name)?.range()),
         }
     }
 
@@ -49,8 +51,28 @@ impl Rule {
             PathMatch::Exact(_) => Source::Nothing,
             PathMatch::Prefix(prefix) => Source::Prefix(prefix.trim_end_matches('/')),
             PathMatch::Template(segments) => Source::Template(segments),
+            PathMatch::Regex(regex) => regex
+                .captures(path.as_bytes())
+                .map_or(Source::Nothing, Source::Regex),
         };
         Captures { path, source }
+    }
+}
+
+impl PathMatch {
+    /// The names of its variables.
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Exact(_) | Self::Prefix(_) => Vec::new(),
+            Self::Template(segments) => {
+                let names = segments.iter().map(|segment| match segment {
+                    Segment::Capture(name) => Some(name.as_str()),
+                    Segment::Literal(_) => None,
+                });
+                names.flatten().collect()
+            }
+            Self::Regex(regex) => regex.group_names().collect(),
+        }
     }
 }
 
@@ -59,7 +81,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Conditions, Origin, Route};
+    use crate::model::{Conditions, Origin, Regex, Route};
 
     fn rule(path: PathMatch) -> Rule {
         let origin = Origin {
@@ -86,6 +108,19 @@ mod tests {
         assert_eq!(captures.get("post"), Some("x"));
         assert_eq!(captures.get("users"), None);
         assert_eq!(captures.prefix(), None);
+        assert_eq!(rule.path.variables(), ["id", "post"]);
+    }
+
+    #[test]
+    fn regexes() {
+        let regex = Regex::of_path("/v(?P<major>[0-9]+)(/(?<rest>.*))?").unwrap();
+        let rule = rule(PathMatch::Regex(regex));
+        let captures = rule.captures("/v12/a/b");
+        assert_eq!(captures.get("major"), Some("12"));
+        assert_eq!(captures.get("rest"), Some("a/b"));
+        assert_eq!(rule.captures("/v12").get("rest"), None);
+        assert_eq!(rule.captures("/v12").get("other"), None);
+        assert_eq!(rule.path.variables(), ["major", "rest"]);
     }
 
     #[test]
