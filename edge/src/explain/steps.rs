@@ -40,7 +40,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         | Rejection::Preflight(_)
         | Rejection::PolicyFault => "route",
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
-        Rejection::Forbidden { .. } => "authz",
+        Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",
         Rejection::RateLimited { .. } => "rate_limit",
         Rejection::BodyTooLarge => "body",
@@ -83,7 +83,6 @@ pub(super) fn steps(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Vec
 fn why(rejection: &Rejection) -> String {
     let (status, code) = (rejection.status().as_u16(), rejection.code());
     let cause = match rejection {
-        Rejection::Unauthorized(refusal) => refusal.to_string(),
         Rejection::NoKeys => "the keys of the issuer are not known here".to_owned(),
         Rejection::HttpsRequired { location } => format!("use {location}"),
         Rejection::MethodNotAllowed(methods) => {
@@ -91,7 +90,9 @@ fn why(rejection: &Rejection) -> String {
             format!("only {} is served", methods.join(", "))
         }
         Rejection::RateLimited { retry_after_s } => format!("again in {retry_after_s}s"),
-        other => other.public_message().to_owned(),
+        other => other
+            .detail()
+            .unwrap_or_else(|| other.public_message().to_owned()),
     };
     format!("{status} {code}: {cause}")
 }

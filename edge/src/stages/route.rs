@@ -32,8 +32,8 @@ pub fn select<'s>(
         snapshot,
         route,
         head,
-        downstream.rehearsal,
-        now,
+        (downstream, now),
+        &mut Vec::new(),
     ) {
         Ok(caller) => caller.claims,
         Err(rejection) => {

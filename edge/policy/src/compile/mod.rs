@@ -5,6 +5,8 @@
 
 mod actions;
 mod addresses;
+mod access;
+mod api_keys;
 mod auth;
 mod caches;
 mod client_certificates;
@@ -62,6 +64,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
+    let api_keys = all(documents, |document| &document.api_keys);
+    let access = all(documents, |document| &document.access);
     let caches = all(documents, |document| &document.caches);
     let header_sets = all(documents, |document| &document.header_sets);
     let routes = all(documents, |document| &document.routes);
@@ -69,6 +73,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters: compiler.index(&clusters, DEFINITIONS_MAX),
         issuers: compiler.index(&issuers, DEFINITIONS_MAX),
         limits: compiler.index(&limits, DEFINITIONS_MAX),
+        api_keys: compiler.index(&api_keys, DEFINITIONS_MAX),
+        access: compiler.index(&access, DEFINITIONS_MAX),
         caches: compiler.index(&caches, DEFINITIONS_MAX),
         header_sets: compiler.index(&header_sets, DEFINITIONS_MAX),
     };
@@ -76,6 +82,11 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
+    let api_keys: Vec<_> = api_keys.iter().map(|set| compiler.api_keys(set)).collect();
+    let access: Vec<_> = access
+        .iter()
+        .map(|rule| compiler.access_rule(rule))
+        .collect();
     let caches: Vec<_> = caches
         .iter()
         .map(|cache| compiler.named_cache(cache))
@@ -87,6 +98,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let defined = routes::Defined {
         clusters: &clusters,
         limits: &limits,
+        api_keys: &api_keys,
+        access: &access,
         caches: &caches,
         header_sets: &header_sets,
     };
@@ -104,6 +117,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
         compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        compiler.unused_address_sets();
         for route in &routes {
             compiler.lint_route(route, &names, &defined);
         }
@@ -115,7 +129,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         routes: table,
         clusters,
         issuers,
-        api_keys: Vec::new(),
+        api_keys,
+        access,
         limits,
         hosts: hosts_of_requests,
     }

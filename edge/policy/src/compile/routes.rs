@@ -10,10 +10,11 @@ use super::patterns::Variables;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ClusterDoc, RouteDoc, Settings};
+use crate::document::{ClusterDoc, ModeDoc, RouteDoc, Settings};
 use crate::field::{At, Field, items};
 use crate::model::{
-    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
+    AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
+    Priority, Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
@@ -30,6 +31,8 @@ pub(super) struct Names<'d> {
     pub(super) clusters: Index<'d>,
     pub(super) issuers: Index<'d>,
     pub(super) limits: Index<'d>,
+    pub(super) api_keys: Index<'d>,
+    pub(super) access: Index<'d>,
     pub(super) caches: Index<'d>,
     pub(super) header_sets: Index<'d>,
 }
@@ -38,6 +41,8 @@ pub(super) struct Names<'d> {
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) api_keys: &'d [ApiKeys],
+    pub(super) access: &'d [AccessRule],
     pub(super) caches: &'d [CacheRule],
     pub(super) header_sets: &'d [HeaderSet],
 }
@@ -88,7 +93,9 @@ impl Compiler<'_> {
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
+        let mode = mode(settings.mode);
         let auth = settings.auth.given();
+        let auth = auth.and_then(|auth| self.auth(auth, (names, defined), mode, &owner));
         let variables = Variables::of(doc);
         let (request_headers, response_headers) =
             self.headers(&settings, &variables, (names, defined), &owner);
@@ -106,9 +113,9 @@ impl Compiler<'_> {
             plain_http: is_on(settings.plain_http),
             priority: Priority::Normal,
             on_reload: OnReload::Keep,
-            auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
-            access: Vec::new(),
-            limits: self.limits(&settings, (names, defined), &owner),
+            access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            auth,
             cors: self.cors(settings.cors),
             cache: self.cache(&settings, &action, (names, defined), &owner),
             request_headers,
@@ -135,6 +142,7 @@ impl Compiler<'_> {
         &mut self,
         settings: &Settings<'_>,
         (names, defined): (&Names<'_>, &Defined<'_>),
+        (auth, mode): (Option<&Auth>, Mode),
         owner: &str,
     ) -> Vec<LimitUse> {
         let mut limits: Vec<LimitUse> = Vec::new();
@@ -142,8 +150,10 @@ impl Compiler<'_> {
             let Some(position) = self.find(reference, &names.limits, owner) else {
                 continue;
             };
-            let key = defined.limits.get(position).map(|limit| &limit.key);
-            if settings.auth.is_absent() && matches!(key, Some(LimitKey::Claim(_))) {
+            let limit = defined.limits.get(position);
+            let key = limit.map(|limit| &limit.key);
+            let has_claims = auth.is_some_and(|auth| auth.issuers().next().is_some());
+            if !has_claims && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",
                     quoted(&reference.value)
@@ -167,11 +177,18 @@ impl Compiler<'_> {
             } else {
                 limits.push(LimitUse {
                     id: LimitId(position),
-                    mode: Mode::Enforce,
+                    mode: mode.or(limit.map_or(Mode::Enforce, |limit| limit.mode)),
                 });
             }
         }
         limits
+    }
+}
+
+pub(super) fn mode(field: &Field<ModeDoc>) -> Mode {
+    match field.given().map(|at| at.value) {
+        Some(ModeDoc::Shadow) => Mode::Shadow,
+        Some(ModeDoc::Enforce) | None => Mode::Enforce,
     }
 }
 

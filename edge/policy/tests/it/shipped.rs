@@ -49,6 +49,9 @@ fn decide<'a>(loaded: &'a Loaded, method: &str, path: &str) -> Option<&'a Route>
         query: None,
         method: &method,
         headers: &headers,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        certificate: None,
+        claims: &|_| None,
     };
     match loaded.policy.routes.select(request) {
         Selected::Rule(rule) => Some(&rule.route),

@@ -5,7 +5,10 @@ mod actions;
 use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
-use palisade_policy::model::{Auth, Cluster, Limit, Policy, Route, ValueMatch, WebSocket};
+use palisade_policy::model::{
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, Limit, LimitUse,
+    Mode, Policy, Route, ValueMatch, WebSocket,
+};
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
@@ -50,10 +53,12 @@ pub(crate) fn summary(policy: &Policy) -> String {
             burst,
             keys_max,
             origin,
+            mode,
             ..
         } = limit;
-        writeln!(out, "limit {name} at {}:{}\n  {requests} per {period:?}, burst {burst}, by {key:?}, {keys_max} keys", origin.file, origin.line).unwrap();
+        writeln!(out, "limit {name}{} at {}:{}\n  {requests} per {period:?}, burst {burst}, by {key:?}, {keys_max} keys", shadow(*mode), origin.file, origin.line).unwrap();
     }
+    describe_callers(&mut out, policy);
     for route in policy.routes.routes() {
         describe_route(&mut out, policy, route);
     }
@@ -175,22 +180,29 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     }
     if let Some(Auth {
         any_of,
-        mode: _,
+        mode,
         optional,
         scopes,
         roles,
         claim_headers,
         forward_token,
+        key_headers: _,
     }) = &route.auth
     {
-        let palisade_policy::model::Credential::Jwt(issuer) = any_of[0] else {
-            panic!("{any_of:?}")
-        };
-        let issuer = &policy.issuers[issuer.0].name;
-        writeln!(out, "  auth {issuer}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}").unwrap();
+        let any_of: Vec<String> = any_of.iter().map(|one| credential(policy, one)).collect();
+        writeln!(out, "  auth {}{}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}", any_of.join(" or "), shadow(*mode)).unwrap();
     }
-    for limit in &route.limits {
-        writeln!(out, "  limit {}", policy.limits[limit.id.0].name).unwrap();
+    for AccessUse { id, mode } in &route.access {
+        writeln!(
+            out,
+            "  access {}{}",
+            policy.access[id.0].name,
+            shadow(*mode)
+        )
+        .unwrap();
+    }
+    for LimitUse { id, mode } in &route.limits {
+        writeln!(out, "  limit {}{}", policy.limits[id.0].name, shadow(*mode)).unwrap();
     }
     actions::describe(out, route);
     if let Some(WebSocket {
@@ -213,6 +225,77 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     .unwrap();
 }
 
+fn credential(policy: &Policy, credential: &Credential) -> String {
+    match credential {
+        Credential::Jwt(issuer) => policy.issuers[issuer.0].name.clone(),
+        Credential::ApiKey(set) => format!("keys {}", policy.api_keys[set.0].name),
+        Credential::ClientCertificate(wanted) => format!("certificate {wanted:?}"),
+    }
+}
+
+fn shadow(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "",
+        Mode::Shadow => " (shadow)",
+    }
+}
+
+/// Digests in an order of their own, and shortened.
+fn describe_callers(out: &mut String, policy: &Policy) {
+    for set in &policy.api_keys {
+        writeln!(out, "api keys {} in {}", set.name, set.header).unwrap();
+        let mut keys: Vec<String> = set
+            .keys
+            .iter()
+            .map(|(digest, key)| {
+                let ApiKey {
+                    name,
+                    scopes,
+                    roles,
+                } = &**key;
+                format!(
+                    "  {name} {:02x}{:02x}.., scopes {scopes:?}, roles {roles:?}",
+                    digest[0], digest[1]
+                )
+            })
+            .collect();
+        keys.sort();
+        writeln!(out, "{}", keys.join("\n")).unwrap();
+    }
+    for rule in &policy.access {
+        let AccessRule {
+            name,
+            origin,
+            mode,
+            scopes,
+            roles,
+            claims,
+            client_addresses,
+            client_certificate,
+            expression,
+        } = rule;
+        writeln!(
+            out,
+            "access {name}{} at {}:{}",
+            shadow(*mode),
+            origin.file,
+            origin.line
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  scopes {scopes:?}, roles {roles:?}, claims {claims:?}"
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  from {client_addresses:?}, certificate {client_certificate:?}"
+        )
+        .unwrap();
+        writeln!(out, "  {expression:?}").unwrap();
+    }
+}
+
 fn describe_rule(out: &mut String, rule: &Rule) {
     let hosts: Vec<String> = rule
         .hosts
@@ -226,6 +309,7 @@ fn describe_rule(out: &mut String, rule: &Rule) {
     let path = match &rule.path {
         PathMatch::Exact(path) => format!("= {path}"),
         PathMatch::Prefix(path) => format!("^ {path}"),
+        PathMatch::Regex(regex) => format!("% {}", regex.as_str()),
         PathMatch::Template(segments) => {
             let parts = segments.iter().map(|segment| match segment {
                 Segment::Literal(literal) => format!("/{literal}"),
@@ -234,11 +318,16 @@ fn describe_rule(out: &mut String, rule: &Rule) {
             format!("~ {}", parts.collect::<String>())
         }
     };
+    let parts = describe_conditions(&rule.conditions);
+    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
+}
+
+fn describe_conditions(conditions: &Conditions) -> Vec<String> {
     let wanted = |value: &ValueMatch| match value {
         ValueMatch::Exact(text) => format!("={text}"),
         ValueMatch::Present => String::new(),
+        other => format!(" {other}"),
     };
-    let conditions = &rule.conditions;
     let mut parts: Vec<String> = conditions.methods.iter().map(ToString::to_string).collect();
     parts.extend(
         conditions
@@ -252,5 +341,39 @@ fn describe_rule(out: &mut String, rule: &Rule) {
             .iter()
             .map(|(name, value)| format!("?{name}{}", wanted(value))),
     );
-    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
+    let Conditions {
+        methods: _,
+        headers: _,
+        query: _,
+        client_addresses,
+        client_certificate,
+        claims,
+        all,
+        any,
+        not,
+    } = conditions;
+    if let Some(set) = client_addresses {
+        parts.push(format!("from {:?}", set.ranges));
+    }
+    if let Some(certificate) = client_certificate {
+        parts.push(format!("{certificate:?}"));
+    }
+    parts.extend(
+        claims
+            .iter()
+            .map(|(name, value)| format!("#{name}{}", wanted(value))),
+    );
+    for (word, list) in [("all", all), ("any", any)] {
+        let list: Vec<String> = list
+            .iter()
+            .map(|one| describe_conditions(one).join(" "))
+            .collect();
+        if !list.is_empty() {
+            parts.push(format!("{word}({})", list.join("; ")));
+        }
+    }
+    if let Some(not) = not {
+        parts.push(format!("not({})", describe_conditions(not).join(" ")));
+    }
+    parts
 }

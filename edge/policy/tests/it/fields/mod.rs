@@ -355,14 +355,6 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "websocket: {}",
         "websocket: {end_with_token: false}",
     ),
-    ("MatchDoc.path", "path: /x", "path: /y"),
-    ("MatchDoc.methods", "path: /x", "path: /x, methods: [GET]"),
-    ("MatchDoc.headers", "headers: {x-a: a}", "headers: {x-b: a}"),
-    ("MatchDoc.query", "path: /x", "path: /x, query: {a: b}"),
-    ("PathDoc.exact", "path: /x", "path: {exact: /y}"),
-    ("PathDoc.prefix", "path: /x", "path: {prefix: /x}"),
-    ("PathDoc.template", "path: /x", "path: {template: '/{x}'}"),
-    ("PresenceDoc.present", "x-a: a", "x-a: {present: true}"),
     (
         "AuthDoc.issuer",
         "    jwks: {url",
@@ -499,7 +491,7 @@ fn model(text: &str) -> String {
         policy.api_keys,
         policy.clusters,
         policy.issuers,
-        policy.limits,
+        (policy.limits, policy.access),
         policy.routes.rules(),
         policy.hosts.hosts()
     );
