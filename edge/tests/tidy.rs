@@ -137,15 +137,15 @@ const STAGES: [(&str, &[&str]); 15] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
-    ("cors", &[]),
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
+    ("cors", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
-    ("target", &["sanitize"]),
     ("body", &[]),
+    ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
 ];

@@ -81,9 +81,9 @@ pub struct Admitted {
     pub websocket: Option<websocket::Terms>,
     /// Where the request goes; none where the edge answers itself.
     pub cluster: Option<ClusterId>,
-    pub target: target::Target,
     /// What rules in shadow would have refused.
     pub shadowed: Vec<Shadowed>,
+    pub target: target::Target,
 }
 
 impl Admitted {

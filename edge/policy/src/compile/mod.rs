@@ -3,10 +3,10 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
-mod actions;
 mod addresses;
 mod access;
 mod api_keys;
+mod actions;
 mod auth;
 mod caches;
 mod client_certificates;

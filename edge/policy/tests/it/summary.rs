@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, Limit, LimitUse,
-    Mode, Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, Limit, LimitUse, Mode,
+    Policy, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
