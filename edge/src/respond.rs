@@ -197,3 +197,56 @@ fn percent_encode(text: &str) -> String {
     const RESERVED: &AsciiSet = &CONTROLS.add(b'%');
     utf8_percent_encode(text, RESERVED).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(content_type: &str) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", b"/x", None).unwrap();
+        head.insert_header(CONTENT_TYPE, content_type.to_owned())
+            .unwrap();
+        head
+    }
+
+    #[test]
+    fn a_route_at_fault_is_unavailable_for_a_while() {
+        let json = request("application/json");
+        let (head, body) = response(&Rejection::PolicyFault, &json, "id").unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(head.status, 503);
+        assert_eq!(head.headers[RETRY_AFTER], "30");
+        assert_eq!(problem["code"], "policy_fault");
+        assert_eq!(problem["detail"], "this route's policy is at fault");
+        let grpc = request("application/grpc+proto");
+        let (head, body) = response(&Rejection::PolicyFault, &grpc, "id").unwrap();
+        assert_eq!((head.status.as_u16(), body.len()), (200, 0));
+        assert_eq!(head.headers["grpc-status"], "14");
+    }
+
+    #[test]
+    fn calls_get_the_status_of_grpcs_own_mapping() {
+        let grpc = request("application/grpc");
+        for (status, code) in [
+            (200, "12"),
+            (302, "12"),
+            (400, "13"),
+            (401, "16"),
+            (403, "7"),
+            (404, "12"),
+            (429, "14"),
+            (500, "2"),
+            (503, "14"),
+        ] {
+            let action = Action::Respond(DirectResponse {
+                status: StatusCode::from_u16(status).unwrap(),
+                content_type: None,
+                body: Bytes::from_static(b"for people"),
+            });
+            let (head, body) = by_route(&action, None, &grpc).unwrap().unwrap();
+            assert_eq!((head.status.as_u16(), body.len()), (200, 0), "{status}");
+            assert_eq!(head.headers["grpc-status"], code, "{status}");
+        }
+        assert!(by_route(&Action::Tombstone, None, &grpc).is_none());
+    }
+}
