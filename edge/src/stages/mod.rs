@@ -195,6 +195,7 @@ pub fn admit(
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
+    let target = target::of(rule, (head, &host), downstream).map_err(refused)?;
     let quotas = rate_limit::take(snapshot, &route, head, downstream, &permit, now);
     shadowed.extend(quotas.shadowed());
     if let Some(retry_after_s) = quotas.retry_after_s {
@@ -213,7 +214,6 @@ pub fn admit(
             ..refused(Rejection::BodyTooLarge)
         });
     }
-    let target = target::of(rule, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
         target,
         cluster: backend::choose(&route, downstream.request),
