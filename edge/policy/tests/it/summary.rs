@@ -175,6 +175,15 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     {
         describe_rule(out, rule);
     }
+    describe_terms(out, policy, route);
+    for (host, variant) in &route.variants {
+        let host = &policy.hosts.hosts()[host.0].name;
+        writeln!(out, "  under host {host}:").unwrap();
+        describe_terms(out, policy, variant);
+    }
+}
+
+fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
     }
