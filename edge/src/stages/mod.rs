@@ -24,7 +24,7 @@ pub mod rewrite;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{Action, ClusterId, Route};
 use palisade_policy::routing::{Certificate, Rule};
@@ -90,6 +90,17 @@ pub struct Admitted {
     /// What rules in shadow would have refused.
     pub shadowed: Vec<Shadowed>,
     pub target: target::Target,
+}
+
+impl Admitted {
+    /// Status and stable name of the answer, where the route sends nothing upstream.
+    pub fn own_answer(&self) -> Option<(StatusCode, &'static str)> {
+        match &self.route.action {
+            Action::Redirect(redirect) => Some((redirect.status, "redirect")),
+            Action::Respond(response) => Some((response.status, "direct_response")),
+            Action::Forward(_) | Action::Tombstone => None,
+        }
+    }
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -192,6 +203,7 @@ pub fn admit(
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
+    let target = target::of(rule, (head, &host), downstream).map_err(refused)?;
     let quotas = rate_limit::take(snapshot, &route, head, downstream, &permit, now);
     shadowed.extend(quotas.shadowed());
     if let Some(retry_after_s) = quotas.retry_after_s {
@@ -211,8 +223,6 @@ pub fn admit(
             ..refused(Rejection::BodyTooLarge)
         });
     }
-    let captures = rule.captures(head.uri.path());
-    let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
         target,
         cluster: backend::choose(&route, downstream.request),

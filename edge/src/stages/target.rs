@@ -3,11 +3,14 @@
 //! Invariant: what is made is as canonical as what came, so that no variable leads out of the place
 //! that the policy wrote it into.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
+
 use http::HeaderValue;
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use palisade_policy::model::{Action, EditValue, HeaderEdits, PathRewrite, Redirect, Route};
-use palisade_policy::routing::Captures;
+use palisade_policy::model::{Action, EditValue, HeaderEdits, PathRewrite, Redirect};
+use palisade_policy::routing::{Captures, Rule};
 use pingora_http::RequestHeader;
 
 use super::{Downstream, sanitize};
@@ -31,28 +34,30 @@ pub struct Target {
 
 /// `host` is canonical, as is the head.
 pub fn of(
-    route: &Route,
-    captures: &Captures<'_>,
+    rule: &Rule,
     (head, host): (&RequestHeader, &str),
     downstream: Downstream<'_>,
 ) -> Result<Target, Rejection> {
+    // Those of a regular expression are a search of their own.
+    let captures = LazyCell::new(|| rule.captures(head.uri.path()));
+    let route = &rule.route;
     let mut target = Target {
-        request_values: values(&route.request_headers, captures)?,
-        response_values: values(&route.response_headers, captures)?,
+        request_values: values(&route.request_headers, &captures)?,
+        response_values: values(&route.response_headers, &captures)?,
         ..Target::default()
     };
     match &route.action {
         Action::Forward(forward) => {
             let path = forward.rewrite.as_ref().and_then(|to| to.path.as_ref());
             if let Some(path) = path {
-                let path = rewritten(path, captures)?;
+                let path = rewritten(path, &captures)?;
                 let target_of = PathAndQuery::try_from(with_query(path, head.uri.query()));
                 target.path_and_query =
                     Some(target_of.map_err(|_| Rejection::Malformed("bad path"))?);
             }
         }
         Action::Redirect(redirect) => {
-            let location = location(redirect, captures, (head, host), downstream)?;
+            let location = location(redirect, &captures, (head, host), downstream)?;
             let location = HeaderValue::try_from(location);
             target.location = Some(location.map_err(|_| Rejection::Malformed("bad path"))?);
         }
@@ -62,7 +67,10 @@ pub fn of(
 }
 
 /// Of edits with variables; most have none, and then nothing is made.
-fn values(edits: &HeaderEdits, captures: &Captures<'_>) -> Result<Vec<HeaderValue>, Rejection> {
+fn values<'p>(
+    edits: &HeaderEdits,
+    captures: &impl Deref<Target = Captures<'p>>,
+) -> Result<Vec<HeaderValue>, Rejection> {
     let mut values = Vec::new();
     for (_, value) in edits.set.iter().chain(&edits.add) {
         if let EditValue::Pattern(pattern) = value {
@@ -79,7 +87,10 @@ fn values(edits: &HeaderEdits, captures: &Captures<'_>) -> Result<Vec<HeaderValu
 }
 
 /// Canonical once more: two harmless pieces may make a dot segment, or `//`.
-fn rewritten(rewrite: &PathRewrite, captures: &Captures<'_>) -> Result<String, Rejection> {
+fn rewritten<'p>(
+    rewrite: &PathRewrite,
+    captures: &impl Deref<Target = Captures<'p>>,
+) -> Result<String, Rejection> {
     let get = |name: &str| captures.get(name);
     let path = match rewrite {
         PathRewrite::Full(pattern) => pattern.expand(get),
@@ -97,9 +108,9 @@ fn rewritten(rewrite: &PathRewrite, captures: &Captures<'_>) -> Result<String, R
 }
 
 /// Always with scheme and host: nothing in the path can be taken for either.
-fn location(
+fn location<'p>(
     redirect: &Redirect,
-    captures: &Captures<'_>,
+    captures: &impl Deref<Target = Captures<'p>>,
     (head, host): (&RequestHeader, &str),
     downstream: Downstream<'_>,
 ) -> Result<String, Rejection> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Compiler;
 use super::routes::{Defined, Names};
 use crate::codes;
-use crate::diagnostic::Fault;
+use crate::diagnostic::{Fault, shown};
 use crate::document::{CacheDoc, Settings};
 use crate::field::{At, Either};
 use crate::model::{Action, CacheRule};
@@ -42,6 +42,16 @@ impl Compiler<'_> {
         let at = settings.cache.given()?;
         let rule = match &at.value {
             Either::Plain(word) if word == "off" => None,
+            Either::Plain(word) if ["true", "false", "on"].contains(&&**word) => {
+                let message = format!(
+                    "expected the name of a cache, `off` or a map, found {}",
+                    shown(word)
+                );
+                let fault = Fault::new(codes::CHOICE, message);
+                let hint = "`{}` keeps answers that say for how long";
+                self.report.push(at.mark, fault.hint(hint));
+                None
+            }
             Either::Plain(name) => {
                 let reference = At {
                     value: name.clone(),

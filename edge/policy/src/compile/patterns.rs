@@ -130,7 +130,7 @@ pub(super) fn path(text: &str) -> Result<Pattern, Fault> {
 }
 
 /// A field value. Braces were always allowed in these and JSON is full of them: only `{name}` is a
-/// variable, `{{name}}` is its text, and every other brace is text.
+/// variable, `{{name}}` is its text, and every other brace is text; so is `${name}`, which others read.
 pub(super) fn field_value(text: &str) -> Pattern {
     let mut pieces = Vec::new();
     let mut literal = String::new();
@@ -141,7 +141,9 @@ pub(super) fn field_value(text: &str) -> Pattern {
         if let Some((name, after)) = braced(from, "{{", "}}") {
             literal.push_str(&format!("{{{name}}}"));
             rest = after;
-        } else if let Some((name, after)) = braced(from, "{", "}") {
+        } else if let Some((name, after)) = braced(from, "{", "}")
+            && !before.ends_with('$')
+        {
             push_text(&mut pieces, &literal);
             literal.clear();
             pieces.push(Piece::Capture(name.into()));
@@ -240,6 +242,7 @@ mod tests {
         check(field_value("{tenant}"), "<tenant>");
         check(field_value("a {b} c{d}"), "'a '<b>' c'<d>");
         check(field_value("{{tenant}}"), "'{tenant}'");
+        check(field_value("a${tenant}"), "'a${tenant}'");
         let json = r#"{"group":"a","max_age":{"x":{}}}"#;
         check(field_value(json), &format!("'{json}'"));
         check(field_value("{a b} } {"), "'{a b} } {'");
