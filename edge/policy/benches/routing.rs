@@ -31,7 +31,11 @@ fn folder(routes: usize) -> TempDir {
             _ => "{ regex: \"/files/[a-z]+/[0-9]+\" }".to_owned(),
         };
         let methods = if n == 0 { ", methods: [GET, PUT]" } else { "" };
-        let headers = if n == 1 { ", headers: { x-version: \"2\" }" } else { "" };
+        let headers = if n == 1 {
+            ", headers: { x-version: \"2\" }"
+        } else {
+            ""
+        };
         writeln!(
             text,
             "  - {{ name: r{route}, hosts: [h{host}.example.com], matches: [{{ path: {path}{methods}{headers} }}], cluster: web }}"

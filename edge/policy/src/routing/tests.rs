@@ -9,7 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use palisade_token::UnixTime;
 
 use super::*;
-use crate::model::{AddressSet, Auth, CertificateMatch, Credential, IssuerId, Mode, Origin, ValueMatch};
+use crate::model::{
+    AddressSet, Auth, CertificateMatch, Credential, IssuerId, Mode, Origin, ValueMatch,
+};
 
 /// One that takes tokens.
 fn route(name: &str) -> Arc<Route> {
@@ -63,7 +65,10 @@ fn value(text: Option<&str>) -> ValueMatch {
     let Some(text) = text else {
         return ValueMatch::Present;
     };
-    if let Some(regex) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+    if let Some(regex) = text
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+    {
         return ValueMatch::Regex(Regex::of_value(regex).unwrap());
     }
     match (text.strip_prefix('*'), text.strip_suffix('*')) {
@@ -82,7 +87,9 @@ fn condition(conditions: &mut Conditions, word: &str) {
         nested
     };
     let pair = |text: &str, at: char| {
-        let (name, wanted) = text.split_once(at).map_or((text, None), |(n, v)| (n, Some(v)));
+        let (name, wanted) = text
+            .split_once(at)
+            .map_or((text, None), |(n, v)| (n, Some(v)));
         (name.to_owned(), value(wanted))
     };
     if let Some(not) = word.strip_prefix('!') {
@@ -171,7 +178,9 @@ impl Asked {
                 asked.client = value.parse().unwrap();
             } else {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-                asked.headers.append(name, HeaderValue::from_str(value).unwrap());
+                asked
+                    .headers
+                    .append(name, HeaderValue::from_str(value).unwrap());
             }
         }
         if !claims.is_empty() {
@@ -436,7 +445,11 @@ fn other_conditions_by_precedence() {
             ("GET h /p", &[("claim:tier", "\"tin\"")], "b-address"),
             ("GET h /p?q", &[("claim:tier", "\"gold\"")], "d-query"),
             ("GET h /c", &[], "certificate"),
-            ("GET h /l", &[("claim:groups", r#"["dev", "admin"]"#)], "list"),
+            (
+                "GET h /l",
+                &[("claim:groups", r#"["dev", "admin"]"#)],
+                "list",
+            ),
             ("GET h /l", &[("claim:groups", r#"["dev"]"#)], "404"),
             ("GET h /n", &[], "not"),
             ("GET h /n", &[("x-a", "1")], "404"),
@@ -453,7 +466,12 @@ fn other_conditions_by_precedence() {
 
 #[test]
 fn a_token_is_verified_when_a_rule_asks_and_once() {
-    let texts = ["*; = /p; #a=1", "*; = /p; #a=2; x-b", "*; = /p; #a=3", "*; = /q"];
+    let texts = [
+        "*; = /p; #a=1",
+        "*; = /p; #a=2; x-b",
+        "*; = /p; #a=3",
+        "*; = /q",
+    ];
     let rules = texts.iter().map(|text| rule("r", text)).collect();
     let table = RouteTable::build(rules);
     for (path, expected) in [("/q", 0), ("/p", 1), ("/x", 0)] {
@@ -464,7 +482,10 @@ fn a_token_is_verified_when_a_rule_asks_and_once() {
                 verified.set(verified.get() + 1);
                 None
             };
-            table.select(Request { claims: &claims, ..request });
+            table.select(Request {
+                claims: &claims,
+                ..request
+            });
         });
         assert_eq!(verified.get(), expected, "{path}");
     }
@@ -476,6 +497,9 @@ fn long_paths_cost_no_more_than_the_longest_prefix() {
     for (path, expected) in [("/v1", "v1"), ("/v10", "root"), ("/v", "root")] {
         let path = format!("{path}{}", "/a".repeat(4_000));
         let asked = Asked::new(&format!("GET h {path}"), &[]);
-        assert_eq!(asked.ask(|request| outcome(table.select(request))), expected);
+        assert_eq!(
+            asked.ask(|request| outcome(table.select(request))),
+            expected
+        );
     }
 }

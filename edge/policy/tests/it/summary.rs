@@ -294,7 +294,10 @@ fn describe_conditions(conditions: &Conditions) -> Vec<String> {
             .map(|(name, value)| format!("#{name}{}", wanted(value))),
     );
     for (word, list) in [("all", all), ("any", any)] {
-        let list: Vec<String> = list.iter().map(|one| describe_conditions(one).join(" ")).collect();
+        let list: Vec<String> = list
+            .iter()
+            .map(|one| describe_conditions(one).join(" "))
+            .collect();
         if !list.is_empty() {
             parts.push(format!("{word}({})", list.join("; ")));
         }

@@ -91,7 +91,9 @@ fn conditions_hold(conditions: &Conditions, request: Request<'_>) -> bool {
         && query
         && claims
         && conditions.client_addresses.as_ref().is_none_or(|set| {
-            set.ranges.iter().any(|range| range.contains(&request.client))
+            set.ranges
+                .iter()
+                .any(|range| range.contains(&request.client))
         })
         && conditions.all.iter().all(below)
         && (conditions.any.is_empty() || conditions.any.iter().any(below))
@@ -157,7 +159,12 @@ fn any_rule() -> impl Strategy<Value = String> {
                 segments.iter().map(literal).collect::<Vec<_>>().join("/")
             )
         });
-    let regex = prop_oneof![Just("% /a.*"), Just("% /[ab]/."), Just("% .*"), Just("% .*b")];
+    let regex = prop_oneof![
+        Just("% /a.*"),
+        Just("% /[ab]/."),
+        Just("% .*"),
+        Just("% .*b")
+    ];
     let path = prop_oneof![3 => path, 1 => regex.prop_map(str::to_owned)];
     let condition = prop_oneof![
         Just("GET"),

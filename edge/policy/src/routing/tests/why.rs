@@ -10,7 +10,11 @@ fn verdicts(candidates: &[Candidate<'_>], request: Request<'_>) -> Vec<String> {
             None => format!("{name}: serves"),
             Some(Lost::Earlier(rule)) => format!("{name}: after {}", rule.route.name),
             Some(Lost::Mismatch(mismatch)) => {
-                format!("{name}: {}, saw {}", mismatch.wanted(), mismatch.saw(request))
+                format!(
+                    "{name}: {}, saw {}",
+                    mismatch.wanted(),
+                    mismatch.saw(request)
+                )
             }
         }
     };
@@ -75,7 +79,10 @@ fn credentials_are_not_shown() {
     let asked = Asked::new("GET h /p", &[("authorization", "Bearer abc")]);
     asked.ask(|request| {
         let shown = verdicts(&table.candidates(request), request);
-        assert_eq!(shown, ["secret: header authorization: prefix `Basic `, saw a hidden value"]);
+        assert_eq!(
+            shown,
+            ["secret: header authorization: prefix `Basic `, saw a hidden value"]
+        );
     });
 }
 
@@ -84,23 +91,52 @@ fn shadowed(rules: &[(&str, &str)], expected: &[(&str, &str)]) {
     let table = table(rules);
     let name = |at: usize| &*table.rules()[at].route.name;
     let shadows = table.shadows();
-    let found: Vec<_> = shadows.iter().map(|one| (name(one.rule), name(one.by))).collect();
+    let found: Vec<_> = shadows
+        .iter()
+        .map(|one| (name(one.rule), name(one.by)))
+        .collect();
     assert_eq!(found, expected);
 }
 
 #[test]
 fn rules_that_nobody_reaches() {
-    shadowed(&[("a", "*; = /p; x-a"), ("b", "*; = /p; x-a:1")], &[("b", "a")]);
-    shadowed(&[("a", "*; = /p; x-a:1*"), ("b", "*; = /p; x-a:12")], &[("b", "a")]);
-    shadowed(&[("a", "*; = /p; x-a:/1.*/"), ("b", "*; = /p; x-a:12")], &[("b", "a")]);
-    shadowed(&[("a", "*; = /p; @10.0.0.0/8"), ("b", "*; = /p; @10.1.0.0/16")], &[("b", "a")]);
     shadowed(
-        &[("a", "*; = /p; GET; x-a"), ("b", "*; = /p; PUT; x-a"), ("c", "*; = /p; GET; PUT; x-a:1")],
+        &[("a", "*; = /p; x-a"), ("b", "*; = /p; x-a:1")],
+        &[("b", "a")],
+    );
+    shadowed(
+        &[("a", "*; = /p; x-a:1*"), ("b", "*; = /p; x-a:12")],
+        &[("b", "a")],
+    );
+    shadowed(
+        &[("a", "*; = /p; x-a:/1.*/"), ("b", "*; = /p; x-a:12")],
+        &[("b", "a")],
+    );
+    shadowed(
+        &[
+            ("a", "*; = /p; @10.0.0.0/8"),
+            ("b", "*; = /p; @10.1.0.0/16"),
+        ],
+        &[("b", "a")],
+    );
+    shadowed(
+        &[
+            ("a", "*; = /p; GET; x-a"),
+            ("b", "*; = /p; PUT; x-a"),
+            ("c", "*; = /p; GET; PUT; x-a:1"),
+        ],
         &[("c", "a")],
     );
     // Prefixes go before regular expressions.
     shadowed(&[("a", "*; ^ /"), ("b", "*; % /x.*")], &[("b", "a")]);
-    shadowed(&[("a", "*; ^ /v1"), ("b", "*; % /v1/(a|b)"), ("c", "*; % /v1.*")], &[("b", "a")]);
+    shadowed(
+        &[
+            ("a", "*; ^ /v1"),
+            ("b", "*; % /v1/(a|b)"),
+            ("c", "*; % /v1.*"),
+        ],
+        &[("b", "a")],
+    );
 }
 
 #[test]
@@ -108,8 +144,14 @@ fn rules_that_somebody_may_reach() {
     for rules in [
         &[("a", "*; = /p; x-a:1"), ("b", "*; = /p; x-a")][..],
         &[("a", "*; = /p; x-a"), ("b", "*; = /p; x-b:1")],
-        &[("a", "*; = /p; GET; x-a"), ("b", "*; = /p; GET; PUT; x-a:1")],
-        &[("a", "*; = /p; @10.1.0.0/16"), ("b", "*; = /p; @10.0.0.0/8")],
+        &[
+            ("a", "*; = /p; GET; x-a"),
+            ("b", "*; = /p; GET; PUT; x-a:1"),
+        ],
+        &[
+            ("a", "*; = /p; @10.1.0.0/16"),
+            ("b", "*; = /p; @10.0.0.0/8"),
+        ],
         &[("a", "*; = /p; x-a:1*"), ("b", "*; = /p; x-a:/1.*/")],
         &[("a", "a.example; ^ /"), ("b", "*; % /x.*")],
         &[("a", "*; ^ /; GET"), ("b", "*; % /x.*")],
