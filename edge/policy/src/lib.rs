@@ -11,6 +11,7 @@ mod compile;
 mod decode;
 pub mod diagnostic;
 mod document;
+pub mod expression;
 mod field;
 mod hints;
 pub mod files;

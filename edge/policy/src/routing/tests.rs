@@ -20,6 +20,7 @@ fn route(name: &str) -> Arc<Route> {
         line: 1,
     };
     let auth = Auth {
+        key_headers: Vec::new(),
         any_of: vec![Credential::Jwt(IssuerId(0))],
         mode: Mode::Enforce,
         optional: true,
