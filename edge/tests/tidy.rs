@@ -113,7 +113,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 13] = [
+const STAGES: [(&str, &[&str]); 15] = [
     (
         "mod",
         &[
@@ -122,11 +122,13 @@ const STAGES: [(&str, &[&str]); 13] = [
             "body",
             "cache",
             "client",
+            "cors",
             "host",
             "rate_limit",
             "rewrite",
             "route",
             "sanitize",
+            "target",
             "websocket",
         ],
     ),
@@ -137,11 +139,13 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("host", &[]),
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
+    ("cors", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
     ("body", &[]),
+    ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
 ];

@@ -19,6 +19,7 @@ mod h3_cases;
 mod h3_attacks;
 mod plain_http;
 mod matches;
+mod answers;
 mod limits;
 mod listeners;
 mod http1_corpus;
