@@ -25,8 +25,8 @@ pub(super) struct PathTable {
     search: Option<Arc<PathRegexes>>,
 }
 
-/// One search for all hosts with the same expressions.
-pub(super) type Searches = HashMap<Vec<Regex>, Arc<PathRegexes>>;
+/// One search for all hosts with the same expressions, by their texts.
+pub(super) type Searches = HashMap<Vec<String>, Arc<PathRegexes>>;
 
 /// Templates, segment by segment. Literals are tried first, which puts templates with a literal
 /// further left first.
@@ -74,9 +74,11 @@ impl PathTable {
             });
         }
         if !self.regexes.is_empty() {
-            let regexes: Vec<_> = self.regexes.iter().map(|(regex, _)| regex.clone()).collect();
-            let search = searches.entry(regexes).or_insert_with_key(|regexes| {
-                Arc::new(PathRegexes::new(regexes.clone()))
+            let texts = self.regexes.iter();
+            let texts = texts.map(|(regex, _)| regex.as_str().to_owned());
+            let search = searches.entry(texts.collect()).or_insert_with(|| {
+                let regexes = self.regexes.iter().map(|(regex, _)| regex.clone());
+                Arc::new(PathRegexes::new(regexes.collect()))
             });
             self.search = Some(search.clone());
         }
