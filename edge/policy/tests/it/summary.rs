@@ -307,7 +307,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             .collect();
         writeln!(out, "  backends {shares:?}").unwrap();
     }
-    let forward = route.forward().unwrap();
+    let forward = route.forward();
     if let Some(Retries {
         attempts,
         on,
@@ -315,7 +315,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         per_try_timeout,
         backoff,
         budget_percent,
-    }) = &forward.retries
+    }) = forward.and_then(|forward| forward.retries.as_ref())
     {
         writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
     }
@@ -323,7 +323,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         cluster,
         percent,
         body_max,
-    }) = &forward.mirror
+    }) = forward.and_then(|forward| forward.mirror.as_ref())
     {
         let cluster = name(*cluster);
         writeln!(
