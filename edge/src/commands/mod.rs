@@ -7,6 +7,8 @@ mod admin_client;
 mod certs;
 mod check;
 mod explain;
+mod fmt;
+mod schema;
 mod serve;
 mod shell;
 
@@ -46,6 +48,10 @@ pub enum Command {
     Explain(Box<explain::Args>),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -90,6 +96,8 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

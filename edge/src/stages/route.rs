@@ -28,10 +28,13 @@ pub fn select<'s>(
 ) -> Result<&'s Arc<Rule>, Unrouted> {
     // A token that may hold once its keys are here: which rule matches is not known without.
     let undecided = RefCell::new(None);
-    let verify = |route: &Arc<Route>| {
-        authn::verify(snapshot, route, head, (downstream, now), &mut Vec::new())
-    };
-    let claims = |route: &Arc<Route>| match verify(route) {
+    let claims = |route: &Arc<Route>| match authn::verify(
+        snapshot,
+        route.under(rules.id),
+        head,
+        (downstream, now),
+        &mut Vec::new(),
+    ) {
         Ok(caller) => caller.claims,
         Err(rejection) => {
             if downstream.keys_may_come && rejection.wants_keys() {
@@ -59,7 +62,7 @@ pub fn select<'s>(
         return Err(unrouted);
     }
     match selected {
-        Selected::Rule(rule) if encrypted || plain_http(&rule.route) => Ok(rule),
+        Selected::Rule(rule) if encrypted || plain_http(rule.route.under(rules.id)) => Ok(rule),
         // Whatever is asked for in plain text is asked for again over https, so that an
         // eavesdropper does not even learn which paths exist.
         _ if !encrypted => {
