@@ -38,7 +38,8 @@ pub fn select<'s>(
         Ok(caller) => caller.claims,
         Err(rejection) => {
             if downstream.keys_may_come && rejection.wants_keys() {
-                undecided.replace(Some((rejection, Some(route.clone()))));
+                let route = route.under(rules.id).clone();
+                undecided.replace(Some((rejection, Some(route))));
             }
             None
         }
