@@ -25,7 +25,7 @@ use palisade_token::Claims;
 
 use crate::model::{Conditions, Regex, Route};
 use conditions::Facts;
-use paths::PathTable;
+use paths::{PathTable, Searches};
 
 pub use candidates::{Candidate, Lost};
 pub use captures::Captures;
@@ -123,11 +123,12 @@ impl RouteTable {
                 table.paths_of(host).insert(position, &rule.path);
             }
         }
+        let mut searches = Searches::new();
         let tables = [&mut table.exact_hosts, &mut table.wildcard_hosts];
         for paths in tables.into_iter().flat_map(HashMap::values_mut) {
-            paths.finish(&rules);
+            paths.finish(&rules, &mut searches);
         }
-        table.any_host.finish(&rules);
+        table.any_host.finish(&rules, &mut searches);
         table.rules = rules;
         table
     }

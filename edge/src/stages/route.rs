@@ -30,7 +30,8 @@ pub fn select<'s>(
     let undecided = RefCell::new(None);
     let not_verified = |route: &Arc<Route>, rejection: Rejection| {
         if downstream.keys_may_come && rejection.wants_keys() {
-            undecided.replace(Some((rejection, Some(route.clone()))));
+            let route = route.under(rules.id).clone();
+            undecided.replace(Some((rejection, Some(route))));
         }
     };
     let table = &snapshot.policy.routes;

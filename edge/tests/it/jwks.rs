@@ -108,6 +108,43 @@ async fn a_new_key_is_fetched_when_a_token_names_it() {
     }
 }
 
+/// A rule about claims is not decided while the keys of the token may still come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_is_fetched_before_its_claims_are_matched() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let issuer = Issuer::start(old.jwks()).await;
+    let origin = Origin::h1().await;
+    let files = files(&issuer, &origin);
+    files.write_policy(
+        "claims.yaml",
+        "version: 1
+routes:
+  - { name: gold, matches: [{ path: /echo, claims: { tier: gold } }], auth: { issuer: main }, cluster: origin }
+  - { name: others, matches: [{ path: /echo }], cluster: origin }
+",
+    );
+    let edge = Edge::start_with(files, &[]).await;
+    let bearer = new.bearer(json!({ "tier": "gold" }));
+    let headers = [("authorization", bearer.as_str())];
+    let mut client = Client::connect(Protocol::H2, &edge).await;
+    // Nobody can verify it: the other route answers.
+    assert_eq!(client.get_with("/echo", &headers).await.status, 200);
+    let route = |name: &'static str| move |line: &serde_json::Value| line["route"] == name;
+    edge.log_line("the other route", route("others")).await;
+    assert!(edge.log_lines(route("gold")).is_empty());
+    issuer.publish(json!({ "keys": [old.jwk(), new.jwk()] }).to_string());
+    // No other request asks for the keys, and the schedule does not within the bound of this wait.
+    until("the new key to be fetched", || async {
+        let answer = Client::connect(Protocol::H1, &edge)
+            .await
+            .get_with("/echo", &headers)
+            .await;
+        assert_eq!(answer.status, 200);
+        (!edge.log_lines(route("gold")).is_empty()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_hold_while_the_issuer_is_down_and_after_a_restart() {
     let signer = Signer::new("key");

@@ -1,6 +1,7 @@
 //! Matches: which rules would be one and the same, and which would never be reached.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use http::Method;
 
@@ -92,11 +93,16 @@ impl Compiler<'_> {
             let (Some(mark), Some(first)) = (marks.get(rule), marks.get(by)) else {
                 continue;
             };
-            let name = |at: usize| table.rules().get(at).map_or("", |rule| &rule.route.name);
+            let (Some(rule), Some(by)) = (table.rules().get(rule), table.rules().get(by)) else {
+                continue;
+            };
+            let whose = match Arc::ptr_eq(&rule.route, &by.route) {
+                true => "its match".to_owned(),
+                false => format!("route {}", quoted(&by.route.name)),
+            };
             let message = format!(
-                "route {} never gets these requests: route {} at {} takes them all",
-                quoted(name(rule)),
-                quoted(name(by)),
+                "route {} never gets requests by this match: {whose} at {} takes them all",
+                quoted(&rule.route.name),
                 self.place(*first)
             );
             let fault = Fault::warning(codes::SHADOWED_ROUTE, message);

@@ -109,20 +109,23 @@ impl Regex {
 #[derive(Debug)]
 pub(crate) struct PathRegexes {
     regexes: Vec<Regex>,
-    /// Missing where it would be too large: then each is tried.
+    /// Missing for a single one, and where it would be too large: then each is tried.
     set: Option<bytes::RegexSet>,
 }
 
 impl PathRegexes {
     pub(crate) fn new(regexes: Vec<Regex>) -> Self {
         let texts = regexes.iter().map(|regex| anchored(&regex.text));
-        let set = bytes::RegexSetBuilder::new(texts)
-            .unicode(false)
-            .size_limit(PROGRAM_BYTES_MAX.saturating_mul(regexes.len()))
-            .dfa_size_limit(DFA_BYTES_MAX)
-            .nest_limit(NESTING_MAX + 2)
-            .build()
-            .ok();
+        let set = || {
+            bytes::RegexSetBuilder::new(texts)
+                .unicode(false)
+                .size_limit(PROGRAM_BYTES_MAX.saturating_mul(regexes.len()))
+                .dfa_size_limit(DFA_BYTES_MAX)
+                .nest_limit(NESTING_MAX + 2)
+                .build()
+                .ok()
+        };
+        let set = (regexes.len() > 1).then(set).flatten();
         Self { regexes, set }
     }
 

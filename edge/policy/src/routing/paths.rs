@@ -5,6 +5,7 @@
 //! pay for them, with one search for all.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -21,8 +22,11 @@ pub(super) struct PathTable {
     prefix_bytes_max: usize,
     /// Longer ones first.
     regexes: Vec<(Regex, Vec<usize>)>,
-    search: Option<PathRegexes>,
+    search: Option<Arc<PathRegexes>>,
 }
+
+/// One search for all hosts with the same expressions, by their texts.
+pub(super) type Searches = HashMap<Vec<String>, Arc<PathRegexes>>;
 
 /// Templates, segment by segment. Literals are tried first, which puts templates with a literal
 /// further left first.
@@ -62,7 +66,7 @@ impl PathTable {
     }
 
     /// Sort, once all rules are in.
-    pub(super) fn finish(&mut self, rules: &[Arc<Rule>]) {
+    pub(super) fn finish(&mut self, rules: &[Arc<Rule>], searches: &mut Searches) {
         for positions in self.lists_mut() {
             positions.sort_by(|a, b| match (rules.get(*a), rules.get(*b)) {
                 (Some(a), Some(b)) => a.before(b),
@@ -70,8 +74,13 @@ impl PathTable {
             });
         }
         if !self.regexes.is_empty() {
-            let regexes = self.regexes.iter().map(|(regex, _)| regex.clone());
-            self.search = Some(PathRegexes::new(regexes.collect()));
+            let texts = self.regexes.iter();
+            let texts = texts.map(|(regex, _)| regex.as_str().to_owned());
+            let search = searches.entry(texts.collect()).or_insert_with(|| {
+                let regexes = self.regexes.iter().map(|(regex, _)| regex.clone());
+                Arc::new(PathRegexes::new(regexes.collect()))
+            });
+            self.search = Some(search.clone());
         }
     }
 

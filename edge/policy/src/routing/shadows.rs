@@ -112,10 +112,12 @@ fn covers(first: &Arc<Rule>, rule: &Arc<Rule>, method: Option<&Method>) -> bool 
         Some(method) => first.takes(method),
     };
     let (ours, theirs) = (&first.conditions, &rule.conditions);
-    // Claims are those of the token that the route takes.
+    // Claims are those of the token that the route takes, which may depend on the host.
     let same_token = || {
         let credentials = |rule: &Rule| rule.route.auth.as_ref().map(|auth| auth.any_of.clone());
-        credentials(first) == credentials(rule)
+        let is_plain = |rule: &Rule| rule.route.variants.is_empty();
+        Arc::ptr_eq(&first.route, &rule.route)
+            || is_plain(first) && is_plain(rule) && credentials(first) == credentials(rule)
     };
     takes && ours.follow_from(theirs) && (!ours.ask_for_claims() || same_token())
 }
