@@ -36,7 +36,7 @@ pub fn select<'s>(
         Ok(caller) => caller.claims,
         Err(rejection) => {
             if downstream.keys_may_come && rejection.wants_keys() {
-                undecided.replace(Some((rejection, Some(route.clone()))));
+                undecided.replace(Some((rejection, Some(route.under(rules.id).clone()))));
             }
             None
         }

@@ -18,6 +18,8 @@ mod aioquic;
 mod h3_cases;
 mod h3_attacks;
 mod plain_http;
+mod inheritance;
+mod formatting;
 mod limits;
 mod listeners;
 mod http1_corpus;
