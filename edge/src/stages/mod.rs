@@ -6,22 +6,27 @@
 pub mod client;
 pub mod sanitize;
 pub mod host;
+pub mod cors;
 pub mod route;
+pub mod priority;
 pub mod authn;
 pub mod access;
 pub mod authz;
 pub mod shadow;
 pub mod websocket;
 pub mod rate_limit;
+pub mod backend;
 pub mod body;
+pub mod target;
 pub mod cache;
 pub mod rewrite;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
-use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::model::{Action, ClusterId, Route};
 use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
@@ -49,6 +54,10 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// The number of its id.
+    pub request: u128,
+    /// Requests under way with this one, where they are bounded.
+    pub under_way: usize,
     /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
     /// not decided before.
     pub keys_may_come: bool,
@@ -80,6 +89,7 @@ pub struct Admitted {
     pub cluster: Option<ClusterId>,
     /// What rules in shadow would have refused.
     pub shadowed: Vec<Shadowed>,
+    pub target: target::Target,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -123,8 +133,20 @@ pub fn admit(
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let rule = route::select(snapshot, (&host, rules), head, downstream, now);
-    let rule = rule.map_err(|(rejection, route)| Refused {
+    let find = |head: &RequestHeader, method: &Method| {
+        route::select(snapshot, (&host, rules), (head, method), downstream, now)
+    };
+    // Ahead of `authn`: a browser never sends credentials with one.
+    if let Some(method) = cors::announced(head)
+        && let Ok(rule) = find(head, &method)
+        && let Some(rule_of_pages) = &rule.route.cors
+    {
+        return Err(Refused {
+            route: Some(rule.route.clone()),
+            ..refused(cors::preflight(rule_of_pages, head, &method))
+        });
+    }
+    let rule = find(head, &head.method).map_err(|(rejection, route)| Refused {
         route,
         ..refused(rejection)
     })?;
@@ -133,6 +155,11 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
+    if matches!(route.action, Action::Tombstone) {
+        return Err(refused(Rejection::PolicyFault));
+    }
+    let max = snapshot.policy.listeners.requests_max;
+    priority::shed(max, downstream.under_way, &route).map_err(refused)?;
     let request = Judged {
         head,
         host: &host,
@@ -168,15 +195,18 @@ pub fn admit(
             ..refused(rejection)
         });
     }
-    if body::is_too_large(head, route.request_body_max) {
+    if body::is_too_large(&head.headers, route.request_body_max) {
         return Err(Refused {
             quotas,
             caller: Some(permit.caller().clone()),
             ..refused(Rejection::BodyTooLarge)
         });
     }
+    let captures = rule.captures(head.uri.path());
+    let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
-        cluster: route.backends().first().map(|backend| backend.cluster),
+        target,
+        cluster: backend::choose(&route, downstream.request),
         route,
         rule: rule.clone(),
         permit,

@@ -71,7 +71,7 @@ routes:
     );
     let files = Files::with_policies(&[("policy.yaml", &policy)]);
     std::fs::write(files.root().join("upstream.secret"), "swordfish\n").expect("a file");
-    let edge = Edge::start_with(files).await;
+    let edge = Edge::start_with(files, &[]).await;
     let mut client = Client::plain(&edge).await;
     let response = client.get_with("/echo", &[("host", "a.example")]).await;
     assert_eq!(response.status.as_u16(), 200);
@@ -79,5 +79,9 @@ routes:
     assert_eq!(seen.header("x-upstream"), Some("swordfish"));
     let lines = edge.log_lines(|_| true);
     assert!(!lines.is_empty());
-    assert!(lines.iter().all(|line| !line.to_string().contains("swordfish")));
+    assert!(
+        lines
+            .iter()
+            .all(|line| !line.to_string().contains("swordfish"))
+    );
 }

@@ -7,15 +7,13 @@ use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
 
+use super::patterns::{self, Variables};
 use super::{Compiler, values};
 use crate::codes;
-use crate::diagnostic::{Fault, shown};
+use crate::diagnostic::{Fault, Mark, shown};
 use crate::document::{HeaderEditsDoc, HeaderValueDoc};
 use crate::field::{At, Either, Entries, Field, items};
-use crate::model::HeaderEdits;
-
-/// Edits of one kind on one route; each is work on every request.
-const EDITS_MAX: usize = 64;
+use crate::model::{EditValue, HeaderEdits};
 
 /// More than fits into a request head is no header value.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -101,6 +99,27 @@ pub(super) fn value(text: &str) -> Result<HeaderValue, Fault> {
     HeaderValue::from_str(text).map_err(|_| fault("cannot be sent"))
 }
 
+/// A value of `set` or `add`, with variables or without.
+fn edit_value(name: Option<&HeaderName>, text: &str) -> Result<EditValue, Fault> {
+    value(text)?;
+    let pattern = patterns::field_value(text);
+    if pattern.captures().next().is_none() {
+        let mut value = value(&pattern.expand(|_| None))?;
+        value.set_sensitive(name.is_some_and(is_credential));
+        return Ok(EditValue::Text(value));
+    }
+    if name.is_some_and(is_credential) {
+        let fault = Fault::new(
+            codes::VARIABLE,
+            "the value has a variable, and credentials are not made of requests",
+        );
+        return Err(fault
+            .hint("write `{{name}}` where the braces themselves are meant")
+            .conceal());
+    }
+    Ok(EditValue::Pattern(pattern))
+}
+
 /// Values that no Debug output shows, and that HTTP/2 does not index (RFC 7541, 7.1.3).
 fn is_credential(name: &HeaderName) -> bool {
     let name = name.as_str();
@@ -110,7 +129,12 @@ fn is_credential(name: &HeaderName) -> bool {
 }
 
 impl Compiler<'_> {
-    pub(super) fn header_edits(&mut self, field: &Field<HeaderEditsDoc>) -> HeaderEdits {
+    /// `variables` of the route; none where the edits are of no route yet.
+    pub(super) fn header_edits(
+        &mut self,
+        field: &Field<HeaderEditsDoc>,
+        variables: Option<&Variables>,
+    ) -> HeaderEdits {
         let Some(at) = field.given() else {
             return HeaderEdits::default();
         };
@@ -123,47 +147,52 @@ impl Compiler<'_> {
                 remove.push(name);
             }
         }
-        let (set, add) = (self.edits(&at.value.set), self.edits(&at.value.add));
-        for (edits, written) in [
-            (remove.len(), at.mark),
-            (set.len(), at.mark),
-            (add.len(), at.mark),
-        ] {
-            if edits > EDITS_MAX {
-                let message = format!("more than {EDITS_MAX} edits of one kind");
-                self.report
-                    .push(written, Fault::new(codes::TOO_MUCH, message));
-            }
-        }
+        let set = self.edits(&at.value.set, variables);
+        let add = self.edits(&at.value.add, variables);
         HeaderEdits { remove, set, add }
     }
 
     fn edits(
         &mut self,
         field: &Field<Entries<Either<HeaderValueDoc>>>,
-    ) -> Vec<(HeaderName, HeaderValue)> {
+        variables: Option<&Variables>,
+    ) -> Vec<(HeaderName, EditValue)> {
         let mut edits = Vec::new();
         let mut seen = HashSet::new();
         for (key, written) in field.given().into_iter().flat_map(|at| &at.value.0) {
             let name = self.report.check(key.mark, editable_name(&key.value));
-            let value = written.given().and_then(|at| self.header_value(at));
-            if let (Some(name), Some(mut value)) = (name, value)
+            let value = written
+                .given()
+                .and_then(|at| self.edit_value(name.as_ref(), at, variables));
+            if let (Some(name), Some(value)) = (name, value)
                 && self.is_first(key, &name, &mut seen)
             {
-                value.set_sensitive(value.is_sensitive() || is_credential(&name));
                 edits.push((name, value));
             }
         }
         edits
     }
 
-    /// What comes from a file is a secret, whatever the field is called.
-    fn header_value(&mut self, at: &At<Either<HeaderValueDoc>>) -> Option<HeaderValue> {
-        let doc = match &at.value {
-            Either::Plain(text) => return self.report.check(at.mark, value(text)),
-            Either::Full(doc) => doc,
+    fn edit_value(
+        &mut self,
+        name: Option<&HeaderName>,
+        at: &At<Either<HeaderValueDoc>>,
+        variables: Option<&Variables>,
+    ) -> Option<EditValue> {
+        let text = match &at.value {
+            Either::Full(doc) => return self.secret_value(doc, at.mark).map(EditValue::Text),
+            Either::Plain(text) => text,
         };
-        let path = self.required(&doc.file, at.mark, "header value", "file")?;
+        let value = self.report.check(at.mark, edit_value(name, text))?;
+        if let (EditValue::Pattern(pattern), Some(variables)) = (&value, variables) {
+            self.known(at.mark, pattern, variables);
+        }
+        Some(value)
+    }
+
+    /// What comes from a file is a secret, whatever the field is called; and no pattern.
+    fn secret_value(&mut self, doc: &HeaderValueDoc, mark: Mark) -> Option<HeaderValue> {
+        let path = self.required(&doc.file, mark, "header value", "file")?;
         let bytes = self.input(path, SECRET_BYTES_MAX)?;
         // Editors and `echo` end a file with a line break.
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

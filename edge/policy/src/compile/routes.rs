@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::Inheritance;
+use super::header_sets::HeaderSet;
 use super::matches::Claimed;
-use super::{Compiler, Index, quoted, values};
+use super::patterns::Variables;
+use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, DefaultsDoc, ModeDoc, RouteDoc, Settings};
-use crate::field::{At, Either, Field, items};
+use crate::document::{ClusterDoc, DefaultsDoc, ModeDoc, RouteDoc, Settings};
+use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
-    Priority, Route, Setting,
+    Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
 /// Limits of one route: each is a look-up in a shared table.
 const LIMITS_MAX: usize = 8;
-const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
+pub(super) const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
-const TTL_BOUNDS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 const BODY_BYTES: u64 = 16 << 20;
 /// Bodies stream through, so this protects upstreams, not the edge.
 const BODY_BYTES_MAX: u64 = 16 << 30;
@@ -34,6 +34,8 @@ pub(super) struct Names<'d> {
     pub(super) limits: Index<'d>,
     pub(super) api_keys: Index<'d>,
     pub(super) access: Index<'d>,
+    pub(super) caches: Index<'d>,
+    pub(super) header_sets: Index<'d>,
 }
 
 /// What is behind the names, as far as routes have to fit it.
@@ -42,6 +44,8 @@ pub(super) struct Defined<'d> {
     pub(super) limits: &'d [Limit],
     pub(super) api_keys: &'d [ApiKeys],
     pub(super) access: &'d [AccessRule],
+    pub(super) caches: &'d [CacheRule],
+    pub(super) header_sets: &'d [HeaderSet],
 }
 
 impl Compiler<'_> {
@@ -112,32 +116,30 @@ impl Compiler<'_> {
         let mode = mode(settings.mode);
         let auth = settings.auth.given();
         let auth = auth.and_then(|auth| self.auth(auth, (names, defined), mode, &owner));
-        let cache = settings.cache.given();
-        let action = self.action(at, (names, defined), &owner);
-        let cluster = doc
-            .cluster
-            .given()
-            .and_then(|cluster| names.clusters.positions.get(cluster.value.as_str()));
-        let cluster = cluster.and_then(|position| defined.clusters.get(*position).copied());
+        let variables = Variables::of(doc);
+        let (request_headers, response_headers) =
+            self.headers(&settings, &variables, (names, defined), &owner);
+        let action = self.action(at, &settings, (names, defined), &owner);
+        let clusters = forward::clusters(doc, names, defined);
         Route {
             name: name.into(),
             origin: self.origin(&doc.name, at.mark),
             settings: self.settings(&settings),
             fingerprint: 0,
             plain_http: is_on(settings.plain_http),
-            priority: Priority::Normal,
+            priority: forward::priority(&settings),
             on_reload: OnReload::Keep,
             access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             auth,
-            cors: None,
-            cache: cache.and_then(|cache| self.cache(cache)),
-            request_headers: self.header_edits(settings.request_headers),
-            response_headers: self.header_edits(settings.response_headers),
+            cors: self.cors(settings.cors),
+            cache: self.cache(&settings, &action, (names, defined), &owner),
+            request_headers,
+            response_headers,
             request_timeout: self.duration_or_off(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
-            response_body_max: None,
-            websocket: self.websocket(doc, cluster),
+            response_body_max: self.response_body_max(&settings),
+            websocket: self.websocket(doc, &clusters),
             variants: Vec::new(),
             action,
         }
@@ -198,22 +200,6 @@ impl Compiler<'_> {
         }
         limits
     }
-
-    fn cache(&mut self, at: &At<Either<CacheDoc>>) -> Option<CacheRule> {
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
-        Some(CacheRule {
-            default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
-        })
-    }
 }
 
 pub(super) fn mode(field: &Field<ModeDoc>) -> Mode {
@@ -227,7 +213,7 @@ pub(super) fn is_on(field: &Field<bool>) -> bool {
     field.given().is_some_and(|at| at.value)
 }
 
-fn body_size(text: &str) -> Result<u64, Fault> {
+pub(super) fn body_size(text: &str) -> Result<u64, Fault> {
     let size = values::size(text)?;
     if size > BODY_BYTES_MAX {
         let message = format!("{} is more than `16GiB`", shown(text));

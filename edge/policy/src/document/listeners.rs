@@ -26,6 +26,10 @@ pub(crate) struct ListenersDoc {
     ///
     /// map; see its keys
     pub(crate) connections: Field<ConnectionsDoc>,
+    /// How many requests may be under way.
+    ///
+    /// map; no bound
+    pub(crate) requests: Field<RequestsDoc>,
     /// How long connections may take over things.
     ///
     /// map; see its keys
@@ -66,6 +70,17 @@ pub(crate) struct ConnectionsDoc {
     ///
     /// 1 to 10,000,000; `1000`
     pub(crate) handshakes: Field<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RequestsDoc {
+    /// Requests under way at once, open WebSocket connections not counted; beyond 70 % of it
+    /// requests of routes with `priority: low` are answered 503, beyond 85 % `normal`, beyond 95 %
+    /// `high`, beyond it all.
+    ///
+    /// 10 to 10,000,000; no bound
+    pub(crate) max: Field<u64>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -134,5 +134,5 @@ fn the_reference_is_true() {
     let loaded = scratch
         .load()
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
-    assert_eq!(loaded.policy.routes.routes().count(), 2);
+    assert_eq!(loaded.policy.routes.routes().count(), 3);
 }

@@ -1,17 +1,19 @@
 //! A compiled policy as text, for golden files: everything that has an effect, nothing that varies.
 
+mod actions;
+
 use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, HeaderEdits, Limit,
-    LimitUse, Mode, Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
+    LimitUse, Mirror, Mode, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
     let mut out = String::new();
-    if !policy.listeners.trusted_proxies.is_empty() {
+    if !policy.listeners.trusted_proxies.is_empty() || policy.listeners.requests_max.is_some() {
         writeln!(out, "{:?}", policy.listeners).unwrap();
     }
     for cluster in &policy.clusters {
@@ -162,7 +164,7 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         route.name,
         route.origin.file,
         route.origin.line,
-        policy.clusters[route.backends()[0].cluster.0].name
+        actions::target(policy, route)
     )
     .unwrap();
     for rule in policy
@@ -211,9 +213,7 @@ fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
     for LimitUse { id, mode } in &route.limits {
         writeln!(out, "  limit {}{}", policy.limits[id.0].name, shadow(*mode)).unwrap();
     }
-    if let Some(cache) = &route.cache {
-        writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
-    }
+    actions::describe(out, route);
     if let Some(WebSocket {
         origins,
         idle_timeout,
@@ -223,24 +223,14 @@ fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
     {
         writeln!(out, "  websocket from {origins:?}, idle {idle_timeout:?}, lifetime {lifetime:?}, ends with token {end_with_token}").unwrap();
     }
-    for (side, HeaderEdits { remove, set, add }) in [
-        ("request", &route.request_headers),
-        ("response", &route.response_headers),
-    ] {
-        if !(remove.is_empty() && set.is_empty() && add.is_empty()) {
-            writeln!(
-                out,
-                "  {side} headers: remove {remove:?}, set {set:?}, add {add:?}"
-            )
-            .unwrap();
-        }
-    }
+    actions::describe_edits(out, route);
+    describe_forwarding(out, policy, route);
     writeln!(
         out,
         "  timeout {:?}, body {}, translate {}",
         route.request_timeout,
         route.request_body_max,
-        route.forward().unwrap().translate
+        route.forward().is_some_and(|to| to.translate)
     )
     .unwrap();
 }
@@ -313,6 +303,51 @@ fn describe_callers(out: &mut String, policy: &Policy) {
         )
         .unwrap();
         writeln!(out, "  {expression:?}").unwrap();
+    }
+}
+
+/// What is not left to its default.
+fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
+    let name = |id: ClusterId| &policy.clusters[id.0].name;
+    if let [_, _, ..] = route.backends() {
+        let shares = route.backends().iter();
+        let shares: Vec<_> = shares
+            .map(|backend| format!("{} {}", name(backend.cluster), backend.weight))
+            .collect();
+        writeln!(out, "  backends {shares:?}").unwrap();
+    }
+    let Some(forward) = route.forward() else {
+        return;
+    };
+    if let Some(Retries {
+        attempts,
+        on,
+        methods,
+        per_try_timeout,
+        backoff,
+        budget_percent,
+    }) = &forward.retries
+    {
+        writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
+    }
+    if let Some(Mirror {
+        cluster,
+        percent,
+        body_max,
+    }) = &forward.mirror
+    {
+        let cluster = name(*cluster);
+        writeln!(
+            out,
+            "  mirror to {cluster}, {percent} %, bodies to {body_max}"
+        )
+        .unwrap();
+    }
+    if route.priority != Priority::Normal {
+        writeln!(out, "  priority {:?}", route.priority).unwrap();
+    }
+    if let Some(max) = route.response_body_max {
+        writeln!(out, "  response body {max}").unwrap();
     }
 }
 
