@@ -18,7 +18,7 @@ defaults: {{ plain_http: true, response_headers: {{ set: {{ x-from: everywhere }
 hosts:
   - name: api
     hosts: [api.example]
-    defaults: {{ limits: [few], request_body_max: 4B }}
+    defaults: {{ limits: [few], request_body_max: 4B, cors: {{ origins: [\"https://app.example\"] }} }}
   - name: docs
     hosts: [\"*.docs.example\"]
     defaults: {{ plain_http: false, response_headers: {{ set: {{ x-from: docs }} }} }}
@@ -39,18 +39,27 @@ routes:
         ("docs.example", 200, Some("everywhere"), false),
     ] {
         let response = client.get_with("/echo", &[("host", host)]).await;
-        assert_eq!(response.status.as_u16(), status, "{host}");
+        assert_eq!(response.status, status, "{host}");
         if status == 200 {
             assert_eq!(response.header("x-from"), from, "{host}");
         }
         let is_told = response.header("ratelimit-policy").is_some();
         assert_eq!(is_told, policy, "{host}");
     }
+    let preflight = [
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "GET"),
+    ];
+    for (host, status) in [("api.example", 204), ("other.example", 200)] {
+        let headers = [&preflight[..], &[("host", host)]].concat();
+        let response = client.send(Method::OPTIONS, "/echo", &headers, "").await;
+        assert_eq!(response.expect("an answer").status, status, "{host}");
+    }
     let long = client
         .send(Method::POST, "/echo", &[("host", "other.example")], "12345")
         .await
         .expect("an answer");
-    assert_eq!(long.status.as_u16(), 200);
+    assert_eq!(long.status, 200);
 }
 
 /// From a file, and nowhere to be read but upstream.
@@ -74,7 +83,7 @@ routes:
     let edge = Edge::start_with(files, &[]).await;
     let mut client = Client::plain(&edge).await;
     let response = client.get_with("/echo", &[("host", "a.example")]).await;
-    assert_eq!(response.status.as_u16(), 200);
+    assert_eq!(response.status, 200);
     let seen = origin.record().requests.pop().expect("a request");
     assert_eq!(seen.header("x-upstream"), Some("swordfish"));
     let lines = edge.log_lines(|_| true);
