@@ -163,7 +163,7 @@ impl Compiler<'_> {
             let name = self.report.check(key.mark, editable_name(&key.value));
             let value = written
                 .given()
-                .and_then(|at| self.edit_value(name.as_ref(), at, variables));
+                .and_then(|at| self.edit(name.as_ref(), at, variables));
             if let (Some(name), Some(value)) = (name, value)
                 && self.is_first(key, &name, &mut seen)
             {
@@ -173,15 +173,15 @@ impl Compiler<'_> {
         edits
     }
 
-    fn edit_value(
+    fn edit(
         &mut self,
         name: Option<&HeaderName>,
         at: &At<Either<HeaderValueDoc>>,
         variables: Option<&Variables>,
     ) -> Option<EditValue> {
         let text = match &at.value {
-            Either::Full(doc) => return self.secret_value(doc, at.mark).map(EditValue::Text),
             Either::Plain(text) => text,
+            Either::Full(doc) => return self.secret(doc, at.mark).map(EditValue::Text),
         };
         let value = self.report.check(at.mark, edit_value(name, text))?;
         if let (EditValue::Pattern(pattern), Some(variables)) = (&value, variables) {
@@ -190,8 +190,8 @@ impl Compiler<'_> {
         Some(value)
     }
 
-    /// What comes from a file is a secret, whatever the field is called; and no pattern.
-    fn secret_value(&mut self, doc: &HeaderValueDoc, mark: Mark) -> Option<HeaderValue> {
+    /// What comes from a file is a secret, whatever the field is called.
+    fn secret(&mut self, doc: &HeaderValueDoc, mark: Mark) -> Option<HeaderValue> {
         let path = self.required(&doc.file, mark, "header value", "file")?;
         let bytes = self.input(path, SECRET_BYTES_MAX)?;
         // Editors and `echo` end a file with a line break.

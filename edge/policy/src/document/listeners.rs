@@ -28,7 +28,7 @@ pub(crate) struct ListenersDoc {
     pub(crate) connections: Field<ConnectionsDoc>,
     /// How many requests may be under way.
     ///
-    /// map; no bound
+    /// map; see its keys
     pub(crate) requests: Field<RequestsDoc>,
     /// How long connections may take over things.
     ///

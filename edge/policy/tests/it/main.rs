@@ -5,12 +5,14 @@
 mod cases;
 mod environment;
 mod fields;
+mod fingerprints;
 mod folder;
 mod hostile;
 mod inheritance;
 mod reference;
 mod reloading;
 mod rules;
+mod salvaging;
 mod shipped;
 mod summary;
 mod watching;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
     AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
-    LimitUse, Mirror, Mode, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
+    LimitUse, Mirror, Mode, OnReload, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -184,6 +184,9 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
 }
 
 fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
+    if route.on_reload != OnReload::Keep {
+        writeln!(out, "  on reload {:?}", route.on_reload).unwrap();
+    }
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
     }
@@ -316,9 +319,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             .collect();
         writeln!(out, "  backends {shares:?}").unwrap();
     }
-    let Some(forward) = route.forward() else {
-        return;
-    };
+    let forward = route.forward();
     if let Some(Retries {
         attempts,
         on,
@@ -326,7 +327,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         per_try_timeout,
         backoff,
         budget_percent,
-    }) = &forward.retries
+    }) = forward.and_then(|to| to.retries.as_ref())
     {
         writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
     }
@@ -334,7 +335,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         cluster,
         percent,
         body_max,
-    }) = &forward.mirror
+    }) = forward.and_then(|to| to.mirror.as_ref())
     {
         let cluster = name(*cluster);
         writeln!(
