@@ -14,14 +14,14 @@ async fn each_host_has_its_own_defaults() {
         "version: 1
 clusters: [{{ name: origin, endpoints: [\"{}\"] }}]
 limits: [{{ name: few, key: client_address, rate: 2/d }}]
-defaults: {{ plain_http: true, response_headers: {{ set: {{ x-from: everywhere }} }} }}
+defaults: {{ plain_http: true, response_headers: {{ set: {{ x-test-edit: everywhere }} }} }}
 hosts:
   - name: api
     hosts: [api.example]
     defaults: {{ limits: [few], request_body_max: 4B, cors: {{ origins: [\"https://app.example\"] }} }}
   - name: docs
     hosts: [\"*.docs.example\"]
-    defaults: {{ plain_http: false, response_headers: {{ set: {{ x-from: docs }} }} }}
+    defaults: {{ plain_http: false, response_headers: {{ set: {{ x-test-edit: docs }} }} }}
 routes:
   - {{ name: all, matches: [{{ path: {{ prefix: /echo }} }}], cluster: origin }}
 ",
@@ -41,7 +41,7 @@ routes:
         let response = client.get_with("/echo", &[("host", host)]).await;
         assert_eq!(response.status, status, "{host}");
         if status == 200 {
-            assert_eq!(response.header("x-from"), from, "{host}");
+            assert_eq!(response.header("x-test-edit"), from, "{host}");
         }
         let is_told = response.header("ratelimit-policy").is_some();
         assert_eq!(is_told, policy, "{host}");
