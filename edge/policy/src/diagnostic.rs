@@ -241,6 +241,9 @@ impl Fault {
             .message
             .replace(&value, &written)
             .replace(&name(&value), &name(&written));
+        if self.code == codes::WRONG_TYPE {
+            self.hint = Some("the environment holds something else".to_owned());
+        }
         let inner = value.trim_matches('`');
         if !inner.is_empty() && self.hint.as_ref().is_some_and(|hint| hint.contains(inner)) {
             self.hint = None;

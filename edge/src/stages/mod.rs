@@ -157,10 +157,10 @@ pub fn admit(
     // Ahead of `authn`: a browser never sends credentials with one.
     if let Some(method) = cors::announced(head)
         && let Ok(rule) = find(head, &method)
-        && let Some(rule_of_pages) = &rule.route.cors
+        && let Some(rule_of_pages) = &rule.route.under(rules.id).cors
     {
         return Err(Refused {
-            route: Some(rule.route.clone()),
+            route: Some(rule.route.under(rules.id).clone()),
             ..refused(cors::preflight(rule_of_pages, head, &method))
         });
     }

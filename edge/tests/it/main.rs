@@ -19,6 +19,8 @@ mod h3_cases;
 mod h3_attacks;
 mod plain_http;
 mod matches;
+mod inheritance;
+mod formatting;
 mod answers;
 mod limits;
 mod listeners;

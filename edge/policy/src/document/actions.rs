@@ -25,7 +25,8 @@ pub(crate) struct RetriesDoc {
     ///
     /// 1 to 5; `1`
     pub(crate) attempts: Field<u64>,
-    /// What is tried again.
+    /// Of these, `timeout` (an endpoint that is silent for too long) and `504`; a gRPC call that
+    /// ends with UNAVAILABLE at once counts as `503`.
     ///
     /// list of `connect_failure` `reset` `timeout` `502` `503` `504`; `connect_failure`, `reset`,
     /// `502`, `503`
@@ -34,15 +35,17 @@ pub(crate) struct RetriesDoc {
     ///
     /// list of methods; those of RFC 9110, 9.2.2
     pub(crate) methods: List<String>,
-    /// Longest silence of an endpoint within one try.
+    /// Longest silence of an endpoint within one try, before its answer and in it; not longer than
+    /// `request_timeout`.
     ///
     /// duration, 1ms to 1d; `timeouts` of the cluster
     pub(crate) per_try_timeout: Field<String>,
-    /// Most that is waited before the first of them, doubled for each after it.
+    /// Most that is waited before the first of them, by chance less; doubled for each after it.
     ///
     /// duration, 0s to 10s; `25ms`
     pub(crate) backoff: Field<String>,
-    /// Retries at once, in percent of the cluster's requests under way.
+    /// Retries at once, in percent of the cluster's requests under way on routes with a budget;
+    /// three are always allowed; `100` is no bound.
     ///
     /// 1 to 100; `20`
     pub(crate) budget_percent: Field<u64>,
@@ -67,7 +70,7 @@ pub(crate) enum RetryOnDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MirrorDoc {
-    /// None of the route's own.
+    /// None of the route's own; with `translate` it has `descriptors`, too.
     ///
     /// name; required
     pub(crate) cluster: Field<String>,
@@ -85,44 +88,45 @@ pub(crate) struct MirrorDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RewriteDoc {
-    /// The whole path; variables of the match in braces.
+    /// Takes its place; the query is kept.
     ///
-    /// text; as requested
+    /// text; the request's
     pub(crate) path: Field<String>,
-    /// What takes the place of the prefix that the match matched.
+    /// As in `redirect`; `/` takes the prefix off.
     ///
     /// text; as requested
     pub(crate) prefix: Field<String>,
-    /// The `host` that upstreams see.
+    /// `host` upstream; `x-forwarded-host` keeps the request's.
     ///
-    /// host; as requested
+    /// host; the request's
     pub(crate) host: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RedirectDoc {
-    /// Of the answer.
+    /// 301 and 308 are remembered by browsers for ever and can't be taken back; 307 and 308 keep
+    /// method and body.
     ///
     /// 301, 302, 303, 307 or 308; `302`
     pub(crate) status: Field<u64>,
     /// Of the new address.
     ///
-    /// `http` `https`; as requested
+    /// `http` `https`; the request's
     pub(crate) scheme: Field<String>,
     /// Of the new address.
     ///
-    /// host; as requested
+    /// host; the request's
     pub(crate) host: Field<String>,
     /// Of the new address.
     ///
-    /// 1 to 65,535; as requested
+    /// 1 to 65,535; the request's; with `scheme` that scheme's own
     pub(crate) port: Field<u64>,
-    /// The whole path of the new address; variables of the match in braces.
+    /// Takes its place; the query is kept in any case.
     ///
-    /// text; as requested
+    /// text; the request's
     pub(crate) path: Field<String>,
-    /// What takes the place of the prefix that the match matched.
+    /// Takes the place of the prefix that matched; every match is by `prefix`.
     ///
     /// text; as requested
     pub(crate) prefix: Field<String>,
@@ -133,17 +137,17 @@ pub(crate) struct RedirectDoc {
 pub(crate) struct RespondDoc {
     /// Of the answer.
     ///
-    /// 200 to 599; required
+    /// 200 to 599; `200`
     pub(crate) status: Field<u64>,
-    /// Of the body.
+    /// Of `body` or `file`.
+    ///
+    /// text; `text/plain; charset=utf-8`
+    pub(crate) content_type: Field<String>,
+    /// Not with 204, 205 and 304.
     ///
     /// text; none
-    pub(crate) content_type: Field<String>,
-    /// Of the answer; this or `file`.
-    ///
-    /// text; empty
     pub(crate) body: Field<String>,
-    /// The file that holds the body.
+    /// Instead of `body`, at most 1MiB; read again when it changes.
     ///
     /// path; none
     pub(crate) file: Field<String>,
@@ -152,29 +156,30 @@ pub(crate) struct RespondDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CorsDoc {
-    /// `https://app.example.com`; compared byte by byte.
+    /// `https://app.example.com`, `https://*.example.com` (whole labels, one or more), compared
+    /// byte by byte; or `["*"]`. Other than `*`, answers `vary` by `origin`.
     ///
-    /// list of origins; any
+    /// list of origins; required
     pub(crate) origins: List<String>,
     /// That pages may use.
     ///
-    /// list of methods; those of the route
+    /// list of methods; those that the route takes
     pub(crate) methods: List<String>,
-    /// That pages may send.
+    /// Fields that pages may send.
     ///
-    /// list of header names; what is asked for
+    /// list of header names; what the page asks for
     pub(crate) headers: List<String>,
-    /// That pages may read.
+    /// Fields of answers that pages may read.
     ///
-    /// list of header names; none
+    /// list of header names; what browsers always show
     pub(crate) expose_headers: List<String>,
-    /// Cookies and tokens of the browser are sent along.
+    /// Cookies and the like; not with `*`.
     ///
     /// boolean; `false`
     pub(crate) credentials: Field<bool>,
-    /// How long browsers may remember the answer.
+    /// How long browsers may remember a preflight.
     ///
-    /// duration; `5m`
+    /// duration; `10m`
     pub(crate) max_age: Field<String>,
 }
 
@@ -188,7 +193,7 @@ pub(crate) struct CacheDoc {
     pub(crate) name: Field<String>,
     /// Freshness of answers that name none; without it only answers that do are kept.
     ///
-    /// duration, 1s to 30d; none
+    /// duration, 1s to 30d; answers that name no freshness are not kept
     pub(crate) default_ttl: Field<String>,
 }
 
@@ -250,13 +255,13 @@ pub(crate) struct HeaderSetDoc {
     ///
     /// name; required
     pub(crate) name: Field<String>,
-    /// Edits on the way upstream.
+    /// As `request_headers` and `response_headers` of routes.
     ///
-    /// map; none
+    /// map; none, one at least
     pub(crate) request: Field<HeaderEditsDoc>,
-    /// Edits on the way downstream.
+    /// As `request_headers` and `response_headers` of routes.
     ///
-    /// map; none
+    /// map; none, one at least
     pub(crate) response: Field<HeaderEditsDoc>,
 }
 

@@ -74,19 +74,20 @@ route! {
         ///
         /// list of maps; required
         matches: List<MatchDoc>,
-        /// Where its requests go.
+        /// Where requests go.
         ///
-        /// name; required, or `backends`
+        /// name; one of these four is required
         cluster: Field<String>,
-        /// Clusters with weights instead of one; at most 16.
+        /// Clusters with weights instead of one, at most 16: `cluster` and `weight` (0 to 1,000,000,
+        /// default `1`), a share of the sum; all tries of a request go to one.
         ///
         /// list of maps; none
         backends: List<BackendDoc>,
-        /// Answered with a redirect, and not sent on.
+        /// Where clients are sent.
         ///
         /// map; none
         redirect: Field<RedirectDoc>,
-        /// Answered by the edge itself.
+        /// An answer of the edge's own.
         ///
         /// map; none
         respond: Field<RespondDoc>,
@@ -95,9 +96,9 @@ route! {
         ///
         /// boolean; `false`
         translate: Field<bool>,
-        /// What is changed of the request's target on its way upstream.
+        /// What upstreams are asked for.
         ///
-        /// map; none
+        /// map; as the client asked
         rewrite: Field<RewriteDoc>,
         /// A copy for another cluster, whose answers nobody sees.
         ///
@@ -118,7 +119,7 @@ route! {
         ///
         /// `enforce` `shadow`; `enforce`
         mode: Field<ModeDoc>,
-        /// Who is served last when the edge has too much to do: `critical` is shed last.
+        /// Who is served while `listeners.requests` has little left, judged before tokens are.
         ///
         /// `critical` `high` `normal` `low`; `normal`
         priority: Field<PriorityDoc>,
@@ -140,13 +141,13 @@ route! {
         limits: List<String>,
         /// Which pages of other origins may use it.
         ///
-        /// `off` or map; `off`
+        /// `off` or map; browsers keep pages of other origins away
         cors: Field<Either<CorsDoc>>,
-        /// Which answers are kept and given to others: a rule, or the name of one.
+        /// One of `caches`, or a rule of its own.
         ///
         /// `off`, name or map; nothing is kept
         cache: Field<Either<CacheDoc>>,
-        /// Edits with a name, before those of the route.
+        /// At most 16, one after the other, then the two below; the later wins.
         ///
         /// list of names; none
         header_sets: List<String>,

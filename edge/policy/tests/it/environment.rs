@@ -1,6 +1,7 @@
 //! Variables of the environment: what is put in, and what never is.
 
 use palisade_policy::Loaded;
+use palisade_policy::model::EditValue;
 
 use crate::folder::{SECRETS, Scratch};
 use crate::summary::summary;
@@ -114,8 +115,8 @@ routes:
     let loaded = load(text, &[]).unwrap();
     let route = loaded.policy.routes.routes().next().unwrap();
     let (_, value) = &route.request_headers.set[0];
-    let palisade_policy::model::EditValue::Text(value) = value else {
-        panic!("{value:?}");
+    let EditValue::Text(value) = value else {
+        panic!("{value:?}")
     };
     assert_eq!(value.as_bytes(), b"Bearer swordfish");
     let shown = format!("{:?} {}", loaded.policy, summary(&loaded.policy));
