@@ -94,7 +94,7 @@ impl Folder {
         let mut total = 0;
         let mut sources = Vec::with_capacity(walk.found.len());
         for found in walk.found {
-            let source = read_source(&found, &mut total);
+            let source = found_source(&found, &mut total);
             sources.push(source.unwrap_or_else(|fault| unread(found.name, fault)));
         }
         let faults = walk.faults.into_iter();
@@ -227,7 +227,7 @@ fn unread(name: Arc<str>, fault: Fault) -> SourceFile {
     }
 }
 
-fn read_source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
+fn found_source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
     let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
     *total += bytes.len() as u64;
     if *total > TOTAL_BYTES_MAX {
@@ -235,18 +235,27 @@ fn read_source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
         return Err(Fault::new(codes::TOO_MUCH, message));
     }
     let facts = facts(found.name.to_string(), &bytes, &found.metadata);
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let message = format!(
-            "not UTF-8: byte {} is not text",
-            error.utf8_error().valid_up_to() + 1
-        );
-        Fault::new(codes::UNREADABLE, message)
-    })?;
+    let text = utf8(bytes)?;
     Ok(SourceFile {
         name: found.name.clone(),
         text: text.into(),
         facts: Some(facts),
         fault: None,
+    })
+}
+
+/// The text of a policy file.
+pub(crate) fn read_source(path: &Path) -> Result<String, Fault> {
+    utf8(read_bounded(path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?)
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|error| {
+        let message = format!(
+            "not UTF-8: byte {} is not text",
+            error.utf8_error().valid_up_to() + 1
+        );
+        Fault::new(codes::UNREADABLE, message)
     })
 }
 

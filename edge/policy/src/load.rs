@@ -9,6 +9,7 @@ use crate::compile;
 use crate::decode::{self, NodeBudget};
 use crate::diagnostic::{Diagnostic, Diagnostics, Report, Severity};
 use crate::document::Document;
+use crate::environment::Environment;
 use crate::files::{FileFacts, Folder, SourceFile};
 use crate::model::Policy;
 use crate::salvage::{self, Buried, LastGood, Salvaged};
@@ -74,6 +75,9 @@ impl Loaded {
     }
 }
 
+/// A variable of the environment.
+pub(crate) type Lookup<'e> = &'e dyn Fn(&str) -> Option<String>;
+
 /// Read, parse and compile a folder. Reads files: not for an async task.
 ///
 /// # Errors
@@ -99,7 +103,23 @@ pub fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
         ..LastGood::default()
     };
     let folder = Folder::of(Path::new("/nonexistent"), vec![source]);
-    attempt_with(folder, Some(&good)).outcome
+    attempt_with(folder, &|_| None, Some(&good)).outcome
+}
+
+/// As `load`, with another environment than the process has.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_with(
+    dir: &Path,
+    environment: Lookup<'_>,
+) -> Result<Loaded, Diagnostics> {
+    attempt_with(Folder::read(dir), environment, None).outcome
+}
+
+/// What is not UTF-8 is as if it were not set.
+pub(crate) fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// A load, and what a watcher has to know about it even if it failed.
@@ -138,17 +158,21 @@ impl Attempt {
 
 /// Load a folder; where it is at fault and `good` is given, what can be saved of it.
 pub(crate) fn attempt(dir: &Path, good: Option<&LastGood>) -> Attempt {
-    attempt_with(Folder::read(dir), good)
+    attempt_with(Folder::read(dir), &process_environment, good)
 }
 
-pub(crate) fn attempt_with(mut folder: Folder, good: Option<&LastGood>) -> Attempt {
-    let Trial { policy, report } = trial(&mut folder, &Buried::default());
+pub(crate) fn attempt_with(
+    mut folder: Folder,
+    environment: Lookup<'_>,
+    good: Option<&LastGood>,
+) -> Attempt {
+    let Trial { policy, report } = trial(&mut folder, environment, &Buried::default());
     let disk_hash = folder.hash();
     let mut seen = disk_hash.clone();
     let mut inputs = folder.input_paths();
     let saved = good
         .filter(|_| report.has_errors())
-        .and_then(|good| salvage::salvage(&folder, &report, good));
+        .and_then(|good| salvage::salvage(&folder, environment, &report, good));
     let has_errors = report.has_errors();
     let diagnostics = report.finish(&folder.sources);
     let outcome = match saved {
@@ -192,10 +216,10 @@ pub(crate) struct Trial {
 }
 
 /// Decode and compile without what is buried.
-pub(crate) fn trial(folder: &mut Folder, buried: &Buried) -> Trial {
+pub(crate) fn trial(folder: &mut Folder, environment: Lookup<'_>, buried: &Buried) -> Trial {
     let mut report = Report::default();
     folder.report(&mut report);
-    let mut documents = documents(folder, &mut report);
+    let mut documents = documents(folder, environment, &mut report);
     // What compiling finds is not: what is buried is not compiled.
     report.excuse(|mark, fault| buried.excuses(mark, fault));
     for document in &mut documents {
@@ -205,12 +229,25 @@ pub(crate) fn trial(folder: &mut Folder, buried: &Buried) -> Trial {
     Trial { policy, report }
 }
 
-pub(crate) fn documents(folder: &Folder, report: &mut Report) -> Vec<Document> {
+pub(crate) fn documents(
+    folder: &Folder,
+    environment: Lookup<'_>,
+    report: &mut Report,
+) -> Vec<Document> {
     let mut budget = NodeBudget::default();
     let sources = (0..).zip(&folder.sources);
     let read = sources.filter(|(_, source)| source.fault.is_none());
-    read.filter_map(|(index, source)| decode::document(index, &source.text, &mut budget, report))
-        .collect()
+    let trees: Vec<_> = read
+        .filter_map(|(index, source)| decode::tree(index, &source.text, &mut budget, report))
+        .collect();
+    let mut environment = Environment::declared(trees.iter(), environment, report);
+    let mut documents = Vec::with_capacity(trees.len());
+    for tree in trees {
+        let tree = environment.put_into(tree, report);
+        documents.extend(decode::document(&tree, report));
+    }
+    environment.report_unused(report);
+    documents
 }
 
 /// A text by its name, for what keeps several policies at once.

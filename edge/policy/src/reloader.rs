@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::diagnostic::Diagnostics;
 use crate::files::Folder;
 use crate::history::{History, Origin};
-use crate::load::{Attempt, Loaded, attempt_with};
+use crate::load::{Attempt, Loaded, attempt_with, process_environment};
 use crate::salvage::{LastGood, Salvaged};
 use crate::store::{Facts, PolicyStore, Status};
 use crate::watch::Watch;
@@ -212,7 +212,7 @@ where
             is_start: true,
             ..LastGood::default()
         });
-        let task = tokio::task::spawn_blocking(move || attempt_with(folder, good.as_ref()));
+        let task = tokio::task::spawn_blocking(move || attempt_with(folder, &process_environment, good.as_ref()));
         let failed = |_| Attempt::failed("loading the policies failed unexpectedly");
         let attempt = task.await.unwrap_or_else(failed);
         let loaded = attempt.outcome;

@@ -7,8 +7,10 @@ mod admin_client;
 mod certs;
 mod check;
 mod explain;
+mod fmt;
 mod history;
 mod rollback;
+mod schema;
 mod serve;
 mod shell;
 
@@ -52,6 +54,10 @@ pub enum Command {
     Rollback(rollback::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -98,6 +104,8 @@ pub fn run() -> ExitCode {
         Command::History(args) => history::run(&args, format),
         Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

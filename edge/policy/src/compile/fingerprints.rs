@@ -3,6 +3,8 @@
 //!
 //! Positions and places in files are left out, so that an unrelated edit changes nothing.
 
+use std::sync::Arc;
+
 use palisade_token::IssuerSpec;
 
 use super::Fingerprint;
@@ -166,7 +168,7 @@ impl Referents {
             origin: _,
             settings: _,
             fingerprint: _,
-            admission,
+            admission: _,
             plain_http,
             priority,
             on_reload,
@@ -182,10 +184,11 @@ impl Referents {
             response_body_max,
             action,
             websocket,
+            variants: _,
         } = route;
         let mut digest = Fingerprint::new("route", name);
         digest
-            .debug(&(admission, plain_http, priority, on_reload))
+            .debug(&(plain_http, priority, on_reload))
             .debug(&(cors, cache, websocket))
             .debug(&(request_timeout, request_body_max, response_body_max));
         for credential in auth.iter().flat_map(|auth| &auth.any_of) {
@@ -203,11 +206,27 @@ impl Referents {
         digest.finish()
     }
 
-    /// Of a route with its matches.
-    pub(super) fn seal(&self, mut route: Route, hosts: &[HostMatch], matches: &[Match]) -> Route {
-        route.admission = self.admission(&route, hosts, matches);
-        route.fingerprint = self.whole(&route);
-        route
+    /// Of a route with its matches, under all hosts; nobody has it yet.
+    pub(super) fn seal(&self, route: &mut Arc<Route>, hosts: &[HostMatch], matches: &[Match]) {
+        let mut admission = Fingerprint::new("admissions", &route.name);
+        let mut whole = Fingerprint::new("routes", &route.name);
+        for variant in route.all() {
+            admission.debug(&self.admission(variant, hosts, matches));
+            whole.debug(&self.whole(variant));
+        }
+        let admission = admission.finish();
+        whole.debug(&admission);
+        put(route, whole.finish(), admission);
+    }
+}
+
+fn put(route: &mut Arc<Route>, whole: u64, admission: u64) {
+    let Some(route) = Arc::get_mut(route) else {
+        return;
+    };
+    (route.fingerprint, route.admission) = (whole, admission);
+    for (_, variant) in &mut route.variants {
+        put(variant, whole, admission);
     }
 }
 

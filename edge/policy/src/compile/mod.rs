@@ -13,6 +13,7 @@ mod client_certificates;
 mod clusters;
 mod conditions;
 mod cors;
+mod defaults;
 mod fingerprints;
 mod forward;
 mod header_sets;
@@ -123,18 +124,19 @@ pub(crate) fn policy(
         header_sets: &header_sets,
         referents: &fingerprints::Referents::of(&clusters, &issuers, &api_keys, (&limits, &access)),
     };
-    let table = compiler.routes(&routes, &names, &defined);
-    let hosts_of_requests = compiler.host_rules(&hosts);
+    let host_rules = compiler.host_rules(&hosts);
+    let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
+    let table = compiler.routes(&routes, (&names, &defined), &inheritance);
     let listeners = compiler.listeners(documents);
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
         compiler.unused([&names.clusters, &names.issuers, &names.limits]);
         compiler.unused_address_sets();
         for route in &routes {
-            compiler.lint_route(route, &names, &defined);
+            compiler.lint_route(route, (&names, &defined), &inheritance);
         }
-        compiler.lint_certificates(&routes, &hosts_of_requests);
-        compiler.lint_read_timeouts(&routes, &names, &defined);
+        compiler.lint_certificates(&routes, &host_rules);
+        compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
     }
     Policy {
         listeners,
@@ -144,7 +146,7 @@ pub(crate) fn policy(
         api_keys,
         access,
         limits,
-        hosts: hosts_of_requests,
+        hosts: host_rules,
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::defaults::Inheritance;
 use super::fingerprints::Referents;
 use super::header_sets::HeaderSet;
 use super::matches::Claimed;
@@ -11,7 +12,7 @@ use super::patterns::Variables;
 use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ClusterDoc, ModeDoc, OnReloadDoc, RouteDoc, Settings};
+use crate::document::{ClusterDoc, DefaultsDoc, ModeDoc, OnReloadDoc, RouteDoc, Settings};
 use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
@@ -53,19 +54,31 @@ impl Compiler<'_> {
     pub(super) fn routes(
         &mut self,
         routes: &[&At<RouteDoc>],
-        names: &Names<'_>,
-        defined: &Defined<'_>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
     ) -> RouteTable {
         let mut claimed = Claimed::default();
         let (mut rules, mut marks) = (Vec::new(), Vec::new());
+        let mut variants = 0;
         for at in routes {
+            let hosts = self.hosts(&at.value.hosts);
             let route = if self.buried.contains(&at.mark) {
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 Route::tombstone(name.into(), self.origin(&at.value.name, at.mark))
             } else {
-                self.route(at, names, defined)
+                let layers = inheritance.of(&hosts);
+                let mut route = self.route(at, (names, defined), &layers.base);
+                for (host, layers) in layers.variants {
+                    let variant = self.route(at, (names, defined), &layers);
+                    route.variants.push((host, Arc::new(variant)));
+                }
+                route
             };
-            let hosts = self.hosts(&at.value.hosts);
+            variants += route.variants.len();
+            if self.too_many_variants(at.mark, variants) {
+                break;
+            }
+            let mut route = Arc::new(route);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
             let mut matches = Vec::new();
             for written in items(&at.value.matches) {
@@ -73,14 +86,16 @@ impl Compiler<'_> {
                 let at_path = path.map_or(written.mark, |path| path.mark);
                 let path = path.and_then(|path| self.path(path));
                 let conditions = self.conditions(&written.value);
-                self.check_claims(written, &conditions, &route);
+                for route in route.all() {
+                    self.check_claims(written, &conditions, route);
+                }
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
                 marks.push(at_path);
                 matches.push((path, conditions));
             }
-            let route = Arc::new(defined.referents.seal(route, &hosts, &matches));
+            defined.referents.seal(&mut route, &hosts, &matches);
             rules.extend(matches.into_iter().map(|(path, conditions)| Rule {
                 hosts: hosts.clone(),
                 path,
@@ -96,9 +111,15 @@ impl Compiler<'_> {
         table
     }
 
-    fn route(&mut self, at: &At<RouteDoc>, names: &Names<'_>, defined: &Defined<'_>) -> Route {
+    /// What a route is where the `layers` hold.
+    fn route(
+        &mut self,
+        at: &At<RouteDoc>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        layers: &[&DefaultsDoc],
+    ) -> Route {
         let doc = &at.value;
-        let settings = Settings::of(doc, &[]);
+        let settings = Settings::of(doc, layers);
         let name = doc.name.given().map_or("", |name| &name.value);
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
@@ -127,10 +148,11 @@ impl Compiler<'_> {
             cache: self.cache(&settings, &action, (names, defined), &owner),
             request_headers,
             response_headers,
-            request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
+            request_timeout: self.duration_or_off(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
             response_body_max: self.response_body_max(&settings),
             websocket: self.websocket(doc, &clusters),
+            variants: Vec::new(),
             action,
         }
     }

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cases;
+mod environment;
 mod fields;
 mod fingerprints;
 mod folder;
 mod hostile;
+mod inheritance;
+mod reference;
 mod reloading;
 mod rules;
 mod salvaging;
