@@ -94,7 +94,7 @@ impl Folder {
         let mut total = 0;
         let mut sources = Vec::with_capacity(walk.found.len());
         for found in walk.found {
-            let source = source(&found, &mut total);
+            let source = found_source(&found, &mut total);
             sources.push(source.unwrap_or_else(|fault| unread(found.name, fault)));
         }
         let faults = walk.faults.into_iter();
@@ -227,7 +227,7 @@ fn unread(name: Arc<str>, fault: Fault) -> SourceFile {
     }
 }
 
-fn source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
+fn found_source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
     let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
     *total += bytes.len() as u64;
     if *total > TOTAL_BYTES_MAX {

@@ -101,7 +101,7 @@ pub fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
         ..LastGood::default()
     };
     let folder = Folder::of(Path::new("/nonexistent"), vec![source]);
-    attempt_with(folder, Some(&good), &|_| None).outcome
+    attempt_with(folder, &|_| None, Some(&good)).outcome
 }
 
 /// As `load`, with another environment than the process has.
@@ -109,7 +109,7 @@ pub fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load_with(dir: &Path, environment: Lookup<'_>) -> Result<Loaded, Diagnostics> {
-    attempt_with(Folder::read(dir), None, environment).outcome
+    attempt_with(Folder::read(dir), environment, None).outcome
 }
 
 /// The value of a variable of the environment.
@@ -156,21 +156,21 @@ impl Attempt {
 
 /// Load a folder; where it is at fault and `good` is given, what can be saved of it.
 pub(crate) fn attempt(dir: &Path, good: Option<&LastGood>) -> Attempt {
-    attempt_with(Folder::read(dir), good, &process_environment)
+    attempt_with(Folder::read(dir), &process_environment, good)
 }
 
 pub(crate) fn attempt_with(
     mut folder: Folder,
-    good: Option<&LastGood>,
     environment: Lookup<'_>,
+    good: Option<&LastGood>,
 ) -> Attempt {
-    let Trial { policy, report } = trial(&mut folder, &Buried::default(), environment);
+    let Trial { policy, report } = trial(&mut folder, environment, &Buried::default());
     let disk_hash = folder.hash();
     let mut seen = disk_hash.clone();
     let mut inputs = folder.input_paths();
     let saved = good
         .filter(|_| report.has_errors())
-        .and_then(|good| salvage::salvage(&folder, &report, good, environment));
+        .and_then(|good| salvage::salvage(&folder, environment, &report, good));
     let has_errors = report.has_errors();
     let diagnostics = report.finish(&folder.sources);
     let outcome = match saved {
@@ -214,7 +214,7 @@ pub(crate) struct Trial {
 }
 
 /// Decode and compile without what is buried.
-pub(crate) fn trial(folder: &mut Folder, buried: &Buried, environment: Lookup<'_>) -> Trial {
+pub(crate) fn trial(folder: &mut Folder, environment: Lookup<'_>, buried: &Buried) -> Trial {
     let mut report = Report::default();
     folder.report(&mut report);
     let mut documents = documents(folder, environment, &mut report);
@@ -239,11 +239,11 @@ pub(crate) fn documents(
         .filter_map(|(index, source)| decode::tree(index, &source.text, &mut budget, report))
         .collect();
     let mut environment = Environment::declared(trees.iter(), environment, report);
-    let documents = trees.into_iter().filter_map(|tree| {
+    let mut documents = Vec::with_capacity(trees.len());
+    for tree in trees {
         let tree = environment.put_into(tree, report);
-        decode::document(&tree, report)
-    });
-    let documents = documents.collect();
+        documents.extend(decode::document(&tree, report));
+    }
     environment.report_unused(report);
     documents
 }

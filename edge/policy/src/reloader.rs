@@ -213,7 +213,7 @@ where
             ..LastGood::default()
         });
         let task = tokio::task::spawn_blocking(move || {
-            attempt_with(folder, good.as_ref(), &process_environment)
+            attempt_with(folder, &process_environment, good.as_ref())
         });
         let failed = |_| Attempt::failed("loading the policies failed unexpectedly");
         let attempt = task.await.unwrap_or_else(failed);

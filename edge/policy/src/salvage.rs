@@ -117,12 +117,12 @@ impl Buried {
 /// A policy made of as much as can be saved; none where that is not safe.
 pub(crate) fn salvage(
     disk: &Folder,
+    environment: Lookup<'_>,
     report: &Report,
     good: &LastGood,
-    environment: Lookup<'_>,
 ) -> Option<Saved> {
     let mut errors: Vec<(Mark, Fault)> = report.errors()?.cloned().collect();
-    let definers = definers(disk, good, environment);
+    let definers = definers(disk, environment, good);
     let mut folder = Folder::of(disk.dir(), disk.sources.clone());
     let mut held: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut buried = Buried::default();
@@ -141,7 +141,7 @@ pub(crate) fn salvage(
             buried = Buried::default();
             folder = holding(disk, good, &held);
         }
-        let Trial { policy, report } = trial(&mut folder, &buried, environment);
+        let Trial { policy, report } = trial(&mut folder, environment, &buried);
         if !report.has_errors() {
             let salvaged = salvaged(disk, &folder, &policy, (&held, &buried));
             return Some(Saved {
@@ -159,17 +159,17 @@ pub(crate) fn salvage(
 /// Which file defined what, when all was good.
 fn definers(
     disk: &Folder,
-    good: &LastGood,
     environment: Lookup<'_>,
+    good: &LastGood,
 ) -> HashMap<(&'static str, String), Arc<str>> {
-    let folder = Folder::of(disk.dir(), good.files.values().cloned().collect());
     let mut definers = HashMap::new();
-    for (document, source) in documents(&folder, environment, &mut Report::default())
-        .iter()
-        .zip(&folder.sources)
-    {
-        for (kind, name) in document.names() {
-            definers.insert((kind, name.to_owned()), source.name.clone());
+    // One at a time: a file whose text is no document any more would shift the others.
+    for source in good.files.values() {
+        let folder = Folder::of(disk.dir(), vec![source.clone()]);
+        for document in documents(&folder, environment, &mut Report::default()) {
+            for (kind, name) in document.names() {
+                definers.insert((kind, name.to_owned()), source.name.clone());
+            }
         }
     }
     definers

@@ -167,9 +167,8 @@ impl Referents {
             name,
             origin: _,
             settings: _,
-            variants,
             fingerprint: _,
-            admission,
+            admission: _,
             plain_http,
             priority,
             on_reload,
@@ -185,15 +184,13 @@ impl Referents {
             response_body_max,
             action,
             websocket,
+            variants: _,
         } = route;
         let mut digest = Fingerprint::new("route", name);
         digest
-            .debug(&(admission, plain_http, priority, on_reload))
+            .debug(&(plain_http, priority, on_reload))
             .debug(&(cors, cache, websocket))
             .debug(&(request_timeout, request_body_max, response_body_max));
-        for (host, variant) in variants {
-            digest.debug(&(host, variant.fingerprint));
-        }
         for credential in auth.iter().flat_map(|auth| &auth.any_of) {
             if let Credential::ApiKey(id) = credential {
                 let set = self.api_keys.get(id.0);
@@ -209,17 +206,27 @@ impl Referents {
         digest.finish()
     }
 
-    /// Of a route with its matches.
-    pub(super) fn seal(&self, mut route: Route, hosts: &[HostMatch], matches: &[Match]) -> Route {
-        let variants = std::mem::take(&mut route.variants).into_iter();
-        let sealed = variants.filter_map(|(host, variant)| {
-            let variant = Arc::into_inner(variant)?;
-            Some((host, Arc::new(self.seal(variant, hosts, matches))))
-        });
-        route.variants = sealed.collect();
-        route.admission = self.admission(&route, hosts, matches);
-        route.fingerprint = self.whole(&route);
-        route
+    /// Of a route with its matches, under all hosts; nobody has it yet.
+    pub(super) fn seal(&self, route: &mut Arc<Route>, hosts: &[HostMatch], matches: &[Match]) {
+        let mut admission = Fingerprint::new("admissions", &route.name);
+        let mut whole = Fingerprint::new("routes", &route.name);
+        for variant in route.all() {
+            admission.debug(&self.admission(variant, hosts, matches));
+            whole.debug(&self.whole(variant));
+        }
+        let admission = admission.finish();
+        whole.debug(&admission);
+        put(route, whole.finish(), admission);
+    }
+}
+
+fn put(route: &mut Arc<Route>, whole: u64, admission: u64) {
+    let Some(route) = Arc::get_mut(route) else {
+        return;
+    };
+    (route.fingerprint, route.admission) = (whole, admission);
+    for (_, variant) in &mut route.variants {
+        put(variant, whole, admission);
     }
 }
 

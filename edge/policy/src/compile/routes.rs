@@ -78,6 +78,7 @@ impl Compiler<'_> {
             if self.too_many_variants(at.mark, variants) {
                 break;
             }
+            let mut route = Arc::new(route);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
             let mut matches = Vec::new();
             for written in items(&at.value.matches) {
@@ -95,7 +96,7 @@ impl Compiler<'_> {
                 marks.push(at_path);
                 matches.push((path, conditions));
             }
-            let route = Arc::new(defined.referents.seal(route, &hosts, &matches));
+            defined.referents.seal(&mut route, &hosts, &matches);
             rules.extend(matches.into_iter().map(|(path, conditions)| Rule {
                 hosts: hosts.clone(),
                 path,
