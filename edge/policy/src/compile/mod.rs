@@ -17,7 +17,7 @@ mod matches;
 mod paths;
 mod routes;
 mod tls;
-mod values;
+pub(crate) mod values;
 mod websocket;
 
 use std::collections::HashMap;

@@ -1,0 +1,156 @@
+//! Routes, in words.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::hosts::host_match;
+use super::{Definition, actions, auth, limits, matches, mode};
+use crate::compile::values::{written, written_size};
+use crate::model::{
+    AccessUse, CacheRule, LimitUse, Mode, OnReload, Policy, Priority, Route, WebSocket,
+};
+use crate::routing::Rule;
+
+pub(super) const KIND: &str = "route";
+
+pub(super) fn routes(policy: &Policy) -> impl Iterator<Item = Definition> {
+    let mut rules: HashMap<*const Route, Vec<&Rule>> = HashMap::new();
+    for rule in policy.routes.rules() {
+        let of_route = rules.entry(Arc::as_ptr(&rule.route)).or_default();
+        of_route.push(rule);
+    }
+    policy.routes.routes().map(move |one| {
+        let rules = rules.get(&Arc::as_ptr(one));
+        route(one, rules.map_or(&[], Vec::as_slice), policy)
+    })
+}
+
+fn route(route: &Route, rules: &[&Rule], policy: &Policy) -> Definition {
+    let Route {
+        name,
+        origin,
+        // Where things are written is no difference, and the fingerprint is of what is described here.
+        settings: _,
+        fingerprint: _,
+        plain_http,
+        priority,
+        on_reload,
+        auth: asked,
+        access,
+        limits,
+        cors,
+        cache,
+        request_headers,
+        response_headers,
+        request_timeout,
+        request_body_max,
+        response_body_max,
+        action,
+        websocket,
+    } = route;
+    let mut it = Definition::new(KIND, name, Some(origin));
+    matched(&mut it, rules);
+    actions::action(&mut it, action, policy);
+    it.set("plain_http", plain_http);
+    it.set("priority", priority_word(*priority));
+    it.set("on_reload", on_reload_word(*on_reload));
+    auth::auth(&mut it, asked.as_ref(), policy);
+    accesses(&mut it, access);
+    limited(&mut it, limits, policy);
+    actions::cors(&mut it, cors.as_ref());
+    match cache {
+        Some(CacheRule { default_ttl }) => {
+            let ttl = default_ttl.map(|ttl| format!("default_ttl {}", written(ttl)));
+            it.set("cache", ttl.as_deref().unwrap_or("on"));
+        }
+        None => it.set("cache", "off"),
+    }
+    actions::request_headers(&mut it, request_headers);
+    actions::response_headers(&mut it, response_headers);
+    it.set_if("request_timeout", request_timeout.map(written));
+    it.set("request_body_max", written_size(*request_body_max));
+    it.set_if("response_body_max", response_body_max.map(written_size));
+    web_socket(&mut it, websocket.as_ref());
+    it
+}
+
+fn matched(it: &mut Definition, rules: &[&Rule]) {
+    for (position, rule) in rules.iter().enumerate() {
+        let Rule {
+            hosts,
+            path,
+            conditions,
+            route: _,
+        } = rule;
+        // The same in all of a route's rules.
+        if position == 0 {
+            it.each("hosts", hosts.iter().map(host_match));
+        }
+        it.set("matches", matches::rule(path, conditions));
+    }
+}
+
+fn limited(it: &mut Definition, used: &[LimitUse], policy: &Policy) {
+    let mut names = Vec::with_capacity(used.len());
+    for LimitUse {
+        id,
+        mode: enforcement,
+    } in used
+    {
+        let limit = policy.limits.get(id.0);
+        let name = limit.map_or("", |limit| &limit.name);
+        it.uses.push((limits::KIND, name.to_owned()));
+        names.push(with_mode(name, *enforcement));
+    }
+    it.list("limits", names);
+}
+
+fn accesses(it: &mut Definition, used: &[AccessUse]) {
+    let names = used.iter().map(|AccessUse { id, mode }| {
+        // Until access rules are part of the policy.
+        with_mode(&id.0.to_string(), *mode)
+    });
+    let names: Vec<String> = names.collect();
+    it.list("access", names);
+}
+
+fn with_mode(name: &str, enforcement: Mode) -> String {
+    match enforcement {
+        Mode::Enforce => name.to_owned(),
+        Mode::Shadow => format!("{name} ({})", mode(enforcement)),
+    }
+}
+
+fn web_socket(it: &mut Definition, terms: Option<&WebSocket>) {
+    let Some(WebSocket {
+        origins,
+        idle_timeout,
+        lifetime,
+        end_with_token,
+    }) = terms
+    else {
+        return it.set("websocket", "refused");
+    };
+    it.set("websocket", "taken");
+    it.each("websocket.origins", origins);
+    it.set("websocket.idle_timeout", written(*idle_timeout));
+    it.set("websocket.lifetime", written(*lifetime));
+    it.set("websocket.end_with_token", end_with_token);
+}
+
+fn priority_word(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Low => "low",
+        Priority::Normal => "normal",
+        Priority::High => "high",
+        Priority::Critical => "critical",
+    }
+}
+
+fn on_reload_word(on_reload: OnReload) -> &'static str {
+    match on_reload {
+        OnReload::Keep => "keep",
+        OnReload::Drain => "drain",
+        OnReload::Cut => "cut",
+    }
+}
