@@ -131,13 +131,7 @@ impl ProxyHttp for Gateway {
         };
         self.metrics.limits(&admitted.quotas);
         admission::tell_certificate(session, &admitted.host_rules)?;
-        let too_large =
-            admission::body_is_too_large(session.req_header(), admitted.route.request_body_max);
         ctx.admitted = Some(admitted);
-        if too_large {
-            self.reject(session, ctx, Rejection::BodyTooLarge).await?;
-            return Ok(true);
-        }
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;

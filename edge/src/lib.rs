@@ -18,4 +18,5 @@ pub mod stages;
 pub mod cluster;
 pub mod rejection;
 pub mod respond;
+pub mod explain;
 pub mod observe;

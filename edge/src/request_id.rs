@@ -13,6 +13,13 @@ impl RequestId {
         Self(HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 
+    /// One that was made before: to decide again what was decided by it.
+    pub fn of(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = HeaderValue::from_str(text).ok()?;
+        digits.then_some(Self(value))
+    }
+
     pub fn header(&self) -> HeaderValue {
         self.0.clone()
     }

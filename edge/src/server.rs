@@ -35,7 +35,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
 use crate::request_ctx::Now;
-use crate::snapshot::{Parts, Snapshot};
+use crate::snapshot::{JWKS_FOLDER, Parts, Snapshot};
 use crate::stages::cache::ResponseCache;
 
 /// Memory for verified tokens: about 32,000 of the usual size.
@@ -99,7 +99,7 @@ async fn policies(
                 previous: previous.as_deref(),
                 now,
             };
-            Snapshot::build(loaded.policy, parts).await
+            Snapshot::build(Arc::new(loaded.policy), parts).await
         }
     };
     let reloader = Reloader::start(args.policies.clone(), build).await?;
@@ -174,7 +174,7 @@ impl Edge {
         let temporary = acme.as_ref().map(|acme| acme.temporary.clone());
         let handshakes = Handshakes::load(&args.certs, temporary)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
-        let issuers = Arc::new(Issuers::new(Some(args.state.join("jwks"))));
+        let issuers = Arc::new(Issuers::new(Some(args.state.join(JWKS_FOLDER))));
         let (policies, bounds, reloading) =
             policies(&args, &issuers, &handshakes, metrics.clone()).await?;
         let names = policies.clone();

@@ -4,6 +4,7 @@
 //! tokens are taken over from the snapshot before, wherever their fingerprint is the same.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,9 +18,14 @@ use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
 
+/// Below the state folder: the last good key sets of token issuers.
+pub const JWKS_FOLDER: &str = "jwks";
+/// Memory for verified tokens where only a few are looked at.
+const OFFLINE_TOKENS_BYTES: u64 = 1024 * 1024;
+
 /// Immutable; the states inside are shared with earlier and later snapshots.
 pub struct Snapshot {
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     pub verifier: Arc<Verifier>,
     /// Fields that a client may never set.
     pub reserved_headers: HashSet<HeaderName>,
@@ -42,7 +48,7 @@ pub struct Parts<'a> {
 
 impl Snapshot {
     /// Join a policy with the state it inherits. When it fails, nothing that lives has changed.
-    pub async fn build(policy: Policy, parts: Parts<'_>) -> anyhow::Result<Self> {
+    pub async fn build(policy: Arc<Policy>, parts: Parts<'_>) -> anyhow::Result<Self> {
         let inherited = |fingerprint: u64| {
             let previous = parts.previous?;
             previous
@@ -77,21 +83,43 @@ impl Snapshot {
             .iter()
             .filter_map(|spec| parts.issuers.get(&spec.name))
             .collect();
-        let claims = policy
-            .routes
-            .routes()
-            .filter_map(|route| route.auth.as_ref());
-        let claims =
-            claims.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
-        let reserved_headers = sanitize::reserved_headers(claims);
         Ok(Self {
             verifier: parts.verifier.clone(),
-            reserved_headers,
+            reserved_headers: reserved_headers(&policy),
             clusters,
             limits,
             limit_policies,
             issuers,
             handshakes: handshakes(&policy.hosts, parts.handshakes)?,
+            policy,
+        })
+    }
+
+    /// A policy with fresh state, to decide about requests that nobody sent: no task is started,
+    /// nothing is fetched, no handshake is prepared. Keys are those on this machine: in the files
+    /// that issuers name, and saved below `state`.
+    pub fn offline(
+        policy: Arc<Policy>,
+        state: Option<&Path>,
+        now: Instant,
+    ) -> anyhow::Result<Self> {
+        let clusters = policy.clusters.iter();
+        let clusters = clusters.map(|cluster| Ok(Arc::new(ClusterState::offline(cluster)?)));
+        let limits = policy.limits.iter();
+        let limits: Vec<_> = limits
+            .map(|limit| Arc::new(LimitState::new(limit, now)))
+            .collect();
+        let jwks = state.map(|state| state.join(JWKS_FOLDER));
+        let issuers = policy.issuers.iter();
+        let issuers = issuers.map(|spec| Ok(Issuer::offline(spec.clone(), jwks.as_deref())?));
+        Ok(Self {
+            verifier: Arc::new(Verifier::new(OFFLINE_TOKENS_BYTES)),
+            reserved_headers: reserved_headers(&policy),
+            clusters: clusters.collect::<anyhow::Result<_>>()?,
+            limit_policies: limit_policies(&policy, &limits),
+            limits,
+            issuers: issuers.collect::<anyhow::Result<_>>()?,
+            handshakes: Vec::new(),
             policy,
         })
     }
@@ -126,6 +154,15 @@ impl Snapshot {
     pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
         self.limit_policies.get(&route.name)
     }
+}
+
+fn reserved_headers(policy: &Policy) -> HashSet<HeaderName> {
+    let auths = policy
+        .routes
+        .routes()
+        .filter_map(|route| route.auth.as_ref());
+    let claims = auths.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
+    sanitize::reserved_headers(claims)
 }
 
 /// One for each set of demands: hosts that ask for the same share tickets.

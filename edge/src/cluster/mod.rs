@@ -44,6 +44,15 @@ struct EndpointState {
 
 impl ClusterState {
     pub fn new(cluster: &Cluster) -> anyhow::Result<Self> {
+        Self::build(cluster, true)
+    }
+
+    /// For decisions about requests that nobody sends on: translation, which needs a runtime, is left out.
+    pub fn offline(cluster: &Cluster) -> anyhow::Result<Self> {
+        Self::build(cluster, false)
+    }
+
+    fn build(cluster: &Cluster, translating: bool) -> anyhow::Result<Self> {
         let peers = peer::Templates::new(cluster)?;
         let endpoints = cluster
             .endpoints
@@ -55,7 +64,10 @@ impl ClusterState {
                     failures: AtomicU32::new(0),
                     ejected_until_ms: AtomicU64::new(0),
                     peer: peers.direct(*address),
-                    translating_peer: peers.translating(*address, index)?,
+                    translating_peer: match translating {
+                        true => peers.translating(*address, index)?,
+                        false => None,
+                    },
                 })
             });
         Ok(Self {
@@ -71,8 +83,17 @@ impl ClusterState {
 
     /// Round robin over the endpoints that are not ejected; another one than `last` where there is one.
     pub fn pick(self: &Arc<Self>, last: Option<usize>, now: Instant) -> Option<Pick> {
-        let count = self.endpoints.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
+        self.from(start, last, now)
+    }
+
+    /// What `pick` would say now; nobody loses a turn by it.
+    pub fn peek(self: &Arc<Self>, now: Instant) -> Option<Pick> {
+        self.from(self.next.load(Ordering::Relaxed), None, now)
+    }
+
+    fn from(self: &Arc<Self>, start: usize, last: Option<usize>, now: Instant) -> Option<Pick> {
+        let count = self.endpoints.len();
         let order = (0..count).map(|step| start.wrapping_add(step) % count);
         let now_ms = self.since_epoch_ms(now);
         let mut fallback = None;
@@ -205,6 +226,17 @@ mod tests {
         let cluster = cluster(3, 5);
         let now = cluster.epoch;
         assert_eq!(picks(&cluster, 6, now), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn looking_ahead_takes_no_turn() {
+        let cluster = cluster(3, 5);
+        let now = cluster.epoch;
+        for expected in [0, 1, 2, 0] {
+            assert_eq!(cluster.peek(now).unwrap().index, expected);
+            assert_eq!(cluster.peek(now).unwrap().index, expected);
+            assert_eq!(picks(&cluster, 1, now), [expected]);
+        }
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! From a session to the stages' verdict.
 
 use futures::FutureExt;
-use http::header::CONTENT_LENGTH;
 use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, connection};
@@ -96,17 +94,6 @@ pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()
         }
         None => Ok(()),
     }
-}
-
-/// By what the head announces; a body that announces nothing is counted as it comes.
-pub(super) fn body_is_too_large(head: &RequestHeader, max: u64) -> bool {
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    length
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|length| length > max)
 }
 
 /// A stream that was reset while its upstream was being connected: sent on, its request would be one

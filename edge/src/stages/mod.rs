@@ -11,6 +11,7 @@ pub mod authn;
 pub mod authz;
 pub mod websocket;
 pub mod rate_limit;
+pub mod body;
 pub mod cache;
 pub mod rewrite;
 
@@ -106,18 +107,26 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
-    let caller = authn::verify(snapshot, &route, head, now).map_err(refused)?;
+    let rehearsal = downstream.rehearsal;
+    let caller = authn::verify(snapshot, &route, head, rehearsal, now).map_err(refused)?;
     let permit = authz::permit(&route, caller).map_err(refused)?;
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
-    let quotas = rate_limit::take(snapshot, &route, head, downstream.client, &permit, now);
+    let client = downstream.client;
+    let quotas = rate_limit::take(snapshot, &route, head, client, &permit, rehearsal, now);
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
             ..refused(rejection)
+        });
+    }
+    if body::is_too_large(head, route.request_body_max) {
+        return Err(Refused {
+            quotas,
+            ..refused(Rejection::BodyTooLarge)
         });
     }
     Ok(Admitted {

@@ -14,14 +14,14 @@ use ahash::RandomState;
 use governor::clock::{Clock, Reference};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed};
+use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
 use moka::sync::Cache;
 use palisade_policy::model::{Limit, LimitKey, Route};
 use pingora_http::RequestHeader;
 
-use super::authz::Permit;
+use super::{Rehearsal, authz::Permit};
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 
@@ -52,6 +52,7 @@ pub fn take(
     head: &RequestHeader,
     client: IpAddr,
     permit: &Permit,
+    rehearsal: Option<&Rehearsal>,
     now: Now,
 ) -> Quotas {
     let mut quotas = Quotas::default();
@@ -60,7 +61,11 @@ pub fn take(
             continue;
         };
         let key = key(&state.key, &head.headers, client, permit);
-        match state.take(key, now.monotonic) {
+        let taken = match rehearsal {
+            None => state.take(key, now.monotonic),
+            Some(_) => state.peek(key, now.monotonic),
+        };
+        match taken {
             Ok(quota) => quotas.states.push(quota),
             Err((quota, wait)) => {
                 quotas.retry_after_s = Some(whole_seconds(wait).max(1));
@@ -107,7 +112,40 @@ fn address_key(client: IpAddr) -> u128 {
     }
 }
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, GivenClock, StateInformationMiddleware>;
+struct Bucket {
+    limiter: RateLimiter<NotKeyed, SharedState, GivenClock, StateInformationMiddleware>,
+    state: SharedState,
+    /// What the times in `state` are counted from.
+    start: SinceStart,
+}
+
+/// What governor keeps of a bucket, where a copy can be taken of it.
+#[derive(Debug, Default, Clone)]
+struct SharedState(Arc<InMemoryState>);
+
+impl StateStore for SharedState {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, key: &NotKeyed, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.measure_and_replace(key, f)
+    }
+}
+
+impl SharedState {
+    fn copy(&self) -> Self {
+        let copy = Self::default();
+        let key = &NotKeyed::NonKey;
+        // An error replaces nothing.
+        let looked: Result<(), _> = self.0.measure_and_replace(key, Err);
+        if let Err(Some(found)) = looked {
+            let _ = copy.0.measure_and_replace(key, |_| Ok::<_, ()>(((), found)));
+        }
+        copy
+    }
+}
 
 /// Live state of one limit. Outlives reloads for as long as quota and key stay the same.
 pub struct LimitState {
@@ -165,15 +203,45 @@ impl LimitState {
             Some(bucket) => bucket,
             None => self.buckets.get_with(key, || Arc::new(self.bucket())),
         };
-        match bucket.check() {
+        self.ask(&bucket)
+    }
+
+    /// What `take` would say, asked of a copy: a decision that nobody asked for costs nobody a request.
+    fn peek(&self, key: u64, now: Instant) -> Result<QuotaState, (QuotaState, Duration)> {
+        self.clock.advance(now);
+        let copy = match self.buckets.get(&key) {
+            None => self.bucket(),
+            Some(bucket) => {
+                let clock = GivenClock {
+                    start: self.clock.start,
+                    elapsed_ns: Arc::new(AtomicU64::new(bucket.start.0)),
+                };
+                let copy = self.bucket_of(bucket.state.copy(), clock.clone());
+                clock.advance(now);
+                copy
+            }
+        };
+        self.ask(&copy)
+    }
+
+    fn ask(&self, bucket: &Bucket) -> Result<QuotaState, (QuotaState, Duration)> {
+        match bucket.limiter.check() {
             Ok(state) => Ok(self.state(state.remaining_burst_capacity())),
             Err(refused) => Err((self.state(0), refused.wait_time_from(self.clock.now()))),
         }
     }
 
     fn bucket(&self) -> Bucket {
-        RateLimiter::direct_with_clock(self.quota, self.clock.clone())
-            .with_middleware::<StateInformationMiddleware>()
+        self.bucket_of(SharedState::default(), self.clock.clone())
+    }
+
+    fn bucket_of(&self, state: SharedState, clock: GivenClock) -> Bucket {
+        let start = clock.now();
+        Bucket {
+            limiter: RateLimiter::new(self.quota, state.clone(), clock),
+            state,
+            start,
+        }
     }
 
     fn state(&self, remaining: u32) -> QuotaState {
@@ -288,6 +356,24 @@ mod tests {
         assert!(state.take(1, at(100)).is_ok());
         assert!(state.take(1, at(100)).is_err());
         assert_eq!(state.take(1, at(10_000)).unwrap().remaining, 4);
+    }
+
+    #[test]
+    fn looking_takes_nothing_and_sees_what_taking_would() {
+        let (state, start) = limit(10, Duration::from_secs(1), 5);
+        let at = |ms| start + Duration::from_millis(ms);
+        let shown = |outcome: Result<QuotaState, (QuotaState, Duration)>| match outcome {
+            Ok(quota) => (quota.remaining, quota.reset_s, None),
+            Err((quota, wait)) => (quota.remaining, quota.reset_s, Some(wait)),
+        };
+        for ms in [3, 3, 4, 50, 51, 52, 53, 54, 99, 160, 161, 162, 2_000, 2_001] {
+            let seen = shown(state.peek(1, at(ms)));
+            assert_eq!(shown(state.peek(1, at(ms))), seen, "at {ms}");
+            assert_eq!(shown(state.take(1, at(ms))), seen, "at {ms}");
+        }
+        assert_eq!(state.peek(2, at(2_001)).unwrap().remaining, 4);
+        state.buckets.run_pending_tasks();
+        assert_eq!(state.keys(), 1, "a look is remembered");
     }
 
     #[test]

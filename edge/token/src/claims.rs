@@ -69,6 +69,31 @@ impl Claims {
             return Err(Refusal::MissingClaim("nbf"));
         }
         date(&raw, "iat")?;
+        Self::of(raw, issuer, expires_at, not_before)
+    }
+
+    /// Claims that nobody signed, for questions about what such a token would be given. What is absent
+    /// is not asked for: without `exp` they hold for ever, without `iss` they are of no issuer.
+    ///
+    /// # Errors
+    /// If a claim is of another type than a token's may be.
+    pub fn assumed(raw: Map<String, Value>) -> Result<Self, Refusal> {
+        let issuer = match raw.get("iss") {
+            None => String::new(),
+            Some(Value::String(issuer)) => issuer.clone(),
+            Some(_) => return Err(Refusal::BadClaim("iss")),
+        };
+        let expires_at = date(&raw, "exp")?.unwrap_or(UnixTime(u64::MAX));
+        let not_before = date(&raw, "nbf")?;
+        Self::of(raw, issuer, expires_at, not_before)
+    }
+
+    fn of(
+        raw: Map<String, Value>,
+        issuer: String,
+        expires_at: UnixTime,
+        not_before: Option<UnixTime>,
+    ) -> Result<Self, Refusal> {
         let subject = match raw.get("sub") {
             None => None,
             Some(Value::String(subject)) => Some(subject.clone()),

@@ -11,7 +11,7 @@ use crate::spec::{IssuerSpec, JwksSource, SpecError};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,6 +47,21 @@ impl Issuer {
         spec.check()?;
         let (store, _no_task) = KeyStore::new(spec.clone(), None);
         store.install(document.to_vec(), Origin::Source, Duration::ZERO)?;
+        Ok(Self::new(spec, Arc::new(store)))
+    }
+
+    /// An issuer with the keys that this machine has: of its file, or the copy of what its URL said
+    /// last, below `state_dir`. It may have none; nothing is fetched, and nothing read again.
+    ///
+    /// # Errors
+    /// If the specification or the set cannot be used.
+    pub fn offline(
+        spec: IssuerSpec,
+        state_dir: Option<&Path>,
+    ) -> Result<Arc<Self>, FixedKeysError> {
+        spec.check()?;
+        let (store, _no_task) = KeyStore::new(spec.clone(), state_dir);
+        store.install_local()?;
         Ok(Self::new(spec, Arc::new(store)))
     }
 

@@ -6,10 +6,11 @@
 //! [`WAITERS_MAX`] of them wait for one.
 
 use crate::fetch::{Clients, FetchError, TOTAL_TIMEOUT};
-use crate::key_set::{KeySet, KeySetError};
+use crate::key_set::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 use crate::saved;
 use crate::spec::{IssuerSpec, JwksSource};
 use arc_swap::ArcSwapOption;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,6 +172,24 @@ impl KeyStore {
             progress.changed = Some(now);
         }
         Ok(())
+    }
+
+    /// Puts in force what is on this machine, where there is something.
+    pub(crate) fn install_local(&self) -> Result<(), KeySetError> {
+        let (path, origin) = match (&self.spec.source, &self.saved_at) {
+            (JwksSource::File(path), _) => (path, Origin::Source),
+            (JwksSource::Url(_), Some(path)) => (path, Origin::Saved),
+            (JwksSource::Url(_), None) => return Ok(()),
+        };
+        let Ok(file) = std::fs::File::open(path) else {
+            return Ok(());
+        };
+        let mut document = Vec::new();
+        let mut bounded = file.take(DOCUMENT_BYTES_MAX as u64 + 1);
+        if bounded.read_to_end(&mut document).is_err() || document.len() > DOCUMENT_BYTES_MAX {
+            return Ok(());
+        }
+        self.install(document, origin, Duration::ZERO)
     }
 
     /// Takes over what another store of the same source knows, so that changed rules start with keys.

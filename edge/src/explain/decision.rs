@@ -1,0 +1,78 @@
+//! The short answer: which route, whose answer, which cluster. Cheap enough to be asked a million times.
+
+use std::sync::Arc;
+
+use palisade_policy::model::Route;
+
+use super::question::{Asked, Question, Unaskable};
+use crate::snapshot::Snapshot;
+use crate::stages::{self, Admitted, Refused};
+
+/// What becomes of a request. Two are equal where the route has the same name, and the answer and
+/// the cluster are the same; what the route says itself is for the asker to compare.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// As far as one was found.
+    pub route: Option<Arc<Route>>,
+    /// Where the edge answers itself.
+    pub answer: Option<Answer>,
+    /// Where the request goes on.
+    pub cluster: Option<Arc<str>>,
+}
+
+/// An answer of the edge's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Answer {
+    pub status: u16,
+    /// Its stable name, as the log has it in `reason`.
+    pub code: &'static str,
+}
+
+impl Decision {
+    pub fn route_name(&self) -> Option<&str> {
+        self.route.as_deref().map(|route| &*route.name)
+    }
+
+    fn admitted(snapshot: &Snapshot, admitted: Admitted) -> Self {
+        let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
+        Self {
+            cluster: cluster.map(|cluster| cluster.name.clone()),
+            route: Some(admitted.route),
+            answer: None,
+        }
+    }
+
+    fn refused(refused: Refused) -> Self {
+        Self {
+            route: refused.route,
+            answer: Some(Answer {
+                status: refused.rejection.status().as_u16(),
+                code: refused.rejection.code(),
+            }),
+            cluster: None,
+        }
+    }
+}
+
+impl PartialEq for Decision {
+    fn eq(&self, other: &Self) -> bool {
+        self.route_name() == other.route_name()
+            && self.answer == other.answer
+            && self.cluster == other.cluster
+    }
+}
+
+impl Eq for Decision {}
+
+/// What traffic would be told, without a trace: nothing is counted.
+///
+/// # Errors
+/// The question is not about a request that could be sent.
+pub fn decide(snapshot: &Snapshot, question: &Question) -> Result<Decision, Unaskable> {
+    let (mut head, asked) = Asked::of(question, snapshot)?;
+    let outcome = stages::admit(snapshot, &mut head, asked.downstream(), asked.now);
+    Ok(match outcome {
+        Ok(admitted) => Decision::admitted(snapshot, admitted),
+        Err(refused) => Decision::refused(refused),
+    })
+}
