@@ -19,4 +19,5 @@ pub mod cluster;
 pub mod rejection;
 pub mod respond;
 pub mod explain;
+pub mod replay;
 pub mod observe;

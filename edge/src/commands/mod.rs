@@ -5,6 +5,7 @@
 
 mod certs;
 mod check;
+mod diff;
 mod serve;
 mod shell;
 
@@ -40,6 +41,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// Say what makes two policies different, and which recorded requests it touches.
+    Diff(diff::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Print a completion script for a shell.
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::Diff(args) => diff::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

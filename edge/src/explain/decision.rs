@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 
 use super::question::{Asked, Question, Unaskable};
@@ -18,6 +19,8 @@ pub struct Decision {
     pub answer: Option<Answer>,
     /// Where the request goes on.
     pub cluster: Option<Arc<str>>,
+    /// As far as the host was understood.
+    pub host_rules: Option<Arc<Host>>,
 }
 
 /// An answer of the edge's own.
@@ -37,6 +40,7 @@ impl Decision {
         let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
         Self {
             cluster: cluster.map(|cluster| cluster.name.clone()),
+            host_rules: Some(admitted.host_rules),
             route: Some(admitted.route),
             answer: None,
         }
@@ -50,6 +54,7 @@ impl Decision {
                 code: refused.rejection.code(),
             }),
             cluster: None,
+            host_rules: refused.host_rules,
         }
     }
 }

@@ -24,6 +24,7 @@ mod http1_corpus;
 mod clusters;
 mod jwks;
 mod certs;
+mod diff;
 mod acme;
 mod tls_hosts;
 mod tls_clients;

@@ -1,0 +1,183 @@
+//! Differences for people: signs in colour, the largest groups first.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::HumanCount;
+use palisade_policy::diff::{Change, SettingChange, What};
+
+use crate::replay::{Example, Group, Logged, Report, Unlike};
+
+/// Groups of a replay that people are shown; programs get all of them.
+const GROUPS_SHOWN: usize = 20;
+/// Groups of requests that were not judged.
+const UNLIKE_SHOWN: usize = 5;
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const CHANGED: Style = AnsiColor::Yellow.on_default();
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+pub(super) fn text(changes: &[Change], report: Option<&Report>) -> String {
+    let mut out = String::new();
+    for change in changes {
+        definition(&mut out, change);
+    }
+    let _ = write!(out, "{BOLD}{}{BOLD:#}", summary(changes));
+    if let Some(report) = report {
+        replayed(&mut out, report);
+    }
+    out
+}
+
+fn summary(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "no difference".to_owned();
+    }
+    let count = |what: What| changes.iter().filter(|change| change.what == what).count();
+    let all = changes.len();
+    let parts = [
+        (count(What::Added), "added"),
+        (count(What::Removed), "removed"),
+        (count(What::Changed), "changed"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
+    let plural = if all == 1 { "" } else { "s" };
+    format!("{all} difference{plural}: {}", parts.join(", "))
+}
+
+fn definition(out: &mut String, change: &Change) {
+    let style = match change.what {
+        What::Added => ADDED,
+        What::Removed => REMOVED,
+        What::Changed => CHANGED,
+    };
+    let (sign, subject) = (change.what.sign(), change.subject());
+    let _ = write!(out, "{style}{sign} {subject}{style:#}");
+    let gist = change.gist();
+    if change.what != What::Changed && !gist.is_empty() {
+        let _ = write!(out, ": {gist}");
+    }
+    out.push('\n');
+    if change.what == What::Changed {
+        settings(out, &change.settings, "    ");
+    }
+}
+
+fn settings(out: &mut String, changes: &[SettingChange], indent: &str) {
+    for change in changes {
+        let style = match (&change.old, &change.new) {
+            (None, _) => ADDED,
+            (_, None) => REMOVED,
+            _ => Style::new(),
+        };
+        let _ = writeln!(out, "{indent}{style}{change}{style:#}");
+    }
+}
+
+fn replayed(out: &mut String, report: &Report) {
+    let (otherwise, judged) = (HumanCount(report.otherwise), HumanCount(report.judged));
+    let _ = writeln!(
+        out,
+        "\n{BOLD}{otherwise} of {judged} requests would be decided otherwise{BOLD:#}"
+    );
+    for shown in report.groups.iter().take(GROUPS_SHOWN) {
+        group(out, shown);
+    }
+    let hidden = report.groups.iter().skip(GROUPS_SHOWN);
+    let hidden = hidden.map(|group| group.requests).sum::<u64>() + report.in_further_groups;
+    if hidden > 0 {
+        let hidden = HumanCount(hidden);
+        let _ = writeln!(
+            out,
+            "{hidden} requests in further groups: see `--format json`"
+        );
+    }
+    if report.unlike > 0 {
+        let unlike = HumanCount(report.unlike);
+        let _ = writeln!(
+            out,
+            "{BOLD}{unlike} requests were not judged{BOLD:#}: OLD alone does not decide them as the log \
+             says; another policy was in force, or what the log leaves out decided (query, headers, token)"
+        );
+        for shown in report.unlike_groups.iter().take(UNLIKE_SHOWN) {
+            not_judged(out, shown);
+        }
+    }
+    if report.unusable > 0 {
+        let unusable = HumanCount(report.unusable);
+        let _ = writeln!(out, "{BOLD}{unusable} lines cannot be used{BOLD:#}");
+        for complaint in &report.complaints {
+            let _ = writeln!(out, "    line {}: {}", complaint.line, complaint.reason);
+        }
+    }
+    // `answer` ends the last line.
+    out.truncate(out.trim_end().len());
+}
+
+fn group(out: &mut String, group: &Group) {
+    let Group {
+        requests,
+        old,
+        new,
+        changes,
+        example,
+    } = group;
+    let requests = HumanCount(*requests);
+    let _ = write!(out, "{CHANGED}{requests:>12}{CHANGED:#}  {old}");
+    if old != new {
+        let _ = write!(out, " -> {new}");
+    }
+    let _ = writeln!(out, "{}", such_as(example));
+    for change in changes {
+        // The route's own need no title.
+        let is_route = change.kind == "route";
+        if !is_route {
+            let _ = writeln!(out, "{:14}{}", "", change.subject());
+        }
+        settings(
+            out,
+            &change.settings,
+            if is_route {
+                "              "
+            } else {
+                "                  "
+            },
+        );
+    }
+}
+
+fn not_judged(out: &mut String, unlike: &Unlike) {
+    let Unlike {
+        requests,
+        logged: Logged { route, reason },
+        old,
+        example,
+    } = unlike;
+    let logged = match (route, reason) {
+        (Some(route), _) => format!("route {route}"),
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => "no route".to_owned(),
+    };
+    let requests = HumanCount(*requests);
+    let example = such_as(example);
+    let _ = writeln!(
+        out,
+        "{requests:>12}  {logged} in the log, {old} by OLD{example}"
+    );
+}
+
+fn such_as(example: &Example) -> String {
+    let Example {
+        line,
+        method,
+        host,
+        path,
+    } = example;
+    let text = format!("{method} {host}{path}").escape_debug().to_string();
+    format!("  {DIM}{text}, line {line}{DIM:#}")
+}
