@@ -70,6 +70,15 @@ pub enum Missing {
 }
 
 impl Rejection {
+    /// Whether keys that are fetched now may turn the answer.
+    pub fn wants_keys(&self) -> bool {
+        match self {
+            Self::Unauthorized(refusal) => refusal.wants_refetch(),
+            Self::NoKeys => true,
+            _ => false,
+        }
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,

@@ -264,7 +264,7 @@ impl Edge {
             parts.metrics.clone(),
             refused_heads,
         )?;
-        parts.spawn_background(&mut background, cache, admin_listener);
+        parts.spawn_background(&mut background, cache, admin_listener, https.port());
         if let Some(predecessor) = replacing.predecessor {
             predecessor.serving().await?;
         }
@@ -391,6 +391,7 @@ impl EdgeParts {
         tasks: &mut JoinSet<()>,
         cache: ResponseCache,
         admin_listener: TcpListener,
+        https_port: u16,
     ) {
         let metrics = self.metrics.clone();
         let watch = self.handshakes.clone();
@@ -402,6 +403,7 @@ impl EdgeParts {
             certificates: self.handshakes.certificates.clone(),
             cache,
             draining: self.draining.clone(),
+            https_port,
         };
         let router = admin::router(Arc::new(admin));
         let stop = self.admin_stop.clone().cancelled_owned();

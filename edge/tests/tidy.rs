@@ -12,7 +12,15 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("main", &["commands", "crypto"]),
     (
         "commands",
-        &["config", "dev_certs", "replay", "request_ctx", "server"],
+        &[
+            "config",
+            "dev_certs",
+            "explain",
+            "replay",
+            "request_ctx",
+            "server",
+            "snapshot",
+        ],
     ),
     ("lib", &[]),
     ("config", &[]),
@@ -52,6 +60,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     (
         "observe",
         &[
+            "explain",
             "gateway",
             "listen",
             "request_ctx",
@@ -128,7 +137,8 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("tests", &[]),
     ("sanitize", &[]),
     ("host", &[]),
-    ("route", &[]),
+    // Rules may ask for claims of the token.
+    ("route", &["authn"]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),

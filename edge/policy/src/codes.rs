@@ -39,3 +39,14 @@ pub(crate) const NO_DESCRIPTORS: &str = "P055";
 pub(crate) const REVOCATION_LIST: &str = "P056";
 pub(crate) const ISSUER: &str = "P060";
 pub(crate) const ADDRESS_RANGE: &str = "P070";
+pub(crate) const REGEX: &str = "P080";
+pub(crate) const NESTED_PATH: &str = "P081";
+pub(crate) const DIGEST: &str = "P082";
+
+// Lints: the policy is used all the same.
+pub(crate) const SHADOWED_ROUTE: &str = "P200";
+pub(crate) const UNUSED: &str = "P201";
+pub(crate) const TIMEOUT_WITHOUT_EFFECT: &str = "P202";
+pub(crate) const WITHOUT_CERTIFICATE: &str = "P203";
+pub(crate) const UNREACHABLE_BACKEND: &str = "P204";
+pub(crate) const TOKEN_IN_PLAIN_TEXT: &str = "P205";

@@ -17,6 +17,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
 use crate::document::Document;
 use crate::field::{EITHER, ENTRIES, FIELD};
+use crate::hints;
 use crate::yaml::{self, Key, Node, Value};
 
 use map::Pairs;
@@ -69,7 +70,9 @@ pub(crate) fn document(
     let document = match document {
         Ok(document) => document,
         Err(error) => {
-            report.push(error.mark.unwrap_or(root.mark), error.fault);
+            let mut fault = error.fault;
+            fault.hint.get_or_insert_with(|| VERSION_HINT.to_owned());
+            report.push(error.mark.unwrap_or(root.mark), fault);
             return None;
         }
     };
@@ -140,6 +143,7 @@ impl<'n> Decoder<'n, '_> {
                 codes::WRONG_TYPE,
                 format!("expected {expected}, found {}", self.node.kind()),
             )
+            .maybe_hint(hints::value(expected, self.node))
         };
         Error {
             mark: Some(self.node.mark),

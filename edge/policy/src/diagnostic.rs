@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::files::SourceFile;
@@ -56,11 +57,22 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &Styles::default())
+    }
+}
+
+impl Diagnostics {
+    /// With the colours of a terminal.
+    pub fn colored(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| self.write(f, &Styles::TERMINAL))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, styles: &Styles) -> fmt::Result {
         for (index, diagnostic) in self.0.iter().take(PRINTED_MAX).enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{diagnostic}")?;
+            diagnostic.write(f, styles)?;
         }
         match self.0.len().checked_sub(PRINTED_MAX) {
             Some(more) if more > 0 => write!(f, "\nand {more} more"),
@@ -73,7 +85,14 @@ impl std::error::Error for Diagnostics {}
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &Styles::default())
+    }
+}
+
+impl Diagnostic {
+    fn write(&self, f: &mut fmt::Formatter<'_>, styles: &Styles) -> fmt::Result {
         let Self {
+            severity,
             file,
             line,
             column,
@@ -81,11 +100,20 @@ impl fmt::Display for Diagnostic {
             code,
             ..
         } = self;
+        let place = styles.place;
         if *line == 0 {
-            write!(f, "{file}: {message} [{code}]")?;
+            write!(f, "{place}{file}:{place:#} ")?;
         } else {
-            write!(f, "{file}:{line}:{column}: {message} [{code}]")?;
+            write!(f, "{place}{file}:{line}:{column}:{place:#} ")?;
         }
+        let mark = match severity {
+            Severity::Error => styles.error,
+            Severity::Warning => {
+                write!(f, "{0}warning:{0:#} ", styles.warning)?;
+                styles.warning
+            }
+        };
+        write!(f, "{message} {mark}[{code}]{mark:#}")?;
         if !self.source_line.is_empty() {
             let indent = column.saturating_sub(1 + self.source_line_cut) as usize;
             let room = self
@@ -97,17 +125,35 @@ impl fmt::Display for Diagnostic {
             let carets = (self.length.max(1) as usize).min(room);
             write!(
                 f,
-                "\n  | {}\n  | {}{}",
+                "\n  | {}\n  | {}{mark}{}{mark:#}",
                 self.source_line,
                 " ".repeat(indent),
                 "^".repeat(carets)
             )?;
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
+            Some(hint) => write!(f, "\n  {0}hint:{0:#} {hint}", styles.hint),
             None => Ok(()),
         }
     }
+}
+
+/// How the parts of a message look; plain by default.
+#[derive(Default)]
+struct Styles {
+    place: Style,
+    error: Style,
+    warning: Style,
+    hint: Style,
+}
+
+impl Styles {
+    const TERMINAL: Self = Self {
+        place: Style::new().bold(),
+        error: AnsiColor::Red.on_default().bold(),
+        warning: AnsiColor::Yellow.on_default().bold(),
+        hint: AnsiColor::Cyan.on_default(),
+    };
 }
 
 /// A place in a file.

@@ -1,18 +1,37 @@
-//! Host, path, method, headers and query to a route.
+//! Host, path and conditions to a rule.
 //!
-//! Precedence is the Gateway API's (HTTPRoute, "Precedence"): exact host, then the longest
-//! wildcard, then any host; exact path, then template, then longest prefix; then a method
-//! condition, more header conditions, more query conditions; then the name. The table is
-//! built at reload; a look-up hashes the path and each of its prefixes, and never scans all routes.
+//! Precedence is the Gateway API's (HTTPRoute, "Precedence"), with what it does not know put last:
+//! exact host, then the longest wildcard, then any host; exact path, then template, then longest
+//! prefix, then longest regular expression; then a method condition, more header conditions, more
+//! query conditions, more other conditions; then the name. The table is built at reload; a look-up
+//! hashes the path and its prefixes, and never scans all routes.
 
-use std::cmp::Reverse;
+mod addresses;
+mod candidates;
+mod captures;
+mod certificate;
+mod conditions;
+mod paths;
+mod shadows;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
+use palisade_token::Claims;
 
-use crate::model::{Conditions, Route, ValueMatch};
+use crate::model::{Conditions, Regex, Route};
+use conditions::Facts;
+use paths::PathTable;
+
+pub use candidates::{Candidate, Lost};
+pub use captures::Captures;
+pub use certificate::Certificate;
+pub use conditions::Mismatch;
+pub(crate) use shadows::Shadow;
 
 type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<ahash::AHasher>>;
 
@@ -33,6 +52,8 @@ pub enum PathMatch {
     Prefix(String),
     /// `/users/{id}/posts`: one segment for each braced name.
     Template(Vec<Segment>),
+    /// The whole path; its named groups are variables.
+    Regex(Regex),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,7 +62,7 @@ pub enum Segment {
     Capture(String),
 }
 
-/// One rule before it is sorted into the table.
+/// One match of a route.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Empty means any host.
@@ -52,19 +73,25 @@ pub struct Rule {
 }
 
 /// What a request is matched by; `path` is canonical, `host` lower case without port.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub host: &'a str,
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
+    pub client: IpAddr,
+    /// Of the connection, verified.
+    pub certificate: Option<Certificate<'a>>,
+    /// Those of the token that the route's `auth` takes, verified as for the route itself. Asked
+    /// for rules about claims alone, and once for routes with the same credentials.
+    pub claims: &'a dyn Fn(&Arc<Route>) -> Option<Arc<Claims>>,
 }
 
 /// The outcome of a look-up.
 #[derive(Debug)]
 pub enum Selected<'a> {
-    Route(&'a Arc<Route>),
+    Rule(&'a Arc<Rule>),
     /// Host and path are served, with other methods only (RFC 9110, 15.5.6).
     MethodNotAllowed(Vec<Method>),
     NotFound,
@@ -73,62 +100,45 @@ pub enum Selected<'a> {
 /// Hosts in front, paths behind.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact_hosts: FastMap<String, PathTable>,
+    exact_hosts: FastMap<Box<str>, PathTable>,
     /// Keyed by the suffix with its leading dot.
-    wildcard_hosts: FastMap<String, PathTable>,
+    wildcard_hosts: FastMap<Box<str>, PathTable>,
     any_host: PathTable,
     /// In the order of the files; what the tables point into.
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     routes: Vec<Arc<Route>>,
-}
-
-/// Positions in `RouteTable::rules` by path; each list in order of precedence.
-#[derive(Debug, Default)]
-struct PathTable {
-    exact: FastMap<String, Vec<usize>>,
-    /// By number of segments; shapes with a literal further left first.
-    templates: FastMap<usize, Vec<Shape>>,
-    prefixes: FastMap<String, Vec<usize>>,
-}
-
-/// Templates with their variables at the same places: one look-up serves all of them.
-#[derive(Debug)]
-struct Shape {
-    /// `true` is a variable; `false` sorts first.
-    is_capture: Vec<bool>,
-    /// By the literals, each followed by a slash.
-    by_literals: FastMap<String, Vec<usize>>,
 }
 
 impl RouteTable {
     /// Sort the rules into a table.
     pub fn build(rules: Vec<Rule>) -> Self {
+        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         let mut table = Self::default();
         let mut seen = HashSet::new();
         for (position, rule) in rules.iter().enumerate() {
             if seen.insert(Arc::as_ptr(&rule.route)) {
                 table.routes.push(rule.route.clone());
             }
-            if rule.hosts.is_empty() {
-                table.any_host.insert(position, &rule.path);
-            }
-            for host in &rule.hosts {
+            for host in rule.hosts() {
                 table.paths_of(host).insert(position, &rule.path);
             }
         }
         let tables = [&mut table.exact_hosts, &mut table.wildcard_hosts];
         for paths in tables.into_iter().flat_map(HashMap::values_mut) {
-            paths.sort(&rules);
+            paths.finish(&rules);
         }
-        table.any_host.sort(&rules);
+        table.any_host.finish(&rules);
         table.rules = rules;
         table
     }
 
     fn paths_of(&mut self, host: &HostMatch) -> &mut PathTable {
         match host {
-            HostMatch::Exact(name) => self.exact_hosts.entry(name.clone()).or_default(),
-            HostMatch::Wildcard(suffix) => self.wildcard_hosts.entry(suffix.clone()).or_default(),
+            HostMatch::Exact(name) => self.exact_hosts.entry(name.as_str().into()).or_default(),
+            HostMatch::Wildcard(suffix) => {
+                let suffix = suffix.as_str().into();
+                self.wildcard_hosts.entry(suffix).or_default()
+            }
             HostMatch::Any => &mut self.any_host,
         }
     }
@@ -139,18 +149,26 @@ impl RouteTable {
     }
 
     /// Every rule, in the order of the files.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The first rule in order of precedence that the request satisfies.
     pub fn select<'a>(&'a self, request: Request<'_>) -> Selected<'a> {
+        let mut facts = Facts::new(request);
         let mut allowed = Vec::new();
-        let mut first = |positions: &[usize]| self.first_match(positions, request, &mut allowed);
-        for paths in self.tables_for(request.host) {
-            if let Some(route) = paths.select(request.path, &mut first) {
-                return Selected::Route(route);
+        let found = self.visit(request, &mut |rule| {
+            if rule.check(&mut facts).is_err() {
+                return ControlFlow::Continue(());
             }
+            if rule.takes(request.method) {
+                return ControlFlow::Break(rule);
+            }
+            allowed.extend(rule.conditions.methods.iter().cloned());
+            ControlFlow::Continue(())
+        });
+        if let ControlFlow::Break(rule) = found {
+            return Selected::Rule(rule);
         }
         if allowed.is_empty() {
             return Selected::NotFound;
@@ -160,190 +178,53 @@ impl RouteTable {
         Selected::MethodNotAllowed(allowed)
     }
 
-    /// Path tables from the most specific host to the least.
-    fn tables_for<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a PathTable> {
-        let exact = self.exact_hosts.get(host);
-        let wildcards: Vec<&PathTable> = if self.wildcard_hosts.is_empty() {
-            Vec::new()
-        } else {
-            host.match_indices('.')
-                .filter(|(at, _)| *at > 0)
-                .filter_map(|(at, _)| self.wildcard_hosts.get(host.get(at..)?))
-                .collect()
+    /// Every rule whose host and path match, in order of precedence; one with several hosts may
+    /// come more than once.
+    fn visit<'a, B>(
+        &'a self,
+        request: Request<'_>,
+        visit: &mut impl FnMut(&'a Arc<Rule>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut each = |positions: &'a [usize]| {
+            let rules = positions.iter().filter_map(|at| self.rules.get(*at));
+            rules.into_iter().try_for_each(&mut *visit)
         };
+        let mut tables = self.tables_for(request.host);
+        tables.try_for_each(|paths| paths.visit(request.path, &mut each))
+    }
+
+    /// Path tables from the most specific host to the least.
+    fn tables_for<'a, 'h>(
+        &'a self,
+        host: &'h str,
+    ) -> impl Iterator<Item = &'a PathTable> + use<'a, 'h> {
+        let exact = self.exact_hosts.get(host).into_iter();
+        let wildcards = Some(&self.wildcard_hosts).filter(|hosts| !hosts.is_empty());
+        let wildcards = wildcards.into_iter().flat_map(move |hosts| {
+            let dots = host.match_indices('.').filter(|(at, _)| *at > 0);
+            dots.filter_map(move |(at, _)| hosts.get(host.get(at..)?))
+        });
         exact
-            .into_iter()
             .chain(wildcards)
             .chain(std::iter::once(&self.any_host))
     }
 
-    fn first_match(
-        &self,
-        positions: &[usize],
-        request: Request<'_>,
-        allowed: &mut Vec<Method>,
-    ) -> Option<&Arc<Route>> {
-        for rule in positions
-            .iter()
-            .filter_map(|position| self.rules.get(*position))
-        {
-            let conditions = &rule.conditions;
-            if !conditions.headers_and_query_hold(request) {
-                continue;
-            }
-            if conditions.methods.is_empty() || conditions.methods.contains(request.method) {
-                return Some(&rule.route);
-            }
-            allowed.extend(conditions.methods.iter().cloned());
-        }
-        None
-    }
-}
-
-impl PathTable {
-    fn insert(&mut self, position: usize, path: &PathMatch) {
-        let positions = match path {
-            PathMatch::Exact(path) => self.exact.entry(path.clone()).or_default(),
-            PathMatch::Prefix(path) => {
-                let key = path.trim_end_matches('/').to_owned();
-                self.prefixes.entry(key).or_default()
-            }
-            PathMatch::Template(segments) => self.template(segments),
-        };
-        positions.push(position);
-    }
-
-    fn template(&mut self, segments: &[Segment]) -> &mut Vec<usize> {
-        let is_capture: Vec<bool> = segments
-            .iter()
-            .map(|segment| matches!(segment, Segment::Capture(_)))
-            .collect();
-        let mut literals = String::new();
-        for segment in segments {
-            if let Segment::Literal(literal) = segment {
-                literals.push_str(literal);
-                literals.push('/');
-            }
-        }
-        let shapes = self.templates.entry(segments.len()).or_default();
-        let at = match shapes.binary_search_by(|shape| shape.is_capture.cmp(&is_capture)) {
-            Ok(at) => at,
-            Err(at) => {
-                let by_literals = FastMap::default();
-                shapes.insert(
-                    at,
-                    Shape {
-                        is_capture,
-                        by_literals,
-                    },
-                );
-                at
-            }
-        };
-        shapes[at].by_literals.entry(literals).or_default()
-    }
-
-    fn sort(&mut self, rules: &[Rule]) {
-        let shapes = self.templates.values_mut().flatten();
-        let templates = shapes.flat_map(|shape| shape.by_literals.values_mut());
-        let others = self.exact.values_mut().chain(self.prefixes.values_mut());
-        for positions in others.chain(templates) {
-            positions.sort_by_key(|position| rules.get(*position).map(Rule::rank));
-        }
-    }
-
-    /// The first that `first` accepts among the lists whose path matches.
-    fn select<'a>(
-        &self,
-        path: &str,
-        first: &mut impl FnMut(&[usize]) -> Option<&'a Arc<Route>>,
-    ) -> Option<&'a Arc<Route>> {
-        if let Some(route) = self.exact.get(path).and_then(|positions| first(positions)) {
-            return Some(route);
-        }
-        if !self.templates.is_empty() {
-            let segments = path.split('/').skip(1).count();
-            for shape in self.templates.get(&segments).into_iter().flatten() {
-                if let Some(route) = shape.get(path).and_then(|positions| first(positions)) {
-                    return Some(route);
-                }
-            }
-        }
-        if self.prefixes.is_empty() {
-            return None;
-        }
-        let mut prefix = path.trim_end_matches('/');
-        loop {
-            if let Some(route) = self
-                .prefixes
-                .get(prefix)
-                .and_then(|positions| first(positions))
-            {
-                return Some(route);
-            }
-            prefix = prefix.get(..prefix.rfind('/')?)?;
-        }
-    }
-}
-
-impl Shape {
-    /// The rules of the template that a path with as many segments matches.
-    fn get(&self, path: &str) -> Option<&Vec<usize>> {
-        let mut literals = String::with_capacity(path.len());
-        for (is_capture, part) in self.is_capture.iter().zip(path.split('/').skip(1)) {
-            if !*is_capture {
-                literals.push_str(part);
-                literals.push('/');
-            } else if part.is_empty() {
-                return None;
-            }
-        }
-        self.by_literals.get(&literals)
+    fn tables(&self) -> impl Iterator<Item = &PathTable> {
+        let named = self.exact_hosts.values().chain(self.wildcard_hosts.values());
+        named.chain(std::iter::once(&self.any_host))
     }
 }
 
 impl Rule {
-    /// Sorts rules with the same host and path.
-    fn rank(&self) -> impl Ord + use<> {
-        let conditions = &self.conditions;
-        (
-            conditions.methods.is_empty(),
-            Reverse(conditions.headers.len()),
-            Reverse(conditions.query.len()),
-            self.route.name.clone(),
-        )
-    }
-}
-
-impl Conditions {
-    fn headers_and_query_hold(&self, request: Request<'_>) -> bool {
-        let headers = self.headers.iter().all(|(name, wanted)| {
-            let mut values = request.headers.get_all(name).iter();
-            match wanted {
-                ValueMatch::Present => values.next().is_some(),
-                ValueMatch::Exact(text) => values.any(|value| value.as_bytes() == text.as_bytes()),
-            }
-        });
-        headers
-            && self
-                .query
-                .iter()
-                .all(|(name, wanted)| query_holds(request.query, name, wanted))
-    }
-}
-
-fn query_holds(query: Option<&str>, name: &str, wanted: &ValueMatch) -> bool {
-    let decode = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
-    query.unwrap_or("").split('&').any(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if decode(key) != name.as_bytes() || pair.is_empty() {
-            return false;
+    /// Never empty.
+    fn hosts(&self) -> &[HostMatch] {
+        const ANY: &[HostMatch] = &[HostMatch::Any];
+        if self.hosts.is_empty() {
+            ANY
+        } else {
+            &self.hosts
         }
-        match wanted {
-            ValueMatch::Present => true,
-            ValueMatch::Exact(text) => decode(value) == text.as_bytes(),
-        }
-    })
+    }
 }
 
 #[cfg(test)]

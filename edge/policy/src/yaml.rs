@@ -11,6 +11,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown};
+use crate::hints;
 
 /// The language needs ten.
 const DEPTH_MAX: usize = 32;
@@ -69,6 +70,7 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
     options.disallow_directives = true;
     let mut builder = Builder {
         file,
+        text,
         report,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -94,6 +96,7 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
 struct Stop;
 
 struct Builder<'r> {
+    text: &'r str,
     file: u32,
     report: &'r mut Report,
     open: Vec<Open>,
@@ -144,10 +147,11 @@ impl Builder<'_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = *error.marker();
         let mark = self.mark(&Span::empty(at));
-        self.report.push(
-            mark,
-            Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info())),
-        );
+        let at = (mark.line as usize).saturating_sub(1);
+        let line = self.text.lines().nth(at).unwrap_or("");
+        let hint = hints::syntax(&error.info(), line).map(str::to_owned);
+        let fault = Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info()));
+        self.report.push(mark, fault.maybe_hint(hint));
     }
 
     fn refuse(&mut self, mark: Mark, message: impl Into<String>) -> Result<(), Stop> {

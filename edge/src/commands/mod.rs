@@ -3,9 +3,11 @@
 //! Answers go to standard output, complaints to standard error; `--format json` gives the same
 //! facts to programs. Exit codes: 0 yes, 1 no (a fault, a failed test, a difference), 2 wrong usage.
 
+mod admin_client;
 mod certs;
 mod check;
 mod diff;
+mod explain;
 mod serve;
 mod shell;
 
@@ -43,6 +45,8 @@ pub enum Command {
     Check(check::Args),
     /// Say what makes two policies different, and which recorded requests it touches.
     Diff(diff::Args),
+    /// Explain what would become of a request, and why.
+    Explain(Box<explain::Args>),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Print a completion script for a shell.
@@ -88,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
         Command::Diff(args) => diff::run(&args, format),
+        Command::Explain(args) => explain::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

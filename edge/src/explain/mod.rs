@@ -5,6 +5,18 @@
 
 mod question;
 mod decision;
+mod explanation;
+mod compose;
+mod candidates;
+mod steps;
+mod settings;
+mod limits;
+mod upstream;
+mod fields;
+mod text;
 
 pub use decision::{Answer, Decision, decide};
+pub use explanation::*;
+pub use compose::explain;
 pub use question::{Certificate, Question, Unaskable};
+pub use text::text;

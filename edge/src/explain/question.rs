@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method};
 use palisade_policy::hosts::TlsVersion;
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::observe::trace::TraceContext;
 use crate::request_ctx::Now;
@@ -68,6 +72,29 @@ pub struct Certificate {
     /// Of the certificate in DER, hex.
     #[serde(default)]
     pub sha256: Option<String>,
+}
+
+impl Certificate {
+    /// The first of a PEM file; none where there is none.
+    pub fn from_pem(pem: &[u8]) -> Option<Self> {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.map_or(&[][..], |names| &names.value.general_names);
+        let sans = names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+                Some((*text).to_owned())
+            }
+            _ => None,
+        });
+        let digest = digest(&SHA256, &der);
+        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        Some(Self {
+            subject: parsed.subject().to_string(),
+            sans: sans.collect(),
+            sha256: Some(digits.collect()),
+        })
+    }
 }
 
 // Fields and claims may hold credentials.
@@ -157,6 +184,8 @@ impl Asked {
             proof: self.proof,
             https_port: self.https_port,
             is_extended_connect: false,
+            certificate: None,
+            keys_may_come: false,
             rehearsal: Some(&self.rehearsal),
         }
     }

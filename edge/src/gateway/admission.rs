@@ -9,7 +9,6 @@ use pingora_proxy::Session;
 use super::{Gateway, connection};
 use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
-use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
 use crate::stages::{self, Downstream, rewrite};
@@ -27,6 +26,8 @@ impl Gateway {
             proof: connection(session)?.tls.as_ref().map(proof),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
+            certificate: None,
+            keys_may_come: true,
             rehearsal: None,
         })
     }
@@ -43,28 +44,25 @@ impl Gateway {
             Ok(admitted) => return Ok(admitted),
             Err(refused) => refused,
         };
-        let wants_keys = match &refused.rejection {
-            Rejection::Unauthorized(refusal) => refusal.wants_refetch(),
-            Rejection::NoKeys => true,
-            _ => false,
-        };
         let auth = refused
             .route
             .as_ref()
             .and_then(|route| route.auth.as_ref())
-            .filter(|_| wants_keys);
+            .filter(|_| refused.rejection.wants_keys());
         let issuer = auth.and_then(|auth| auth.issuers().next());
         let issuer = issuer.and_then(|issuer| ctx.snapshot.issuer(issuer));
-        match issuer {
-            // Limits come after authn, so nothing was counted yet.
-            Some(issuer) if issuer.refetch().await => stages::admit(
-                &ctx.snapshot,
-                session.req_header_mut(),
-                downstream,
-                ctx.started,
-            ),
-            _ => Err(refused),
-        }
+        let Some(issuer) = issuer else {
+            return Err(refused);
+        };
+        issuer.refetch().await;
+        // Without new keys too: a token that nobody can verify may have kept the request from a
+        // route that asks for none. Limits come after authn, so nothing was counted yet.
+        let downstream = Downstream {
+            keys_may_come: false,
+            ..downstream
+        };
+        let head = session.req_header_mut();
+        stages::admit(&ctx.snapshot, head, downstream, ctx.started)
     }
 }
 

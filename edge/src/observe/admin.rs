@@ -1,16 +1,18 @@
-//! The admin listener: metrics, health and the policy in force. Read only, never through the edge.
+//! The admin listener: metrics, health, the policy in force and what it does. Never through the edge.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
+use crate::explain::{self, Question};
 use crate::listen::tls::CertificateStore;
 use crate::observe::metrics::Metrics;
 use crate::request_ctx::Now;
@@ -18,6 +20,9 @@ use crate::snapshot::Snapshot;
 use crate::stages::cache::ResponseCache;
 use palisade_policy::PolicyStore;
 use palisade_token::Issuers;
+
+/// Of a question: a head of the largest size that the edge takes, and claims.
+const QUESTION_BYTES_MAX: usize = 256 * 1024;
 
 /// What the pages read.
 pub struct Admin {
@@ -27,6 +32,7 @@ pub struct Admin {
     pub certificates: Arc<CertificateStore>,
     pub cache: ResponseCache,
     pub draining: Arc<AtomicBool>,
+    pub https_port: u16,
 }
 
 /// The routes of the listener.
@@ -36,6 +42,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/policy", get(policy))
+        .route(
+            "/explain",
+            post(explain).layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX)),
+        )
         .with_state(admin)
 }
 
@@ -70,6 +80,34 @@ async fn policy(State(admin): State<Arc<Admin>>) -> Response {
         .map(|route| route.name.to_string())
         .collect();
     Json(json!({ "status": admin.policies.status(), "routes": routes })).into_response()
+}
+
+/// What would become of a request now. Changes nothing, and what is asked is logged nowhere: it may
+/// hold a token.
+async fn explain(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    Json(mut question): Json<Question>,
+) -> Response {
+    if !is_local(&headers) {
+        return (StatusCode::FORBIDDEN, "the host is not an address\n").into_response();
+    }
+    question.https_port.get_or_insert(admin.https_port);
+    match explain::explain(&admin.policies.current(), &question, true) {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+/// A page on the internet can make a browser ask here under a name of its own (DNS rebinding), but
+/// not under an address; nor can it send JSON to another origin without being asked about first.
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Uri>().ok());
+    host.as_ref().and_then(Uri::host).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse::<IpAddr>().is_ok()
+    })
 }
 
 impl Admin {

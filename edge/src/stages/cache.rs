@@ -113,12 +113,18 @@ fn asks_for_origin(headers: &HeaderMap) -> bool {
 
 /// What an answer is stored under, before `Vary`.
 pub fn key(head: &RequestHeader, encrypted: bool, host: &str) -> CacheKey {
+    let [scheme, host, target] = key_parts(head, encrypted, host);
+    palisade_cache::key(scheme, host, target)
+}
+
+/// Scheme, host and target.
+pub fn key_parts<'a>(head: &'a RequestHeader, encrypted: bool, host: &'a str) -> [&'a str; 3] {
     let scheme = if encrypted { "https" } else { "http" };
     let target = head
         .uri
         .path_and_query()
         .map_or("/", |target| target.as_str());
-    palisade_cache::key(scheme, host, target)
+    [scheme, host, target]
 }
 
 /// What of the request chose this answer among others of the same key.

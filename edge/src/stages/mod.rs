@@ -20,12 +20,14 @@ use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
 
@@ -41,6 +43,11 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// Of the connection's handshake, verified.
+    pub certificate: Option<Certificate<'a>>,
+    /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
+    /// not decided before.
+    pub keys_may_come: bool,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
 }
@@ -56,6 +63,8 @@ pub struct Rehearsal {
 #[derive(Debug)]
 pub struct Admitted {
     pub route: Arc<Route>,
+    /// The match of it that the request took; `captures` of it and the path are its variables.
+    pub rule: Arc<Rule>,
     pub permit: Permit,
     pub quotas: Quotas,
     /// Lower case, without port.
@@ -77,6 +86,8 @@ pub struct Refused {
     pub host_rules: Option<Arc<Host>>,
     /// What the limits said, where the request came that far.
     pub quotas: Quotas,
+    /// Who was let in as far as the limits.
+    pub caller: Option<Caller>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -92,6 +103,7 @@ pub fn admit(
         route: None,
         host_rules: None,
         quotas: Quotas::default(),
+        caller: None,
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -102,7 +114,12 @@ pub fn admit(
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let route = route::select(snapshot, (&host, rules), head, downstream).map_err(refused)?;
+    let rule = route::select(snapshot, (&host, rules), head, downstream, now);
+    let rule = rule.map_err(|(rejection, route)| Refused {
+        route,
+        ..refused(rejection)
+    })?;
+    let route = rule.route.clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
         ..refused(rejection)
@@ -120,18 +137,21 @@ pub fn admit(
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(rejection)
         });
     }
     if body::is_too_large(head, route.request_body_max) {
         return Err(Refused {
             quotas,
+            caller: Some(permit.caller().clone()),
             ..refused(Rejection::BodyTooLarge)
         });
     }
     Ok(Admitted {
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
+        rule: rule.clone(),
         permit,
         quotas,
         host,

@@ -1,44 +1,69 @@
-//! Host, path, method, headers and query to a route; plain http to https.
+//! Host, path and conditions to a rule of a route; plain http to https.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
-use palisade_policy::routing::{Request, Selected};
+use palisade_policy::routing::{Request, Rule, Selected};
 use pingora_http::RequestHeader;
 
-use super::Downstream;
+use super::{Downstream, authn};
 use crate::rejection::Rejection;
+use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 
-/// The route that serves the request; `host` and the head are canonical.
-pub fn select(
-    snapshot: &Snapshot,
+/// Why no rule was found, and the route that the answer is about, where there is one.
+pub type Unrouted = (Rejection, Option<Arc<Route>>);
+
+/// The rule that serves the request; `host` and the head are canonical.
+pub fn select<'s>(
+    snapshot: &'s Snapshot,
     (host, rules): (&str, &Host),
     head: &RequestHeader,
     downstream: Downstream<'_>,
-) -> Result<Arc<Route>, Rejection> {
+    now: Now,
+) -> Result<&'s Arc<Rule>, Unrouted> {
+    // A token that may hold once its keys are here: which rule matches is not known without.
+    let undecided = RefCell::new(None);
+    let claims = |route: &Arc<Route>| match authn::verify(snapshot, route, head, downstream.rehearsal, now) {
+        Ok(caller) => caller.claims,
+        Err(rejection) => {
+            if downstream.keys_may_come && rejection.wants_keys() {
+                undecided.replace(Some((rejection, Some(route.clone()))));
+            }
+            None
+        }
+    };
     let request = Request {
         host,
         path: head.uri.path(),
         query: head.uri.query(),
         method: &head.method,
         headers: &head.headers,
+        client: downstream.client,
+        certificate: downstream.certificate,
+        claims: &claims,
     };
+    let selected = snapshot.policy.routes.select(request);
     let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
     let plain_http = |route: &Route| route.plain_http && rules.client_certificates.is_none();
-    let selected = snapshot.policy.routes.select(request);
+    let refused = |rejection| (rejection, None);
+    if let Some(unrouted) = undecided.take() {
+        return Err(unrouted);
+    }
     match selected {
-        Selected::Route(route) if encrypted || plain_http(route) => Ok(route.clone()),
+        Selected::Rule(rule) if encrypted || plain_http(&rule.route) => Ok(rule),
         // Whatever is asked for in plain text is asked for again over https, so that an
         // eavesdropper does not even learn which paths exist.
-        _ if !encrypted => Err(Rejection::HttpsRequired {
-            location: https_location(host, head, downstream.https_port)?,
-        }),
-        Selected::Route(route) => Ok(route.clone()),
-        Selected::MethodNotAllowed(methods) => Err(Rejection::MethodNotAllowed(methods)),
-        Selected::NotFound => Err(Rejection::NotFound),
+        _ if !encrypted => {
+            let location = https_location(host, head, downstream.https_port).map_err(refused)?;
+            Err(refused(Rejection::HttpsRequired { location }))
+        }
+        Selected::Rule(rule) => Ok(rule),
+        Selected::MethodNotAllowed(methods) => Err(refused(Rejection::MethodNotAllowed(methods))),
+        Selected::NotFound => Err(refused(Rejection::NotFound)),
     }
 }
 

@@ -137,12 +137,17 @@ impl Claims {
     /// Strings as they are, numbers and booleans as JSON writes them; `None` for null, arrays and objects.
     /// A claim whose own name has dots wins over a nested one.
     pub fn get_str(&self, path: &str) -> Option<Cow<'_, str>> {
-        match find(&self.raw, path)? {
-            Value::String(text) => Some(Cow::Borrowed(text)),
-            Value::Number(number) => Some(Cow::Owned(number.to_string())),
-            Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
-        }
+        text(find(&self.raw, path)?)
+    }
+
+    /// A claim as [`Self::get_str`] gives it, or each such item of an array.
+    pub fn values(&self, path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+        let items = match find(&self.raw, path) {
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(value) => std::slice::from_ref(value),
+            None => &[],
+        };
+        items.iter().filter_map(text)
     }
 
     /// Whether the token was granted `scope`.
@@ -164,6 +169,15 @@ impl fmt::Debug for Claims {
             .field("expires_at", &self.expires_at)
             .field("claims", &self.raw.len())
             .finish_non_exhaustive()
+    }
+}
+
+fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -271,6 +285,14 @@ mod tests {
             ("é.é", None),
         ] {
             assert_eq!(claims.get_str(path).as_deref(), expected, "{path}");
+        }
+        for (path, expected) in [
+            ("sub", vec!["u1"]),
+            ("list", vec!["a"]),
+            ("null", Vec::new()),
+            ("nothing", Vec::new()),
+        ] {
+            assert_eq!(claims.values(path).collect::<Vec<_>>(), expected, "{path}");
         }
         assert!(!format!("{claims:?}").contains("gold"));
     }

@@ -234,13 +234,33 @@ fn endpoint(text: &str) -> Result<SocketAddr, Fault> {
         Err(_) if text.parse::<std::net::IpAddr>().is_ok() => {
             Err(fault("it has no port").hint(with_port(text)))
         }
+        Err(_) if text.contains("://") => {
+            let rest = text.split("://").nth(1).unwrap_or_default();
+            let rest = rest.split('/').next().unwrap_or_default();
+            Err(fault("it has a scheme").hint(format!(
+                "write `{rest}` if that is an address and a port; TLS is set by `tls`"
+            )))
+        }
+        Err(_) if port_is_too_large(text) => Err(fault("ports end at 65535")),
         Err(_) => Err(fault("expected `IP:port`").hint(
             "names are not resolved yet, write the address; IPv6 in brackets, as in `[::1]:50051`",
         )),
     }
 }
 
+fn port_is_too_large(text: &str) -> bool {
+    let port = text.rsplit(':').next().unwrap_or_default();
+    port.parse::<u64>()
+        .is_ok_and(|port| port > u64::from(u16::MAX))
+}
+
 fn with_port(address: &str) -> String {
+    if let Some((host, port)) = address.rsplit_once(':')
+        && port.len() > 2
+        && port.parse::<u16>().is_ok()
+    {
+        return format!("write `[{host}]:{port}` if `{port}` is the port");
+    }
     if address.contains(':') {
         format!("write `[{address}]:50051`")
     } else {

@@ -75,7 +75,14 @@ impl Compiler<'_> {
                     "expected `client_address`, `caller`, a `header` or a `claim`, found {}",
                     shown(word)
                 );
-                let hint = suggestion(word, WORDS).unwrap_or_else(|| {
+                let known = match word.as_str() {
+                    "ip" | "client_ip" | "address" | "remote_addr" => {
+                        Some("did you mean \"client_address\"?".to_owned())
+                    }
+                    "user" | "subject" | "sub" => Some("did you mean \"caller\"?".to_owned()),
+                    _ => suggestion(word, WORDS),
+                };
+                let hint = known.unwrap_or_else(|| {
                     "write `{ header: x-api-key }` or `{ claim: tenant }`".to_owned()
                 });
                 self.report

@@ -1,12 +1,9 @@
 //! Bounds of the listeners: a map that appears once over all files.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::{Compiler, values};
+use super::{Compiler, addresses, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::{
@@ -77,10 +74,10 @@ impl Compiler<'_> {
     fn listeners_of(&mut self, doc: &ListenersDoc) -> Listeners {
         let trusted_proxies = self
             .texts(&doc.trusted_proxies, TRUSTED_PROXIES_MAX, |text| {
-                address_range(text).map(drop)
+                addresses::range(text).map(drop)
             })
             .iter()
-            .filter_map(|text| address_range(text).ok())
+            .filter_map(|text| addresses::range(text).ok())
             .collect();
         let proxy_protocol = matches!(
             doc.proxy_protocol.given(),
@@ -173,29 +170,6 @@ fn value<'f, T>(field: &'f Field<T>, empty: &'f T) -> &'f T {
     field.given().map_or(empty, |at| &at.value)
 }
 
-/// `10.0.0.0/8`, `fd00::/8`, or one address.
-fn address_range(text: &str) -> Result<IpNet, Fault> {
-    let fault = || {
-        let message = format!("{} is not an address range", shown(text));
-        Fault::new(codes::ADDRESS_RANGE, message)
-    };
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    // Not by ipnet's own parser, to which `010.0.0.0` is `10.0.0.0`.
-    let parts = text.split_once('/').filter(|(_, length)| {
-        !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let range = parts
-        .and_then(|(address, length)| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok());
-    let range =
-        range.ok_or_else(|| fault().hint("write an address and a length, as in `10.0.0.0/8`"))?;
-    if range != range.trunc() {
-        return Err(fault().hint(format!("the range is `{}`", range.trunc())));
-    }
-    Ok(range)
-}
-
 /// Bytes each second.
 fn byte_rate(text: &str) -> Result<u64, Fault> {
     let rate = values::size(text)
@@ -205,30 +179,4 @@ fn byte_rate(text: &str) -> Result<u64, Fault> {
     }
     let message = format!("{} is not within `1B` and `1GB`", shown(text));
     Err(Fault::new(codes::OUT_OF_RANGE, message).hint("`off` asks for no rate"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_ranges() {
-        for (text, expected) in [
-            ("10.0.0.0/8", Some("10.0.0.0/8")),
-            ("10.1.2.3", Some("10.1.2.3/32")),
-            ("fd00::/8", Some("fd00::/8")),
-            ("::1", Some("::1/128")),
-            ("0.0.0.0/0", Some("0.0.0.0/0")),
-            ("10.0.0.1/8", None),
-            ("10.0.0.0/33", None),
-            ("10.0.0/8", None),
-            ("010.0.0.0/8", None),
-            ("localhost", None),
-            ("", None),
-            ("10.0.0.0/8 ", None),
-        ] {
-            let parsed = address_range(text).ok().map(|range| range.to_string());
-            assert_eq!(parsed.as_deref(), expected, "{text}");
-        }
-    }
 }

@@ -1,26 +1,26 @@
-//! Matches: the conditions of a rule, and which rules would be one and the same.
+//! Matches: which rules would be one and the same, and which would never be reached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use http::{HeaderName, Method};
+use http::Method;
 
-use super::{Compiler, headers, hosts, quoted, values};
+use super::{Compiler, hosts, quoted};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, shown, suggestion};
-use crate::document::{MatchDoc, ValueDoc};
-use crate::field::{At, Either, Entries, Field, List};
-use crate::model::{Conditions, ValueMatch};
-use crate::routing::{HostMatch, PathMatch, Segment};
+use crate::document::MatchDoc;
+use crate::field::{At, List};
+use crate::model::{Conditions, Route};
+use crate::routing::{HostMatch, PathMatch, RouteTable, Segment, Shadow};
 
 /// Hosts of one route.
 const HOSTS_MAX: usize = 256;
-/// Header conditions, and query conditions, of one match: all are compared for each request.
-const CONDITIONS_MAX: usize = 16;
 /// Combinations of host, match and method of all routes: what the routing table holds.
 const COMBINATIONS_MAX: usize = 500_000;
+/// Regular expressions of paths on one host: a host's are one search.
+const PATH_REGEXES_MAX: usize = 512;
 
 /// CONNECT and TRACE are not for routes: the edge is no tunnel, and TRACE shows credentials.
-const METHODS: [Method; 7] = [
+pub(super) const METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -33,7 +33,11 @@ const METHODS: [Method; 7] = [
 /// Who matches what, over all routes.
 #[derive(Default)]
 pub(super) struct Claimed<'d> {
-    first: HashMap<String, (&'d str, Mark)>,
+    first: HashMap<(HostMatch, Option<Method>, usize), (&'d str, Mark)>,
+    /// A number for everything but host and method.
+    rests: HashMap<String, usize>,
+    /// Path expressions by host.
+    regexes: HashMap<HostMatch, HashSet<String>>,
 }
 
 impl Compiler<'_> {
@@ -54,101 +58,42 @@ impl Compiler<'_> {
             .collect()
     }
 
-    pub(super) fn conditions(&mut self, doc: &MatchDoc) -> Conditions {
-        if let Some(list) = doc.methods.given()
-            && list.value.is_empty()
-        {
-            let fault = Fault::new(codes::MISSING, "the list of methods is empty");
-            self.report.push(
-                list.mark,
-                fault.hint("leave `methods` out to match every method"),
-            );
+    /// Claims are those of a verified token: without one the match would never hold.
+    pub(super) fn check_claims(&mut self, at: &At<MatchDoc>, conditions: &Conditions, route: &Route) {
+        let auth = route.auth.as_ref();
+        if !conditions.ask_for_claims() || auth.is_some_and(|auth| auth.issuers().next().is_some()) {
+            return;
         }
-        let methods = self.texts(&doc.methods, METHODS.len(), |text| method(text).map(drop));
-        let headers = self.value_matches(&doc.headers, condition_header);
-        let query = self.value_matches(&doc.query, |text| {
-            values::plain_text(text, "query parameter")?;
-            Ok(text.to_owned())
-        });
-        Conditions {
-            methods: methods
-                .iter()
-                .filter_map(|name| method(name).ok())
-                .collect(),
-            headers,
-            query,
-        }
+        let mark = at.value.claims.given().map_or(at.mark, |claims| claims.mark);
+        let message = format!(
+            "the match asks for claims, and route {} takes no token",
+            quoted(&route.name)
+        );
+        let fault = Fault::new(codes::CONTRADICTION, message);
+        self.report.push(
+            Mark { length: 1, ..mark },
+            fault.hint("name an `issuer` in the route's `auth`"),
+        );
     }
 
-    fn value_matches<N: PartialEq>(
-        &mut self,
-        field: &Field<Entries<Either<ValueDoc>>>,
-        name: impl Fn(&str) -> Result<N, Fault>,
-    ) -> Vec<(N, ValueMatch)> {
-        let mut matches: Vec<(N, ValueMatch)> = Vec::new();
-        for (key, wanted) in field.given().into_iter().flat_map(|at| &at.value.0) {
-            let name = self.report.check(key.mark, name(&key.value));
-            let wanted = wanted.given().and_then(|at| self.value_match(at));
-            let (Some(name), Some(wanted)) = (name, wanted) else {
+    /// Matches that are written for nothing.
+    pub(super) fn report_shadows(&mut self, table: &RouteTable, marks: &[Mark]) {
+        for Shadow { rule, by } in table.shadows() {
+            let (Some(mark), Some(first)) = (marks.get(rule), marks.get(by)) else {
                 continue;
             };
-            if matches.iter().any(|(other, _)| *other == name) {
-                self.report.push(
-                    key.mark,
-                    Fault::new(
-                        codes::REPEATED,
-                        format!("{} is listed twice", shown(&key.value)),
-                    ),
-                );
-            } else if matches.len() >= CONDITIONS_MAX {
-                self.report.push(
-                    key.mark,
-                    Fault::new(
-                        codes::TOO_MUCH,
-                        format!("more than {CONDITIONS_MAX} conditions"),
-                    ),
-                );
-                break;
-            } else {
-                matches.push((name, wanted));
-            }
-        }
-        matches
-    }
-
-    fn value_match(&mut self, at: &At<Either<ValueDoc>>) -> Option<ValueMatch> {
-        match &at.value {
-            Either::Plain(text) => {
-                let problem = if text.is_empty() {
-                    Ok(())
-                } else {
-                    values::plain_text(text, "value")
-                };
-                self.report.check(at.mark, problem)?;
-                Some(ValueMatch::Exact(text.clone()))
-            }
-            Either::Full(doc) => match doc.present.given() {
-                Some(present) if present.value => Some(ValueMatch::Present),
-                Some(present) => {
-                    let fault = Fault::new(codes::CHOICE, "absence cannot be matched");
-                    self.report.push(
-                        present.mark,
-                        fault.hint(
-                            "let a route with `present: true` take the others, it comes first",
-                        ),
-                    );
-                    None
-                }
-                None => {
-                    if doc.present.is_absent() {
-                        self.missing(
-                            at.mark,
-                            "the condition is neither a value nor `{present: true}`".to_owned(),
-                        );
-                    }
-                    None
-                }
-            },
+            let name = |at: usize| table.rules().get(at).map_or("", |rule| &rule.route.name);
+            let message = format!(
+                "route {} never gets these requests: route {} at {} takes them all",
+                quoted(name(rule)),
+                quoted(name(by)),
+                self.place(*first)
+            );
+            let fault = Fault::warning(codes::SHADOWED_ROUTE, message);
+            self.report.push(
+                *mark,
+                fault.hint("remove the match, or make one of the two more specific"),
+            );
         }
     }
 
@@ -169,8 +114,20 @@ impl Compiler<'_> {
         } else {
             &methods
         };
+        let next = claimed.rests.len();
         let rest = rest_key(path, conditions);
+        let rest = *claimed.rests.entry(rest).or_insert(next);
         for host in hosts {
+            if let PathMatch::Regex(regex) = path {
+                let regexes = claimed.regexes.entry(host.clone()).or_default();
+                regexes.insert(regex.as_str().to_owned());
+                if regexes.len() > PATH_REGEXES_MAX {
+                    let message =
+                        format!("more than {PATH_REGEXES_MAX} regular expressions for one host");
+                    self.report.push(mark, Fault::new(codes::TOO_MUCH, message));
+                    return;
+                }
+            }
             for method in methods {
                 if claimed.first.len() >= COMBINATIONS_MAX {
                     let message = format!(
@@ -179,7 +136,7 @@ impl Compiler<'_> {
                     self.report.push(mark, Fault::new(codes::TOO_MUCH, message));
                     return;
                 }
-                let key = format!("{host:?} {method:?} {rest}");
+                let key = (host.clone(), method.cloned(), rest);
                 let Some((other, first)) = claimed.first.get(&key) else {
                     claimed.first.insert(key, (route, mark));
                     continue;
@@ -204,7 +161,7 @@ impl Compiler<'_> {
     }
 }
 
-fn method(text: &str) -> Result<Method, Fault> {
+pub(super) fn method(text: &str) -> Result<Method, Fault> {
     let known = METHODS.iter().find(|method| method.as_str() == text);
     known.cloned().ok_or_else(|| {
         let fault = Fault::new(
@@ -219,64 +176,62 @@ fn method(text: &str) -> Result<Method, Fault> {
     })
 }
 
-fn condition_header(text: &str) -> Result<HeaderName, Fault> {
-    let name = headers::readable_name(text)?;
-    if name == http::header::HOST {
-        return Err(Fault::new(
-            codes::PROTECTED_HEADER,
-            "the host is not matched as a header",
-        )
-        .hint("write `hosts`"));
-    }
-    Ok(name)
-}
-
 /// Equal for matches that the same requests satisfy, host and method aside.
 fn rest_key(path: &PathMatch, conditions: &Conditions) -> String {
     let path = match path {
-        PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) => format!("^ {}", path.trim_end_matches('/')),
+        PathMatch::Prefix(path) => format!("prefix {}", path.trim_end_matches('/')),
         PathMatch::Template(segments) => {
             // The names of variables make no difference to what is matched.
             let shape = segments.iter().map(|segment| match segment {
                 Segment::Literal(literal) => literal.as_str(),
                 Segment::Capture(_) => "{}",
             });
-            format!("~ {}", shape.collect::<Vec<_>>().join("/"))
+            format!("template {}", shape.collect::<Vec<_>>().join("/"))
         }
+        path => format!("{path:?}"),
     };
-    let mut headers: Vec<_> = conditions
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name} {value:?}"))
-        .collect();
-    let mut query: Vec<_> = conditions
-        .query
-        .iter()
-        .map(|(name, value)| format!("{name:?} {value:?}"))
-        .collect();
-    headers.sort();
-    query.sort();
-    format!("{path} {headers:?} {query:?}")
+    let mut rest = conditions.clone();
+    // Compared with each host and method.
+    rest.methods.clear();
+    format!("{path} {:?}", sorted(rest))
+}
+
+/// The order in which conditions are written makes no difference.
+fn sorted(mut conditions: Conditions) -> Conditions {
+    let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    let Conditions {
+        methods,
+        headers,
+        query,
+        client_addresses: _,
+        client_certificate: _,
+        claims,
+        all,
+        any,
+        not: _,
+    } = &mut conditions;
+    methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    headers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    query.sort_by(|(a, _), (b, _)| a.cmp(b));
+    claims.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for list in [all, any] {
+        *list = std::mem::take(list).into_iter().map(sorted).collect();
+        list.sort_by_cached_key(|one| text(one));
+    }
+    conditions.not = conditions.not.map(|not| Box::new(sorted(*not)));
+    conditions
 }
 
 fn describe(host: &HostMatch, method: Option<&Method>, path: &PathMatch) -> String {
     let host = match host {
-        HostMatch::Exact(name) => shown(name),
-        HostMatch::Wildcard(suffix) => shown(&format!("*{suffix}")),
         HostMatch::Any => "any host".to_owned(),
+        host => shown(&host.to_string()),
     };
     let method = method.map_or("any method", Method::as_str);
-    let path = match path {
-        PathMatch::Exact(path) => shown(path),
-        PathMatch::Prefix(path) => format!("prefix {}", shown(path)),
-        PathMatch::Template(segments) => {
-            let parts = segments.iter().map(|segment| match segment {
-                Segment::Literal(literal) => format!("/{literal}"),
-                Segment::Capture(name) => format!("/{{{name}}}"),
-            });
-            format!("template {}", shown(&parts.collect::<String>()))
-        }
+    let path = path.to_string();
+    let path = match path.split_once(' ') {
+        Some((kind, path)) => format!("{kind} {}", shown(path)),
+        None => shown(&path),
     };
     format!("{host}, {method}, {path}")
 }

@@ -3,15 +3,18 @@
 //! Invariant: a value that is used was checked; where something is at fault a stand-in takes
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
+mod addresses;
 mod auth;
 mod client_certificates;
 mod clusters;
+mod conditions;
 mod forward;
 mod headers;
 mod host_rules;
 mod hosts;
 mod issuers;
 mod limits;
+mod lints;
 mod listeners;
 mod matches;
 mod paths;
@@ -20,7 +23,8 @@ mod tls;
 pub(crate) mod values;
 mod websocket;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +45,12 @@ const DEFINITIONS_MAX: usize = 10_000;
 
 /// The model of all documents. Only to be used when `report` stayed empty.
 pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
-    let mut compiler = Compiler { folder, report };
+    let mut compiler = Compiler {
+        folder,
+        report,
+        shared: conditions::Shared::default(),
+    };
+    compiler.address_sets(documents);
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
@@ -59,7 +68,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         clusters: &clusters,
         limits: &limits,
     };
-    let routes = compiler.routes(&routes, &names, &defined);
+    let table = compiler.routes(&routes, &names, &defined);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -68,14 +77,25 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
+    let hosts_of_requests = compiler.host_rules(&hosts);
+    let listeners = compiler.listeners(documents);
+    // What is at fault may be why something looks unused.
+    if !compiler.report.has_errors() {
+        compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        for route in &routes {
+            compiler.lint_route(route, &names, &defined);
+        }
+        compiler.lint_certificates(&routes, &hosts_of_requests);
+        compiler.lint_read_timeouts(&routes, &names, &defined);
+    }
     Policy {
-        listeners: compiler.listeners(documents),
-        routes,
+        listeners,
+        routes: table,
         clusters,
         issuers,
         api_keys: Vec::new(),
         limits,
-        hosts: compiler.host_rules(&hosts),
+        hosts: hosts_of_requests,
     }
 }
 
@@ -83,12 +103,17 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 struct Compiler<'a> {
     folder: &'a mut Folder,
     report: &'a mut Report,
+    shared: conditions::Shared,
 }
 
 /// Name to position, of one kind.
 struct Index<'d> {
     kind: &'static str,
     positions: HashMap<&'d str, usize>,
+    /// Of each name, by position.
+    marks: HashMap<usize, Mark>,
+    /// Positions that something refers to.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl Compiler<'_> {
@@ -123,13 +148,14 @@ impl Compiler<'_> {
                 }
             }
         }
-        let positions = first
-            .into_iter()
-            .map(|(name, (position, _))| (name, position))
-            .collect();
         Index {
             kind: T::KIND,
-            positions,
+            marks: first.values().copied().collect(),
+            positions: first
+                .into_iter()
+                .map(|(name, (position, _))| (name, position))
+                .collect(),
+            used: RefCell::default(),
         }
     }
 
@@ -137,6 +163,7 @@ impl Compiler<'_> {
     fn find(&mut self, reference: &At<String>, index: &Index<'_>, owner: &str) -> Option<usize> {
         let name = reference.value.as_str();
         if let Some(position) = index.positions.get(name) {
+            index.used.borrow_mut().insert(*position);
             return Some(*position);
         }
         let message = format!("{owner} names unknown {} {}", index.kind, quoted(name));

@@ -8,9 +8,11 @@ use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::PathDoc;
 use crate::field::{At, Either};
+use crate::model::Regex;
 use crate::routing::{PathMatch, Segment};
 
 use super::Compiler;
+use super::conditions::Compared;
 
 /// No longer than what the edge accepts of a request.
 const PATH_BYTES_MAX: usize = 8 * 1024;
@@ -26,25 +28,26 @@ impl Compiler<'_> {
             }
             Either::Full(doc) => doc,
         };
-        let forms = [&doc.exact, &doc.prefix, &doc.template];
+        let forms = [&doc.exact, &doc.prefix, &doc.template, &doc.regex];
         match forms.map(|form| form.given()) {
-            [Some(path), None, None] => self
+            [Some(path), None, None, None] => self
                 .report
                 .check(path.mark, exact(&path.value))
                 .map(PathMatch::Exact),
-            [None, Some(path), None] => self
+            [None, Some(path), None, None] => self
                 .report
                 .check(path.mark, prefix(&path.value))
                 .map(PathMatch::Prefix),
-            [None, None, Some(path)] => self
+            [None, None, Some(path), None] => self
                 .report
                 .check(path.mark, template(&path.value))
                 .map(PathMatch::Template),
-            [None, None, None] => {
+            [None, None, None, Some(path)] => self.path_regex(path).map(PathMatch::Regex),
+            [None, None, None, None] => {
                 if forms.iter().all(|form| form.is_absent()) {
                     self.missing(
                         at.mark,
-                        "the path has none of `exact`, `prefix` and `template`".to_owned(),
+                        "the path has none of `exact`, `prefix`, `template` and `regex`".to_owned(),
                     );
                 }
                 None
@@ -54,12 +57,37 @@ impl Compiler<'_> {
                     at.mark,
                     Fault::new(
                         codes::CHOICE,
-                        "a path is one of `exact`, `prefix` and `template`",
+                        "a path is one of `exact`, `prefix`, `template` and `regex`",
                     ),
                 );
                 None
             }
         }
+    }
+}
+
+impl Compiler<'_> {
+    fn path_regex(&mut self, at: &At<String>) -> Option<Regex> {
+        let regex = self.regex(at, Compared::Path)?;
+        let checked = check_regex(&at.value, &regex);
+        self.report.check(at.mark, checked).map(|()| regex)
+    }
+}
+
+fn check_regex(text: &str, regex: &Regex) -> Result<(), Fault> {
+    let fault = |why: String| {
+        let message = format!("{} is no expression for paths: {why}", shown(text));
+        Fault::new(codes::REGEX, message)
+    };
+    let beginnings = regex.beginnings().unwrap_or_default();
+    if let Some(wrong) = beginnings.iter().find(|text| !b"/".starts_with(text) && !text.starts_with(b"/")) {
+        let wrong = shown(&String::from_utf8_lossy(wrong));
+        return Err(fault(format!("no path begins with {wrong}"))
+            .hint("the whole path is compared, from its first `/`"));
+    }
+    match regex.group_names().find(|name| !is_variable(name)) {
+        Some(name) => Err(fault(format!("{} is no name for a variable", shown(name)))),
+        None => Ok(()),
     }
 }
 
@@ -132,11 +160,7 @@ fn template(text: &str) -> Result<Vec<Segment>, Fault> {
             segments.push(Segment::Literal(part.to_owned()));
             continue;
         };
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !is_name {
+        if !is_variable(name) {
             return Err(fault(format!("{} is no name for a variable", shown(name))));
         }
         if names.contains(&name) {
@@ -147,9 +171,19 @@ fn template(text: &str) -> Result<Vec<Segment>, Fault> {
     }
     if names.is_empty() {
         let fault = fault("it has no variable".to_owned());
+        if text.contains("/:") || text.contains("/*") {
+            return Err(fault.hint("variables are written in braces, as in `/orders/{id}`"));
+        }
         return Err(fault.hint(format!("write `{{exact: {text}}}`")));
     }
     Ok(segments)
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// The text is its own canonical spelling.
@@ -157,6 +191,14 @@ fn check(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(codes::PATH, format!("path {} {why}", shown(text)));
     if text.len() > PATH_BYTES_MAX {
         return Err(fault("is too long"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return Err(fault("has a scheme and a host").hint(format!(
+            "write {}, and {} under `hosts`",
+            shown(&format!("/{path}")),
+            shown(host)
+        )));
     }
     if text.contains(['?', '#']) {
         return Err(fault("has a query or fragment")

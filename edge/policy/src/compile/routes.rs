@@ -46,7 +46,7 @@ impl Compiler<'_> {
         defined: &Defined<'_>,
     ) -> RouteTable {
         let mut claimed = Claimed::default();
-        let mut rules = Vec::new();
+        let (mut rules, mut marks) = (Vec::new(), Vec::new());
         for at in routes {
             let route = Arc::new(self.route(at, names, defined));
             let hosts = self.hosts(&at.value.hosts);
@@ -56,9 +56,11 @@ impl Compiler<'_> {
                 let at_path = path.map_or(written.mark, |path| path.mark);
                 let path = path.and_then(|path| self.path(path));
                 let conditions = self.conditions(&written.value);
+                self.check_claims(written, &conditions, &route);
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
+                marks.push(at_path);
                 rules.push(Rule {
                     hosts: hosts.clone(),
                     path,
@@ -67,7 +69,12 @@ impl Compiler<'_> {
                 });
             }
         }
-        RouteTable::build(rules)
+        let table = RouteTable::build(rules);
+        // Where a condition is at fault, the match seems to take more than it will.
+        if !self.report.has_errors() {
+            self.report_shadows(&table, &marks);
+        }
+        table
     }
 
     fn route(&mut self, at: &At<RouteDoc>, names: &Names<'_>, defined: &Defined<'_>) -> Route {

@@ -11,6 +11,7 @@ use serde::forward_to_deserialize_any;
 use super::{Decoder, Error};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::hints;
 use crate::yaml::{Key, Node};
 
 /// The entries of a map, or of a struct with known keys.
@@ -38,7 +39,8 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
                     codes::UNKNOWN_KEY,
                     format!("unknown key {}", shown(&key.text)),
                 );
-                let hint = suggestion(&key.text, known.iter().copied())
+                let hint = hints::synonym(&key.text, known)
+                    .or_else(|| suggestion(&key.text, known.iter().copied()))
                     .or_else(|| Some(format!("known keys: {}", known.join(", "))));
                 self.report
                     .borrow_mut()

@@ -1,28 +1,74 @@
 //! What rules ask of requests, in words.
 
-use super::{joined, shortened};
-use crate::model::{CertificateMatch, Conditions, ValueMatch};
+use std::fmt::Display;
+
+use super::{digest_of, joined, shortened};
+use crate::model::{AddressSet, CertificateMatch, Conditions, ValueMatch};
 use crate::routing::{PathMatch, Segment};
 
-/// `GET HEAD prefix /v1, header x-beta, query v=2`.
+/// Address ranges that are written out; of larger sets there is a digest.
+const RANGES_SHOWN: usize = 8;
+
+/// `GET HEAD prefix /v1, header x-beta any value, query v `2``.
 pub(super) fn rule(path: &PathMatch, conditions: &Conditions) -> String {
-    let Conditions {
-        methods,
-        headers,
-        query,
-    } = conditions;
-    let mut text = joined(methods, " ");
+    let mut text = joined(&conditions.methods, " ");
     if !text.is_empty() {
         text.push(' ');
     }
     text.push_str(&path_match(path));
-    for (name, wanted) in headers {
-        text = format!("{text}, header {name}{}", value(wanted));
+    joined([text].into_iter().chain(others(conditions)), ", ")
+}
+
+/// Those below `all`, `any` and `not`.
+fn nested(conditions: &Conditions) -> String {
+    let methods = joined(&conditions.methods, " ");
+    let methods = Some(methods).filter(|methods| !methods.is_empty());
+    joined(methods.into_iter().chain(others(conditions)), ", ")
+}
+
+fn others(conditions: &Conditions) -> Vec<String> {
+    let Conditions {
+        methods: _,
+        headers,
+        query,
+        client_addresses,
+        client_certificate,
+        claims,
+        all,
+        any,
+        not,
+    } = conditions;
+    let mut parts = Vec::new();
+    parts.extend(headers.iter().map(|(name, value)| named("header", name, value)));
+    parts.extend(query.iter().map(|(name, value)| named("query", name, value)));
+    if let Some(set) = client_addresses {
+        parts.push(format!("client in {}", addresses(set)));
     }
-    for (name, wanted) in query {
-        text = format!("{text}, query {name}{}", value(wanted));
+    if let Some(wanted) = client_certificate {
+        parts.push(format!("client certificate {}", certificate(wanted)));
     }
-    text
+    parts.extend(claims.iter().map(|(name, value)| named("claim", name, value)));
+    for (word, of) in [("all", all), ("any", any)] {
+        if !of.is_empty() {
+            parts.push(format!("{word} of ({})", joined(of.iter().map(nested), "; ")));
+        }
+    }
+    if let Some(not) = not {
+        parts.push(format!("not ({})", nested(not)));
+    }
+    parts
+}
+
+fn named(what: &str, name: &dyn Display, value: &ValueMatch) -> String {
+    format!("{what} {name} {value}")
+}
+
+fn addresses(AddressSet { ranges }: &AddressSet) -> String {
+    let shown = joined(ranges.iter().take(RANGES_SHOWN), " ");
+    match ranges.len().checked_sub(RANGES_SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more, {}", digest_of(joined(ranges, " ").as_bytes())),
+    }
 }
 
 pub(super) fn path_match(path: &PathMatch) -> String {
@@ -36,13 +82,7 @@ pub(super) fn path_match(path: &PathMatch) -> String {
             });
             parts.collect()
         }
-    }
-}
-
-pub(super) fn value(wanted: &ValueMatch) -> String {
-    match wanted {
-        ValueMatch::Exact(text) => format!("={text}"),
-        ValueMatch::Present => String::new(),
+        PathMatch::Regex(regex) => format!("regex {}", regex.as_str()),
     }
 }
 
@@ -54,7 +94,7 @@ pub(super) fn certificate(wanted: &CertificateMatch) -> String {
     } = wanted;
     let named = |name: &str, wanted: &Option<ValueMatch>| {
         let wanted = wanted.as_ref()?;
-        Some(format!("{name}{}", value(wanted)))
+        Some(format!("{name} {wanted}"))
     };
     let parts = [
         named("subject", subject),

@@ -22,6 +22,34 @@ pub(crate) struct MatchDoc {
     pub(crate) not: Field<Box<MatchDoc>>,
 }
 
+impl MatchDoc {
+    /// Nothing is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            path,
+            methods,
+            headers,
+            query,
+            client_addresses,
+            client_certificate,
+            claims,
+            all,
+            any,
+            not,
+        } = self;
+        path.is_absent()
+            && methods.is_absent()
+            && headers.is_absent()
+            && query.is_absent()
+            && client_addresses.is_absent()
+            && client_certificate.is_absent()
+            && claims.is_absent()
+            && all.is_absent()
+            && any.is_absent()
+            && not.is_absent()
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PathDoc {

@@ -7,13 +7,14 @@
 mod actions;
 mod auth;
 mod clusters;
+mod conditions;
 mod limits;
 mod listeners;
+mod regexes;
 mod routes;
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
 use palisade_token::IssuerSpec;
 
 use crate::hosts::HostTable;
@@ -22,8 +23,10 @@ use crate::routing::RouteTable;
 pub use actions::*;
 pub use auth::*;
 pub use clusters::*;
+pub use conditions::*;
 pub use limits::*;
 pub use listeners::*;
+pub use regexes::*;
 pub use routes::*;
 
 /// One immutable set of rules. A request reads exactly one from start to end.
@@ -79,21 +82,4 @@ pub struct Origin {
 pub enum Mode {
     Enforce,
     Shadow,
-}
-
-/// Conditions of a rule beyond host and path; all must hold.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// Any method when empty.
-    pub methods: Vec<Method>,
-    pub headers: Vec<(HeaderName, ValueMatch)>,
-    /// Names and values are compared after percent-decoding.
-    pub query: Vec<(String, ValueMatch)>,
-}
-
-/// How a header or query value is compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ValueMatch {
-    Exact(String),
-    Present,
 }

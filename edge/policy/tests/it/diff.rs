@@ -106,7 +106,7 @@ fn a_match_more_and_a_bound() {
         &new,
         "~ route profile (policy.yaml:14)
     - matches: prefix /me
-    + matches: prefix /me, header x-a=b
+    + matches: prefix /me, header x-a `b`
     + request_timeout: 10s
     - limits: sign-in",
     );

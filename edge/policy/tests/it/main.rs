@@ -8,6 +8,7 @@ mod fields;
 mod folder;
 mod hostile;
 mod reloading;
+mod rules;
 mod shipped;
 mod summary;
 mod watching;

@@ -127,7 +127,8 @@ fn group(out: &mut String, group: &Group) {
         changes,
         example,
     } = group;
-    let requests = HumanCount(*requests);
+    // The width is for text only.
+    let requests = HumanCount(*requests).to_string();
     let _ = write!(out, "{CHANGED}{requests:>12}{CHANGED:#}  {old}");
     if old != new {
         let _ = write!(out, " -> {new}");
@@ -163,7 +164,7 @@ fn not_judged(out: &mut String, unlike: &Unlike) {
         (None, Some(reason)) => reason.clone(),
         (None, None) => "no route".to_owned(),
     };
-    let requests = HumanCount(*requests);
+    let requests = HumanCount(*requests).to_string();
     let example = such_as(example);
     let _ = writeln!(
         out,
