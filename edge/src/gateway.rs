@@ -117,7 +117,8 @@ impl ProxyHttp for Gateway {
         if self.answer_acme(session, ctx).await? {
             return Ok(true);
         }
-        let downstream = self.downstream(session, ctx)?;
+        let client = admission::client_certificate(session)?;
+        let downstream = self.downstream(session, ctx, client.as_deref())?;
         let admitted = match self.admit(session, ctx, downstream).await {
             Ok(admitted) => admitted,
             Err(refused) => {
@@ -125,6 +126,7 @@ impl ProxyHttp for Gateway {
                 ctx.refused_route = refused.route;
                 ctx.refused_quotas = refused.quotas;
                 ctx.refused_host = refused.host_rules;
+                ctx.refused_shadowed = refused.shadowed;
                 self.reject(session, ctx, refused.rejection).await?;
                 return Ok(true);
             }

@@ -3,7 +3,11 @@
 //! One enum for HTTP and gRPC: a refusal is right on both or on neither. The public text
 //! never holds an address, a token or an internal error; those go to the log.
 
+use std::fmt;
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
+use palisade_policy::expression::Undecided;
 use palisade_token::Refusal;
 
 /// Why the edge answered instead of an upstream.
@@ -28,13 +32,20 @@ pub enum Rejection {
     },
     /// The connection's handshake did not prove what the host asks for (RFC 9110, 15.5.20).
     Misdirected,
-    /// No token, or one that does not hold.
-    Unauthorized(Refusal),
+    /// No credential that the route takes, or one that does not hold.
+    Unauthorized(Unauthorized),
     /// The issuer's keys were never loaded: nobody's token can be checked.
     NoKeys,
-    /// The token holds and does not suffice.
+    /// The credential holds and does not suffice.
     Forbidden {
         missing: Missing,
+        /// RFC 6750, 3.1: what a better token would need.
+        by_token: bool,
+    },
+    /// An access rule refuses; which one and why is for the log.
+    AccessDenied {
+        rule: Arc<str>,
+        why: Denial,
     },
     /// The route takes no WebSocket connections.
     WebSocketNotAllowed,
@@ -62,7 +73,77 @@ pub enum Rejection {
     Internal,
 }
 
-/// What a verified token lacks.
+/// A request without a credential that holds.
+#[derive(Debug, Clone)]
+pub struct Unauthorized {
+    pub fault: Fault,
+    /// One for each kind that is taken: the values of `www-authenticate`.
+    pub challenges: Vec<String>,
+}
+
+/// What is wrong with what was presented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    Token(Refusal),
+    NoApiKey,
+    ApiKeyUnknown,
+    NoCertificate,
+    CertificateNotTaken,
+    /// Nothing of several things that would do.
+    NoCredential,
+}
+
+impl Fault {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Token(refusal) => refusal.code(),
+            Self::NoApiKey => "api_key_missing",
+            Self::ApiKeyUnknown => "api_key_unknown",
+            Self::NoCertificate => "client_certificate_missing",
+            Self::CertificateNotTaken => "client_certificate_not_accepted",
+            Self::NoCredential => "credential_missing",
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match self {
+            Self::Token(refusal) => refusal.description(),
+            Self::NoApiKey => "an API key is required",
+            Self::ApiKeyUnknown => "the API key is not accepted",
+            Self::NoCertificate => "a client certificate is required",
+            Self::CertificateNotTaken => "the client certificate is not accepted",
+            Self::NoCredential => "a credential is required",
+        }
+    }
+}
+
+/// What an access rule asks for and does not find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    ClientAddress,
+    ClientCertificate,
+    Scopes,
+    Roles,
+    Claim(Arc<str>),
+    Expression,
+    Undecided(Undecided),
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientAddress => f.write_str("another client address"),
+            Self::ClientCertificate => f.write_str("no such client certificate"),
+            Self::Scopes => f.write_str("a scope is missing"),
+            Self::Roles => f.write_str("none of the roles"),
+            Self::Claim(path) => write!(f, "claim `{path}` does not hold"),
+            Self::Expression => f.write_str("the expression is false"),
+            Self::Undecided(why) => write!(f, "the expression cannot be decided: {why}"),
+        }
+    }
+}
+
+/// What a verified caller lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     Scope,
@@ -70,15 +151,6 @@ pub enum Missing {
 }
 
 impl Rejection {
-    /// Whether keys that are fetched now may turn the answer.
-    pub fn wants_keys(&self) -> bool {
-        match self {
-            Self::Unauthorized(refusal) => refusal.wants_refetch(),
-            Self::NoKeys => true,
-            _ => false,
-        }
-    }
-
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -92,9 +164,10 @@ impl Rejection {
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Forbidden { .. }
+            | Self::AccessDenied { .. }
+            | Self::WebSocketNotAllowed
+            | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -123,14 +196,17 @@ impl Rejection {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HttpsRequired { .. } => "https_required",
             Self::Misdirected => "misdirected_request",
-            Self::Unauthorized(refusal) => refusal.code(),
+            Self::Unauthorized(unauthorized) => unauthorized.fault.code(),
             Self::NoKeys => "issuer_keys_unavailable",
             Self::Forbidden {
                 missing: Missing::Scope,
+                ..
             } => "insufficient_scope",
             Self::Forbidden {
                 missing: Missing::Role,
+                ..
             } => "insufficient_role",
+            Self::AccessDenied { .. } => "access_denied",
             Self::WebSocketNotAllowed => "websocket_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::ProtocolNotImplemented => "protocol_not_implemented",
@@ -147,13 +223,40 @@ impl Rejection {
         }
     }
 
+    /// Whether a fetch of the issuer's keys could turn the answer.
+    pub fn wants_keys(&self) -> bool {
+        match self {
+            Self::Unauthorized(unauthorized) => match &unauthorized.fault {
+                Fault::Token(refusal) => refusal.wants_refetch(),
+                _ => false,
+            },
+            Self::NoKeys => true,
+            _ => false,
+        }
+    }
+
+    /// The cause, for the log only.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Unauthorized(unauthorized) => match &unauthorized.fault {
+                Fault::Token(refusal) => Some(refusal.to_string()),
+                _ => None,
+            },
+            Self::AccessDenied { rule, why } => Some(format!("access rule {rule}: {why}")),
+            _ => None,
+        }
+    }
+
     /// gRPC status by the mapping of google.rpc.Code.
     pub fn grpc_status(&self) -> u8 {
         match self {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
             Self::ClientGone | Self::ResponseTooSlow => 1,
             Self::UpstreamTimeout | Self::RequestTimeout | Self::RequestTooSlow => 4,
-            Self::Forbidden { .. } | Self::WebSocketNotAllowed | Self::OriginNotAllowed => 7,
+            Self::Forbidden { .. }
+            | Self::AccessDenied { .. }
+            | Self::WebSocketNotAllowed
+            | Self::OriginNotAllowed => 7,
             Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
             Self::Misdirected => 9,
             Self::NotImplemented(_)
@@ -181,14 +284,17 @@ impl Rejection {
             Self::MethodNotAllowed(_) => "this path does not serve the method",
             Self::HttpsRequired { .. } => "use https",
             Self::Misdirected => "this host needs a connection of its own",
-            Self::Unauthorized(refusal) => refusal.description(),
+            Self::Unauthorized(unauthorized) => unauthorized.fault.description(),
             Self::NoKeys => "tokens cannot be checked at the moment",
             Self::Forbidden {
                 missing: Missing::Scope,
-            } => "the token lacks a required scope",
+                ..
+            } => "the caller lacks a required scope",
             Self::Forbidden {
                 missing: Missing::Role,
-            } => "the token lacks a required role",
+                ..
+            } => "the caller lacks a required role",
+            Self::AccessDenied { .. } => "an access rule of this path refuses the request",
             Self::WebSocketNotAllowed => "this path takes no websocket connections",
             Self::OriginNotAllowed => "pages of this origin may not connect",
             Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",

@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::stages::Admitted;
 use crate::stages::client::Client;
 use crate::stages::rate_limit::Quotas;
+use crate::stages::shadow::Shadowed;
 
 /// Both clocks, read once for each request and passed to whoever decides by time.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,7 @@ pub struct RequestCtx {
     pub refused_route: Option<Arc<Route>>,
     pub refused_quotas: Quotas,
     pub refused_host: Option<Arc<Host>>,
+    pub refused_shadowed: Vec<Shadowed>,
     pub rejection: Option<Rejection>,
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
@@ -130,6 +132,7 @@ impl RequestCtx {
             refused_route: None,
             refused_quotas: Quotas::default(),
             refused_host: None,
+            refused_shadowed: Vec::new(),
             rejection: None,
             error: None,
             upstream: UpstreamFacts::default(),
@@ -160,6 +163,12 @@ impl RequestCtx {
         admitted
             .or(self.refused_host.as_ref())
             .unwrap_or(self.snapshot.policy.hosts.any())
+    }
+
+    /// What rules in shadow would have refused.
+    pub fn shadowed(&self) -> &[Shadowed] {
+        let admitted = self.admitted.as_ref();
+        admitted.map_or(&self.refused_shadowed, |admitted| &admitted.shadowed)
     }
 
     /// The route as far as it was found.

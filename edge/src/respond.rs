@@ -71,12 +71,12 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
         Rejection::HttpsRequired { location } => {
             header.insert_header(LOCATION, location.as_str())?;
         }
-        Rejection::Unauthorized(refusal) => {
-            if let Some(challenge) = refusal.challenge() {
-                header.insert_header(WWW_AUTHENTICATE, challenge)?;
+        Rejection::Unauthorized(unauthorized) => {
+            for challenge in &unauthorized.challenges {
+                header.append_header(WWW_AUTHENTICATE, challenge.as_str())?;
             }
         }
-        Rejection::Forbidden { .. } => {
+        Rejection::Forbidden { by_token: true, .. } => {
             let error = format!(
                 "Bearer error=\"insufficient_scope\", error_description=\"{}\"",
                 rejection.public_message()

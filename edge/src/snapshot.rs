@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
 use palisade_policy::hosts::{HostTable, TlsVersion};
-use palisade_policy::model::{ClusterId, IssuerId, LimitId, Policy, Route};
+use palisade_policy::model::{ClusterId, IssuerId, LimitId, Mode, Policy, Route};
 use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::ClusterState;
@@ -201,11 +201,13 @@ fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<st
         .filter(|route| !route.limits.is_empty());
     with_limits
         .filter_map(|route| {
-            let states = route
-                .limits
-                .iter()
-                .filter_map(|limit| limits.get(limit.id.0));
+            let enforced = route.limits.iter();
+            let enforced = enforced.filter(|limit| limit.mode == Mode::Enforce);
+            let states = enforced.filter_map(|limit| limits.get(limit.id.0));
             let members: Vec<&str> = states.map(|state| state.policy.as_str()).collect();
+            if members.is_empty() {
+                return None;
+            }
             let value = HeaderValue::from_str(&members.join(", ")).ok()?;
             Some((route.name.clone(), value))
         })

@@ -42,6 +42,11 @@ pub(crate) const ADDRESS_RANGE: &str = "P070";
 pub(crate) const REGEX: &str = "P080";
 pub(crate) const NESTED_PATH: &str = "P081";
 pub(crate) const DIGEST: &str = "P082";
+pub(crate) const EXPRESSION: &str = "P090";
+pub(crate) const EXPRESSION_NAME: &str = "P091";
+pub(crate) const EXPRESSION_TYPE: &str = "P092";
+pub(crate) const EXPRESSION_COST: &str = "P093";
+pub(crate) const WEAK_KEY: &str = "P095";
 
 // Lints: the policy is used all the same.
 pub(crate) const SHADOWED_ROUTE: &str = "P200";

@@ -13,6 +13,7 @@ pub mod describe;
 pub mod diagnostic;
 pub mod diff;
 mod document;
+pub mod expression;
 mod field;
 mod hints;
 pub mod files;

@@ -35,6 +35,7 @@ impl Loaded {
             clusters,
             issuers,
             api_keys: _,
+            access: _,
             limits,
             hosts: _,
         } = &self.policy;

@@ -210,7 +210,10 @@ impl RouteTable {
     }
 
     fn tables(&self) -> impl Iterator<Item = &PathTable> {
-        let named = self.exact_hosts.values().chain(self.wildcard_hosts.values());
+        let named = self
+            .exact_hosts
+            .values()
+            .chain(self.wildcard_hosts.values());
         named.chain(std::iter::once(&self.any_host))
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn post<A: DeserializeOwned>(
         .build()?;
     runtime.block_on(async {
         // Never by a proxy: the listener is this machine's.
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .build()?;
         let body = serde_json::to_vec(question)?;
         let request = client
             .post(format!("http://{admin}{path}"))
@@ -33,7 +36,10 @@ pub(super) fn post<A: DeserializeOwned>(
         let status = answer.status();
         let body = answer.bytes().await?;
         if !status.is_success() {
-            bail!("the edge says {status}: {}", String::from_utf8_lossy(&body).trim());
+            bail!(
+                "the edge says {status}: {}",
+                String::from_utf8_lossy(&body).trim()
+            );
         }
         serde_json::from_slice(&body).context("the edge gave an answer of another version")
     })

@@ -132,7 +132,9 @@ fn question(args: &Args) -> anyhow::Result<Question> {
 
 fn claims(path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     let shown = path.display();
-    let size = fs::metadata(path).with_context(|| format!("cannot read `{shown}`"))?.len();
+    let size = fs::metadata(path)
+        .with_context(|| format!("cannot read `{shown}`"))?
+        .len();
     if size > CLAIMS_BYTES_MAX {
         bail!("`{shown}` is larger than {CLAIMS_BYTES_MAX} bytes");
     }

@@ -86,14 +86,19 @@ pub fn explain(
         stages: steps::steps(&judged, upstream.as_ref()),
         outcome: match &outcome {
             Ok(_) => Outcome::Forwarded {
-                cluster: upstream.as_ref().map_or_else(String::new, |to| to.cluster.clone()),
+                cluster: upstream
+                    .as_ref()
+                    .map_or_else(String::new, |to| to.cluster.clone()),
             },
             Err(refused) => answered(&refused.rejection),
         },
         route: judged.route().map(|route| found(snapshot, route)),
         candidates: candidates::candidates(&judged),
         limits: limits::limits(&judged),
-        cache: outcome.as_ref().ok().and_then(|admitted| cached(&judged, admitted)),
+        cache: outcome
+            .as_ref()
+            .ok()
+            .and_then(|admitted| cached(&judged, admitted)),
         response_headers: response_headers(&judged),
         upstream,
         answer,
@@ -114,8 +119,14 @@ fn seen(judged: &Judged<'_>) -> Seen {
     let scheme = if client.encrypted { "https" } else { "http" };
     let host = head.headers.get(http::header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let removed = raw.headers.keys().filter(|name| !head.headers.contains_key(*name));
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let removed = raw
+        .headers
+        .keys()
+        .filter(|name| !head.headers.contains_key(*name));
     Seen {
         method: head.method.to_string(),
         url: format!("{scheme}://{host}{target}"),
@@ -141,7 +152,9 @@ fn cached(judged: &Judged<'_>, admitted: &Admitted) -> Option<CacheSeen> {
         && cache::may_be_looked_up(judged.head);
     let [scheme, host, target] = cache::key_parts(judged.head, encrypted, &admitted.host);
     Some(CacheSeen {
-        at: judged.setting("cache").unwrap_or_else(|| place(&admitted.route.origin)),
+        at: judged
+            .setting("cache")
+            .unwrap_or_else(|| place(&admitted.route.origin)),
         key: format!("{scheme}://{host}{target}"),
         used,
         default_ttl: rule.default_ttl.map(|ttl| format!("{ttl:?}")),

@@ -13,7 +13,8 @@ pub(super) fn changes(before: &HeaderMap, after: &HeaderMap) -> Vec<FieldChange>
     let mut names: Vec<&HeaderName> = before.keys().chain(after.keys()).collect();
     names.sort_by_key(|name| name.as_str());
     names.dedup();
-    let changed = |name: &&HeaderName| !before.get_all(*name).iter().eq(after.get_all(*name).iter());
+    let changed =
+        |name: &&HeaderName| !before.get_all(*name).iter().eq(after.get_all(*name).iter());
     let names = names.into_iter().filter(changed);
     let change = |name: &HeaderName| FieldChange {
         change: match (before.contains_key(name), after.contains_key(name)) {
@@ -66,15 +67,30 @@ mod tests {
             });
             fields.collect::<HeaderMap>()
         };
-        let before = headers(&[("a", "1"), ("b", "1"), ("c", "1"), ("authorization", "secret")]);
-        let after = headers(&[("a", "1"), ("b", "2"), ("d", "1"), ("authorization", "other")]);
+        let before = headers(&[
+            ("a", "1"),
+            ("b", "1"),
+            ("c", "1"),
+            ("authorization", "secret"),
+        ]);
+        let after = headers(&[
+            ("a", "1"),
+            ("b", "2"),
+            ("d", "1"),
+            ("authorization", "other"),
+        ]);
         let found: Vec<String> = changes(&before, &after)
             .iter()
             .map(|change| format!("{:?} {} {}", change.change, change.name, change.value))
             .collect();
         assert_eq!(
             found,
-            ["Changed authorization (not shown)", "Changed b 2", "Removed c ", "Added d 1"]
+            [
+                "Changed authorization (not shown)",
+                "Changed b 2",
+                "Removed c ",
+                "Added d 1"
+            ]
         );
     }
 }

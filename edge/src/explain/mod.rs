@@ -15,8 +15,8 @@ mod upstream;
 mod fields;
 mod text;
 
+pub use compose::explain;
 pub use decision::{Answer, Decision, decide};
 pub use explanation::*;
-pub use compose::explain;
 pub use question::{Certificate, Question, Unaskable};
 pub use text::text;

@@ -113,7 +113,9 @@ impl fmt::Debug for Question {
 pub enum Unaskable {
     #[error("`{0}` is not a method")]
     Method(String),
-    #[error("`{0}` is not the URL of a request\nhint: write `https://host/path` or `http://host/path`")]
+    #[error(
+        "`{0}` is not the URL of a request\nhint: write `https://host/path` or `http://host/path`"
+    )]
     Url(String),
     #[error("`{0}` is not a header field")]
     Header(String),
@@ -156,9 +158,7 @@ impl Asked {
         let claims = claims.map_err(|refusal| Unaskable::Claims(refusal.to_string()))?;
         let request_id = match &question.request_id {
             None => RequestId::random(),
-            Some(text) => {
-                RequestId::of(text).ok_or_else(|| Unaskable::RequestId(text.clone()))?
-            }
+            Some(text) => RequestId::of(text).ok_or_else(|| Unaskable::RequestId(text.clone()))?,
         };
         let asked = Self {
             proof: url
@@ -193,7 +193,12 @@ impl Asked {
 
 /// The handshake that a server name gets, done as it asks.
 fn proof(snapshot: &Snapshot, name: String, certificate: Option<&Certificate>) -> Proof {
-    let clients = snapshot.policy.hosts.find(&name).client_certificates.as_ref();
+    let clients = snapshot
+        .policy
+        .hosts
+        .find(&name)
+        .client_certificates
+        .as_ref();
     Proof {
         version: TlsVersion::Tls13,
         trust_domain: clients.map(|clients| clients.trust_domain),
@@ -208,7 +213,11 @@ fn head(question: &Question, url: &Url<'_>) -> Result<RequestHeader, Unaskable> 
     let fields = question.headers.len() + 1;
     let mut head = RequestHeader::build(method, target, Some(fields))
         .map_err(|_| Unaskable::Url(question.url.clone()))?;
-    if !question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !question
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         head.insert_header(HOST, url.authority)
             .map_err(|_| Unaskable::Url(question.url.clone()))?;
     }

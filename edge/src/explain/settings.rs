@@ -21,7 +21,10 @@ pub(super) fn settings(snapshot: &Snapshot, route: &Route) -> Vec<SettingSeen> {
 fn value(policy: &Policy, route: &Route, key: &str) -> String {
     match key {
         "plain_http" => route.plain_http.to_string(),
-        "auth" => route.auth.as_ref().map_or_else(|| "none".to_owned(), |it| auth(policy, it)),
+        "auth" => route
+            .auth
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |it| auth(policy, it)),
         "limits" => {
             let limits = route.limits.iter();
             let names = limits.filter_map(|used| policy.limits.get(used.id.0));
@@ -40,7 +43,10 @@ fn value(policy: &Policy, route: &Route, key: &str) -> String {
         "response_headers" => edits(&route.response_headers),
         "retries" => {
             let retries = route.forward().and_then(|forward| forward.retries.as_ref());
-            retries.map_or_else(|| "off".to_owned(), |retries| format!("{} more tries", retries.attempts))
+            retries.map_or_else(
+                || "off".to_owned(),
+                |retries| format!("{} more tries", retries.attempts),
+            )
         }
         "cors" if route.cors.is_none() => "off".to_owned(),
         "cors" => "on".to_owned(),

@@ -11,7 +11,15 @@ use crate::stages::cache;
 
 /// In the order in which `stages::admit` asks them; the last two are asked after it.
 const STAGES: [&str; 10] = [
-    "sanitize", "host", "route", "authn", "authz", "websocket", "rate_limit", "body", "cache",
+    "sanitize",
+    "host",
+    "route",
+    "authn",
+    "authz",
+    "websocket",
+    "rate_limit",
+    "body",
+    "cache",
     "upstream",
 ];
 
@@ -30,7 +38,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
             "route"
         }
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
-        Rejection::Forbidden { .. } => "authz",
+        Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",
         Rejection::RateLimited { .. } => "rate_limit",
         Rejection::BodyTooLarge => "body",
@@ -73,7 +81,6 @@ pub(super) fn steps(judged: &Judged<'_>, upstream: Option<&UpstreamSeen>) -> Vec
 fn why(rejection: &Rejection) -> String {
     let (status, code) = (rejection.status().as_u16(), rejection.code());
     let cause = match rejection {
-        Rejection::Unauthorized(refusal) => refusal.to_string(),
         Rejection::NoKeys => "the keys of the issuer are not known here".to_owned(),
         Rejection::HttpsRequired { location } => format!("use {location}"),
         Rejection::MethodNotAllowed(methods) => {
@@ -81,16 +88,14 @@ fn why(rejection: &Rejection) -> String {
             format!("only {} is served", methods.join(", "))
         }
         Rejection::RateLimited { retry_after_s } => format!("again in {retry_after_s}s"),
-        other => other.public_message().to_owned(),
+        other => other
+            .detail()
+            .unwrap_or_else(|| other.public_message().to_owned()),
     };
     format!("{status} {code}: {cause}")
 }
 
-fn passed(
-    judged: &Judged<'_>,
-    stage: &str,
-    upstream: Option<&UpstreamSeen>,
-) -> (Verdict, String) {
+fn passed(judged: &Judged<'_>, stage: &str, upstream: Option<&UpstreamSeen>) -> (Verdict, String) {
     let skipped = |why: &str| (Verdict::Skipped, why.to_owned());
     let passed = |detail: String| (Verdict::Passed, detail);
     let Some(route) = judged.route() else {
@@ -175,7 +180,10 @@ fn cached(judged: &Judged<'_>) -> (Verdict, String) {
     if cache::may_be_looked_up(judged.head) {
         (Verdict::Passed, "may be answered from memory".to_owned())
     } else {
-        let why = format!("{} or its fields ask for the upstream's own word", judged.head.method);
+        let why = format!(
+            "{} or its fields ask for the upstream's own word",
+            judged.head.method
+        );
         (Verdict::Skipped, why)
     }
 }

@@ -61,13 +61,21 @@ pub fn text(explanation: &Explanation) -> String {
     let limits = limits.map(|limit| self::limit(limit, explanation.live));
     section(&mut out, "limits", limits.collect());
     if let Some(cache) = &explanation.cache {
-        let used = if cache.used { "" } else { ", not used by this request" };
+        let used = if cache.used {
+            ""
+        } else {
+            ", not used by this request"
+        };
         let rows = vec![Row::new("key", format!("{}{used}", cache.key)).at(cache.at.clone())];
         section(&mut out, "cache", rows);
     }
     if let Some(to) = &explanation.upstream {
         section(&mut out, "upstream", upstream(to));
-        section(&mut out, "request fields", to.headers.iter().map(field).collect());
+        section(
+            &mut out,
+            "request fields",
+            to.headers.iter().map(field).collect(),
+        );
     }
     if let Some(answer) = &explanation.answer {
         section(&mut out, "answer", own_answer(answer));
@@ -108,7 +116,12 @@ fn section(out: &mut String, title: &str, rows: Vec<Row>) {
     let (name_width, text_width) = (width(&|row| &row.name), width(&|row| &row.text));
     line(out, &format!("\n{HEADING}{title}{HEADING:#}"));
     for row in &rows {
-        let Row { name, style, text, at } = row;
+        let Row {
+            name,
+            style,
+            text,
+            at,
+        } = row;
         let mut text_of_row = format!("  {name:name_width$}  {style}{text}{style:#}");
         if let Some(at) = at {
             let gap = text_width.saturating_sub(text.chars().count());
@@ -173,19 +186,35 @@ fn limit(limit: &LimitSeen, live: bool) -> Row {
 
 fn upstream(to: &UpstreamSeen) -> Vec<Row> {
     let endpoint = to.endpoint.as_deref().unwrap_or("no endpoint");
-    let translated = if to.translated { ", REST by translation" } else { "" };
+    let translated = if to.translated {
+        ", REST by translation"
+    } else {
+        ""
+    };
     let mut rows = vec![
         Row::new("cluster", &to.cluster).at(to.at.clone()),
-        Row::new("endpoint", format!("{endpoint}, {}{translated}", to.protocol)),
-        Row::new("sends", format!("{} {} to host {}", to.method, to.path, to.host)),
+        Row::new(
+            "endpoint",
+            format!("{endpoint}, {}{translated}", to.protocol),
+        ),
+        Row::new(
+            "sends",
+            format!("{} {} to host {}", to.method, to.path, to.host),
+        ),
     ];
     if !to.weights.is_empty() {
         let weights = to.weights.iter();
         let weights = weights.map(|(name, weight)| format!("{name} {weight}"));
         rows.push(Row::new("weights", weights.collect::<Vec<_>>().join(", ")));
     }
-    let timeouts = to.timeouts.iter().map(|(name, value)| format!("{name} {value}"));
-    rows.push(Row::new("timeouts", timeouts.collect::<Vec<_>>().join(", ")));
+    let timeouts = to
+        .timeouts
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"));
+    rows.push(Row::new(
+        "timeouts",
+        timeouts.collect::<Vec<_>>().join(", "),
+    ));
     rows
 }
 

@@ -32,8 +32,15 @@ pub(super) fn seen(judged: &Judged<'_>, admitted: &Admitted) -> Option<UpstreamS
         weights: weights(judged, admitted),
         translated: forward.translate && !respond::is_grpc(judged.head),
         method: sent.method.to_string(),
-        path: sent.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        host: host.and_then(|host| host.to_str().ok()).unwrap_or("").to_owned(),
+        path: sent
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned(),
+        host: host
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("")
+            .to_owned(),
         headers: changes(judged, &sent),
         timeouts: timeouts(admitted, cluster),
     })

@@ -1,7 +1,10 @@
 //! From a session to the stages' verdict.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use palisade_policy::hosts::{ClientCertificates, Host, TlsVersion, TrustDomain};
+use palisade_policy::routing::Certificate;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -9,24 +12,30 @@ use pingora_proxy::Session;
 use super::{Gateway, connection};
 use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
+use crate::listen::tls::ClientCertificate;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
-use crate::stages::{self, Downstream, rewrite};
+use crate::stages::{self, Downstream, authn, rewrite};
 
 impl Gateway {
-    pub(super) fn downstream(
+    pub(super) fn downstream<'a>(
         &self,
         session: &Session,
         ctx: &RequestCtx,
-    ) -> Result<Downstream<'static>> {
+        certificate: Option<&'a ClientCertificate>,
+    ) -> Result<Downstream<'a>> {
         let client = ctx.client()?;
         Ok(Downstream {
             client: client.address,
             encrypted: client.encrypted,
             proof: connection(session)?.tls.as_ref().map(proof),
+            certificate: certificate.map(|certificate| Certificate {
+                subject: &certificate.subject,
+                sans: &certificate.sans,
+                sha256: &certificate.sha256,
+            }),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
-            certificate: None,
             keys_may_come: true,
             rehearsal: None,
         })
@@ -39,31 +48,42 @@ impl Gateway {
         ctx: &RequestCtx,
         downstream: Downstream<'_>,
     ) -> Result<stages::Admitted, stages::Refused> {
+        let snapshot = &ctx.snapshot;
         let head = session.req_header_mut();
-        let refused = match stages::admit(&ctx.snapshot, head, downstream, ctx.started) {
+        let refused = match stages::admit(snapshot, head, downstream, ctx.started) {
             Ok(admitted) => return Ok(admitted),
             Err(refused) => refused,
         };
-        let auth = refused
-            .route
-            .as_ref()
-            .and_then(|route| route.auth.as_ref())
-            .filter(|_| refused.rejection.wants_keys());
-        let issuer = auth.and_then(|auth| auth.issuers().next());
-        let issuer = issuer.and_then(|issuer| ctx.snapshot.issuer(issuer));
-        let Some(issuer) = issuer else {
+        if !refused.rejection.wants_keys() {
+            return Err(refused);
+        }
+        let auth = refused.route.as_ref().and_then(|route| route.auth.as_ref());
+        let Some(auth) = auth else {
             return Err(refused);
         };
-        issuer.refetch().await;
+        let issuer = authn::tried_issuer(snapshot, auth, session.req_header());
+        match issuer.and_then(|issuer| snapshot.issuer(issuer)) {
+            Some(issuer) => {
+                issuer.refetch().await;
+            }
+            None => return Err(refused),
+        }
         // Without new keys too: a token that nobody can verify may have kept the request from a
-        // route that asks for none. Limits come after authn, so nothing was counted yet.
+        // route that asks for none.
         let downstream = Downstream {
             keys_may_come: false,
             ..downstream
         };
+        // Limits come after authn, so nothing was counted yet.
         let head = session.req_header_mut();
-        stages::admit(&ctx.snapshot, head, downstream, ctx.started)
+        stages::admit(snapshot, head, downstream, ctx.started)
     }
+}
+
+/// Apart from the session, which changes while the request is judged.
+pub(super) fn client_certificate(session: &Session) -> Result<Option<Arc<ClientCertificate>>> {
+    let facts = connection(session)?.tls.as_ref();
+    Ok(facts.and_then(|facts| facts.client.clone()))
 }
 
 fn proof(facts: &TlsFacts) -> Proof {
@@ -84,11 +104,10 @@ pub(super) fn tell_certificate(session: &mut Session, rules: &Host) -> Result<()
     if !rules.client_certificates.as_ref().is_some_and(forward) {
         return Ok(());
     }
-    let facts = connection(session)?.tls.as_ref();
-    let client = facts.and_then(|facts| facts.client.clone());
-    match client {
+    match client_certificate(session)? {
         Some(client) => {
-            rewrite::client_certificate(session.req_header_mut(), client.leaf, client.chain)
+            let (leaf, chain) = (client.leaf.clone(), client.chain.clone());
+            rewrite::client_certificate(session.req_header_mut(), leaf, chain)
         }
         None => Ok(()),
     }

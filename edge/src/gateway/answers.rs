@@ -30,6 +30,9 @@ impl Gateway {
         if matches!(rejection, Rejection::HeadersTooLarge) {
             forget_fields(session)?;
         }
+        if ctx.error.is_none() {
+            ctx.error = rejection.detail();
+        }
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
         // The client may still be waiting to be asked for its body: it must not send it now.

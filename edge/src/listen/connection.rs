@@ -52,7 +52,7 @@ pub struct TlsFacts {
     /// Whose client certificates the handshake asked for (`tls::ClientTrust::domain`).
     pub trust_domain: Option<[u8; 32]>,
     /// Verified.
-    pub client: Option<ClientCertificate>,
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
 /// Whether the upstream agreed to another protocol (101): from then on the client's bytes are not

@@ -247,7 +247,7 @@ impl Acceptor {
             version: version_name(session.protocol_version()),
             server_name: name,
             trust_domain: handshake.clients.as_ref().map(|clients| clients.domain),
-            client: ClientCertificate::of(chain)?,
+            client: ClientCertificate::of(chain)?.map(Arc::new),
         };
         Ok(Some((stream, facts)))
     }

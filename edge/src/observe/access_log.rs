@@ -46,6 +46,8 @@ pub struct Line<'a> {
     pub answered_by: &'static str,
     /// Stable name of the reason, where the edge made the answer.
     pub reason: Option<&'static str>,
+    /// What rules in shadow would have refused: reasons, with the names of limits and access rules.
+    pub shadow: Option<String>,
     /// The cause behind it; never shown to the client.
     pub detail: Option<&'a str>,
 }

@@ -102,7 +102,9 @@ async fn explain(
 /// A page on the internet can make a browser ask here under a name of its own (DNS rebinding), but
 /// not under an address; nor can it send JSON to another origin without being asked about first.
 fn is_local(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let host = host.and_then(|host| host.parse::<Uri>().ok());
     host.as_ref().and_then(Uri::host).is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']');

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use palisade_acme::Outcome;
 use palisade_policy::Status;
+use palisade_policy::model::Mode;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -15,6 +16,7 @@ use prometheus::{
 
 use crate::listen::{Listener, Observer};
 use crate::stages::rate_limit::Quotas;
+use crate::stages::shadow::Shadowed;
 
 /// Seconds; the buckets of the OpenTelemetry HTTP conventions.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -28,6 +30,7 @@ pub struct Metrics {
     pub upstream_duration: HistogramVec,
     pub requests_in_flight: IntGauge,
     pub rejections: IntCounterVec,
+    pub shadow_refusals: IntCounterVec,
     pub tunnels_open: IntGaugeVec,
     pub tunnels_ended: IntCounterVec,
     pub limit_decisions: IntCounterVec,
@@ -82,6 +85,11 @@ impl Metrics {
             rejections: table.counters(
                 "palisade_rejections_total",
                 "Answers made by the edge itself, by reason",
+                &["http_route", "reason"],
+            )?,
+            shadow_refusals: table.counters(
+                "palisade_shadow_refusals_total",
+                "Requests that a rule in shadow would have refused, by reason",
                 &["http_route", "reason"],
             )?,
             tunnels_open: table.gauges(
@@ -217,13 +225,22 @@ impl Metrics {
     /// What the limits of an admitted request said.
     pub fn limits(&self, quotas: &Quotas) {
         for state in &quotas.states {
-            let refused = quotas
-                .refused_by
-                .as_ref()
-                .is_some_and(|name| *name == state.name);
-            let outcome = if refused { "deny" } else { "allow" };
+            let outcome = match (state.refused, state.mode) {
+                (false, _) => "allow",
+                (true, Mode::Enforce) => "deny",
+                (true, Mode::Shadow) => "shadow_deny",
+            };
             self.limit_decisions
                 .with_label_values(&[&*state.name, outcome])
+                .inc();
+        }
+    }
+
+    /// What rules in shadow would have refused.
+    pub fn shadowed(&self, route: &str, shadowed: &[Shadowed]) {
+        for refusal in shadowed {
+            self.shadow_refusals
+                .with_label_values(&[route, refusal.code])
                 .inc();
         }
     }

@@ -12,6 +12,7 @@ use crate::listen::extended_connect::is_extended_connect;
 use crate::listen::{Connection, Listener};
 use crate::request_ctx::{Now, RequestCtx};
 use crate::stages::cache;
+use crate::stages::shadow::Shadowed;
 
 /// Called once for each request that had a context.
 pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
@@ -50,6 +51,7 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
             .with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()])
             .inc();
     }
+    metrics.shadowed(ctx.route_name().unwrap_or(""), ctx.shadowed());
     if ctx.cache_rule().is_some() {
         let outcome = cache::outcome(&session.cache);
         metrics
@@ -73,10 +75,8 @@ fn write_line(
     let head = session.req_header();
     let tls = connection.and_then(|connection| connection.tls.as_ref());
     let pick = ctx.upstream.picked.as_ref();
-    let claims = ctx
-        .admitted
-        .as_ref()
-        .and_then(|admitted| admitted.permit.caller().claims.as_deref());
+    let admitted = ctx.admitted.as_ref();
+    let caller = admitted.map(|admitted| admitted.permit.caller());
     let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
     gateway.access_log.write(&Line {
         ts: unix_time(ctx.started.wall),
@@ -111,15 +111,29 @@ fn write_line(
         upstream_ms: ctx.upstream.first_byte.map(millis),
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
-        subject: claims.and_then(|claims| claims.subject.as_deref()),
+        subject: caller.and_then(|caller| caller.subject()),
         answered_by: if ctx.rejection.is_some() || ctx.admitted.is_none() {
             "edge"
         } else {
             "upstream"
         },
         reason: ended_by(ctx).or(ctx.rejection.as_ref().map(|rejection| rejection.code())),
+        shadow: shadow(ctx.shadowed()),
         detail: ctx.error.as_deref(),
     });
+}
+
+/// `token_missing, rate_limited (per-tenant)`; with what is behind it, where something is.
+fn shadow(shadowed: &[Shadowed]) -> Option<String> {
+    let words = shadowed.iter().map(|refusal| {
+        let more = refusal.detail.as_deref().or(refusal.rule.as_deref());
+        match more {
+            Some(more) => format!("{} ({more})", refusal.code),
+            None => refusal.code.to_owned(),
+        }
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Why the edge ended a tunnel.

@@ -1,9 +1,14 @@
-//! What the caller may do: the route's scopes and roles against the token's.
+//! What the caller may do: the route's scopes and roles, then its access rules.
+
+use std::sync::Arc;
 
 use palisade_policy::model::Route;
 
+use super::access::{self, Judged};
 use super::authn::Caller;
+use super::shadow::{self, Shadowed};
 use crate::rejection::{Missing, Rejection};
+use crate::snapshot::Snapshot;
 
 /// Proof that the check was made; only `permit` makes one.
 #[derive(Debug)]
@@ -17,23 +22,46 @@ impl Permit {
     }
 }
 
-/// Every scope and one of the roles. An anonymous caller has neither.
-pub fn permit(route: &Route, caller: Caller) -> Result<Permit, Rejection> {
-    let Some(auth) = &route.auth else {
-        return Ok(Permit { caller });
-    };
-    let claims = caller.claims.as_deref();
-    let has_scope = |scope: &String| claims.is_some_and(|claims| claims.has_scope(scope));
-    if !auth.scopes.iter().all(has_scope) {
-        return Err(Rejection::Forbidden {
-            missing: Missing::Scope,
-        });
+/// Every scope and one of the roles; an anonymous caller has neither. Then every access rule.
+pub fn permit(
+    snapshot: &Snapshot,
+    route: &Arc<Route>,
+    request: &Judged<'_>,
+    caller: Caller,
+    shadowed: &mut Vec<Shadowed>,
+) -> Result<Permit, Rejection> {
+    if let Some(auth) = &route.auth
+        && let Some(missing) = lacks(&auth.scopes, &auth.roles, &caller)
+        // Who was not believed was counted already.
+        && !(shadowed.iter().any(|other| other.stage == "authn"))
+    {
+        let rejection = Rejection::Forbidden {
+            missing,
+            by_token: caller.claims.is_some(),
+        };
+        let would_be = Shadowed::new("authz", &rejection);
+        shadow::refuse(auth.mode, rejection, would_be, shadowed)?;
     }
-    let has_role = |role: &String| claims.is_some_and(|claims| claims.has_role(role));
-    if !auth.roles.is_empty() && !auth.roles.iter().any(has_role) {
-        return Err(Rejection::Forbidden {
-            missing: Missing::Role,
-        });
+    for rule_use in &route.access {
+        let rule = snapshot.policy.access.get(rule_use.id.0);
+        let rule = rule.ok_or(Rejection::Internal)?;
+        let Err(why) = access::allows(rule, request, &caller) else {
+            continue;
+        };
+        let rejection = Rejection::AccessDenied {
+            rule: rule.name.clone(),
+            why,
+        };
+        let would_be = Shadowed::new("access", &rejection).by(&rule.name);
+        shadow::refuse(rule_use.mode, rejection, would_be, shadowed)?;
     }
     Ok(Permit { caller })
+}
+
+fn lacks(scopes: &[String], roles: &[String], caller: &Caller) -> Option<Missing> {
+    if !scopes.iter().all(|scope| caller.has_scope(scope)) {
+        return Some(Missing::Scope);
+    }
+    let has_role = roles.is_empty() || roles.iter().any(|role| caller.has_role(role));
+    (!has_role).then_some(Missing::Role)
 }

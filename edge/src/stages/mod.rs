@@ -8,7 +8,9 @@ pub mod sanitize;
 pub mod host;
 pub mod route;
 pub mod authn;
+pub mod access;
 pub mod authz;
+pub mod shadow;
 pub mod websocket;
 pub mod rate_limit;
 pub mod body;
@@ -27,9 +29,11 @@ use pingora_http::RequestHeader;
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
+use access::Judged;
 use authn::Caller;
 use authz::Permit;
 use rate_limit::Quotas;
+use shadow::Shadowed;
 
 /// What the request came in by, as far as decisions need it.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +43,12 @@ pub struct Downstream<'a> {
     pub encrypted: bool,
     /// Of the connection's own TLS or QUIC handshake; none in plain text.
     pub proof: Option<host::Proof>,
+    /// Of the client, verified by the same handshake.
+    pub certificate: Option<Certificate<'a>>,
     /// Port of the https listener: where redirects to https point.
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
-    /// Of the connection's handshake, verified.
-    pub certificate: Option<Certificate<'a>>,
     /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
     /// not decided before.
     pub keys_may_come: bool,
@@ -74,6 +78,8 @@ pub struct Admitted {
     pub websocket: Option<websocket::Terms>,
     /// Where the request goes; none where the edge answers itself.
     pub cluster: Option<ClusterId>,
+    /// What rules in shadow would have refused.
+    pub shadowed: Vec<Shadowed>,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -88,6 +94,8 @@ pub struct Refused {
     pub quotas: Quotas,
     /// Who was let in as far as the limits.
     pub caller: Option<Caller>,
+    /// What rules in shadow would have refused before.
+    pub shadowed: Vec<Shadowed>,
 }
 
 /// The order is the security argument: nothing is believed before `authn`, nothing is counted
@@ -104,6 +112,7 @@ pub fn admit(
         host_rules: None,
         quotas: Quotas::default(),
         caller: None,
+        shadowed: Vec::new(),
     };
     let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
     let is_websocket =
@@ -124,20 +133,38 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
-    let rehearsal = downstream.rehearsal;
-    let caller = authn::verify(snapshot, &route, head, rehearsal, now).map_err(refused)?;
-    let permit = authz::permit(&route, caller).map_err(refused)?;
+    let request = Judged {
+        head,
+        host: &host,
+        downstream,
+        rule,
+        now,
+    };
+    let mut shadowed = Vec::new();
+    let caller = authn::verify(snapshot, &route, head, (downstream, now), &mut shadowed);
+    let permit =
+        caller.and_then(|caller| authz::permit(snapshot, &route, &request, caller, &mut shadowed));
+    let permit = match permit {
+        Ok(permit) => permit,
+        Err(rejection) => {
+            return Err(Refused {
+                shadowed,
+                ..refused(rejection)
+            });
+        }
+    };
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, &route, head, &permit, now))
         .transpose()
         .map_err(refused)?;
-    let client = downstream.client;
-    let quotas = rate_limit::take(snapshot, &route, head, client, &permit, rehearsal, now);
+    let quotas = rate_limit::take(snapshot, &route, head, downstream, &permit, now);
+    shadowed.extend(quotas.shadowed());
     if let Some(retry_after_s) = quotas.retry_after_s {
         let rejection = Rejection::RateLimited { retry_after_s };
         return Err(Refused {
             quotas,
             caller: Some(permit.caller().clone()),
+            shadowed,
             ..refused(rejection)
         });
     }
@@ -157,5 +184,6 @@ pub fn admit(
         host,
         host_rules: rules.clone(),
         websocket,
+        shadowed,
     })
 }

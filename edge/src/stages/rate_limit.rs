@@ -18,10 +18,14 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
 use moka::sync::Cache;
-use palisade_policy::model::{Limit, LimitKey, Route};
+use palisade_policy::model::{Limit, LimitKey, Mode, Route};
 use pingora_http::RequestHeader;
 
-use super::{Rehearsal, authz::Permit};
+use super::Downstream;
+use super::authn::Caller;
+use super::authz::Permit;
+use super::shadow::Shadowed;
+use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 
@@ -43,16 +47,38 @@ pub struct QuotaState {
     pub remaining: u32,
     /// Whole seconds until the bucket is full again.
     pub reset_s: u64,
+    /// In shadow nobody is refused by it, and nobody told of it.
+    pub mode: Mode,
+    /// The request was one too many.
+    pub refused: bool,
 }
 
-/// Take one from every limit of the route, in order, until one refuses.
+impl Quotas {
+    /// What limits in shadow would have refused.
+    pub fn shadowed(&self) -> impl Iterator<Item = Shadowed> {
+        let is_shadowed = |state: &&QuotaState| state.refused && state.mode == Mode::Shadow;
+        self.states.iter().filter(is_shadowed).map(|state| {
+            let rejection = Rejection::RateLimited {
+                retry_after_s: state.reset_s,
+            };
+            Shadowed::new("rate_limit", &rejection).by(&state.name)
+        })
+    }
+
+    /// What clients are told of.
+    pub fn enforced(&self) -> impl Iterator<Item = &QuotaState> {
+        let states = self.states.iter();
+        states.filter(|state| state.mode == Mode::Enforce)
+    }
+}
+
+/// Take one from every limit of the route, in order, until one refuses; in a rehearsal only look.
 pub fn take(
     snapshot: &Snapshot,
     route: &Route,
     head: &RequestHeader,
-    client: IpAddr,
+    downstream: Downstream<'_>,
     permit: &Permit,
-    rehearsal: Option<&Rehearsal>,
     now: Now,
 ) -> Quotas {
     let mut quotas = Quotas::default();
@@ -60,19 +86,28 @@ pub fn take(
         let Some(state) = snapshot.limit(limit.id) else {
             continue;
         };
-        let key = key(&state.key, &head.headers, client, permit);
-        let taken = match rehearsal {
+        let key = key(&state.key, &head.headers, downstream.client, permit);
+        let outcome = match downstream.rehearsal {
             None => state.take(key, now.monotonic),
             Some(_) => state.peek(key, now.monotonic),
         };
-        match taken {
-            Ok(quota) => quotas.states.push(quota),
-            Err((quota, wait)) => {
-                quotas.retry_after_s = Some(whole_seconds(wait).max(1));
-                quotas.refused_by = Some(quota.name.clone());
-                quotas.states.push(quota);
-                break;
-            }
+        let (quota, wait) = match outcome {
+            Ok(quota) => (quota, None),
+            Err((quota, wait)) => (quota, Some(wait)),
+        };
+        let quota = QuotaState {
+            mode: limit.mode,
+            refused: wait.is_some(),
+            ..quota
+        };
+        let wait = wait.filter(|_| limit.mode == Mode::Enforce);
+        if let Some(wait) = wait {
+            quotas.retry_after_s = Some(whole_seconds(wait).max(1));
+            quotas.refused_by = Some(quota.name.clone());
+        }
+        quotas.states.push(quota);
+        if wait.is_some() {
+            break;
         }
     }
     quotas
@@ -85,10 +120,7 @@ fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u
     let mut hasher = SEED.build_hasher();
     match by {
         LimitKey::ClientAddress => address_key(client).hash(&mut hasher),
-        LimitKey::Caller => match permit.caller().claims.as_deref() {
-            Some(claims) => (&claims.issuer, &claims.subject).hash(&mut hasher),
-            None => address_key(client).hash(&mut hasher),
-        },
+        LimitKey::Caller => caller_key(permit.caller(), client, &mut hasher),
         LimitKey::Header(name) => {
             for value in headers.get_all(name) {
                 value.as_bytes().hash(&mut hasher);
@@ -104,6 +136,16 @@ fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u
     hasher.finish()
 }
 
+/// One name means somebody else in each set of keys, and with each issuer.
+fn caller_key(caller: &Caller, client: IpAddr, hasher: &mut impl Hasher) {
+    match (&caller.claims, &caller.api_key, &caller.certificate) {
+        (Some(claims), ..) => (&claims.issuer, &claims.subject).hash(hasher),
+        (None, Some((set, key)), _) => ("api key", set.0, &key.name).hash(hasher),
+        (None, None, Some(subject)) => ("certificate", subject).hash(hasher),
+        (None, None, None) => address_key(client).hash(hasher),
+    }
+}
+
 /// An IPv6 subscriber holds at least a /64, so that is what counts as one client.
 fn address_key(client: IpAddr) -> u128 {
     match client.to_canonical() {
@@ -112,18 +154,21 @@ fn address_key(client: IpAddr) -> u128 {
     }
 }
 
-struct Bucket {
-    limiter: RateLimiter<NotKeyed, SharedState, GivenClock, StateInformationMiddleware>,
-    state: SharedState,
-    /// What the times in `state` are counted from.
-    start: SinceStart,
+type Bucket = RateLimiter<NotKeyed, Shared, GivenClock, StateInformationMiddleware>;
+
+/// A bucket whose state can be looked at from outside of its limiter.
+struct Tracked {
+    bucket: Bucket,
+    state: Shared,
+    /// What the state counts from.
+    since: SinceStart,
 }
 
-/// What governor keeps of a bucket, where a copy can be taken of it.
-#[derive(Debug, Default, Clone)]
-struct SharedState(Arc<InMemoryState>);
+/// The one number of a bucket.
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<InMemoryState>);
 
-impl StateStore for SharedState {
+impl StateStore for Shared {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, key: &NotKeyed, f: F) -> Result<T, E>
@@ -134,14 +179,18 @@ impl StateStore for SharedState {
     }
 }
 
-impl SharedState {
+impl Shared {
+    /// Another one with the same number in it.
     fn copy(&self) -> Self {
         let copy = Self::default();
-        let key = &NotKeyed::NonKey;
-        // An error replaces nothing.
-        let looked: Result<(), _> = self.0.measure_and_replace(key, Err);
-        if let Err(Some(found)) = looked {
-            let _ = copy.0.measure_and_replace(key, |_| Ok::<_, ()>(((), found)));
+        // An error replaces nothing, and brings the number out.
+        let number = self.measure_and_replace(&NotKeyed::NonKey, |number| match number {
+            Some(number) => Err(number),
+            None => Ok(((), Nanos::new(0))),
+        });
+        if let Err(number) = number {
+            let put = |_| Ok::<_, ()>(((), number));
+            let _ = copy.measure_and_replace(&NotKeyed::NonKey, put);
         }
         copy
     }
@@ -158,7 +207,7 @@ pub struct LimitState {
     /// Time in which an empty bucket fills: an idle one is as good as none afterwards.
     fill: Duration,
     clock: GivenClock,
-    buckets: Cache<u64, Arc<Bucket>, RandomState>,
+    buckets: Cache<u64, Arc<Tracked>, RandomState>,
 }
 
 impl LimitState {
@@ -199,49 +248,51 @@ impl LimitState {
 
     fn take(&self, key: u64, now: Instant) -> Result<QuotaState, (QuotaState, Duration)> {
         self.clock.advance(now);
-        let bucket = match self.buckets.get(&key) {
-            Some(bucket) => bucket,
-            None => self.buckets.get_with(key, || Arc::new(self.bucket())),
+        let tracked = match self.buckets.get(&key) {
+            Some(tracked) => tracked,
+            None => self.buckets.get_with(key, || Arc::new(self.track())),
         };
-        self.ask(&bucket)
+        self.check(&tracked.bucket, &self.clock)
     }
 
-    /// What `take` would say, asked of a copy: a decision that nobody asked for costs nobody a request.
+    /// What `take` would say, of a copy: neither bucket nor clock notice.
     fn peek(&self, key: u64, now: Instant) -> Result<QuotaState, (QuotaState, Duration)> {
-        self.clock.advance(now);
-        let copy = match self.buckets.get(&key) {
-            None => self.bucket(),
-            Some(bucket) => {
-                let clock = GivenClock {
-                    start: self.clock.start,
-                    elapsed_ns: Arc::new(AtomicU64::new(bucket.start.0)),
-                };
-                let copy = self.bucket_of(bucket.state.copy(), clock.clone());
-                clock.advance(now);
-                copy
+        let clock = GivenClock::new(self.clock.start);
+        let state = match self.buckets.get(&key) {
+            Some(tracked) => {
+                clock.elapsed_ns.store(tracked.since.0, Ordering::Relaxed);
+                tracked.state.copy()
             }
+            None => Shared::default(),
         };
-        self.ask(&copy)
+        let bucket = self.bucket(state, &clock);
+        clock.advance(now);
+        self.check(&bucket, &clock)
     }
 
-    fn ask(&self, bucket: &Bucket) -> Result<QuotaState, (QuotaState, Duration)> {
-        match bucket.limiter.check() {
+    fn check(
+        &self,
+        bucket: &Bucket,
+        clock: &GivenClock,
+    ) -> Result<QuotaState, (QuotaState, Duration)> {
+        match bucket.check() {
             Ok(state) => Ok(self.state(state.remaining_burst_capacity())),
-            Err(refused) => Err((self.state(0), refused.wait_time_from(self.clock.now()))),
+            Err(refused) => Err((self.state(0), refused.wait_time_from(clock.now()))),
         }
     }
 
-    fn bucket(&self) -> Bucket {
-        self.bucket_of(SharedState::default(), self.clock.clone())
-    }
-
-    fn bucket_of(&self, state: SharedState, clock: GivenClock) -> Bucket {
-        let start = clock.now();
-        Bucket {
-            limiter: RateLimiter::new(self.quota, state.clone(), clock),
+    fn track(&self) -> Tracked {
+        let state = Shared::default();
+        let since = self.clock.now();
+        Tracked {
+            bucket: self.bucket(state.clone(), &self.clock),
             state,
-            start,
+            since,
         }
+    }
+
+    fn bucket(&self, state: Shared, clock: &GivenClock) -> Bucket {
+        RateLimiter::new(self.quota, state, clock.clone())
     }
 
     fn state(&self, remaining: u32) -> QuotaState {
@@ -252,6 +303,8 @@ impl LimitState {
             name: self.name.clone(),
             remaining,
             reset_s: whole_seconds(reset),
+            mode: Mode::Enforce,
+            refused: false,
         }
     }
 }
@@ -322,7 +375,7 @@ impl std::ops::Add<Nanos> for SinceStart {
 )]
 mod tests {
     use super::*;
-    use palisade_policy::model::{Mode, Origin};
+    use palisade_policy::model::Origin;
 
     fn limit(requests: u32, period: Duration, burst: u32) -> (LimitState, Instant) {
         let limit = Limit {

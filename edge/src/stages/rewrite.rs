@@ -63,11 +63,12 @@ fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
     if !auth.forward_token {
         head.remove_header(&AUTHORIZATION);
     }
-    let Some(claims) = admitted.permit.caller().claims.as_deref() else {
-        return Ok(());
-    };
+    for name in &auth.key_headers {
+        head.remove_header(name);
+    }
+    let caller = admitted.permit.caller();
     for (path, name) in &auth.claim_headers {
-        let Some(text) = claims.get_str(path) else {
+        let Some(text) = caller.claim(path) else {
             continue;
         };
         // A claim with a line break in it must not become two headers.
@@ -141,12 +142,8 @@ pub fn rate_limit(
     quotas: &Quotas,
     policy: Option<&HeaderValue>,
 ) -> Result<()> {
-    if quotas.states.is_empty() {
-        return Ok(());
-    }
     let members: Vec<String> = quotas
-        .states
-        .iter()
+        .enforced()
         .map(|state| {
             format!(
                 "\"{}\";r={};t={}",
@@ -154,6 +151,9 @@ pub fn rate_limit(
             )
         })
         .collect();
+    if members.is_empty() {
+        return Ok(());
+    }
     head.insert_header("ratelimit", members.join(", "))?;
     if let Some(policy) = policy {
         head.insert_header("ratelimit-policy", policy.clone())?;

@@ -26,7 +26,13 @@ pub fn select<'s>(
 ) -> Result<&'s Arc<Rule>, Unrouted> {
     // A token that may hold once its keys are here: which rule matches is not known without.
     let undecided = RefCell::new(None);
-    let claims = |route: &Arc<Route>| match authn::verify(snapshot, route, head, downstream.rehearsal, now) {
+    let claims = |route: &Arc<Route>| match authn::verify(
+        snapshot,
+        route,
+        head,
+        (downstream, now),
+        &mut Vec::new(),
+    ) {
         Ok(caller) => caller.claims,
         Err(rejection) => {
             if downstream.keys_may_come && rejection.wants_keys() {

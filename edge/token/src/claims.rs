@@ -8,6 +8,9 @@
 use crate::refusal::Refusal;
 use crate::spec::IssuerSpec;
 use crate::strict_json;
+use crate::verifier::TOKEN_BYTES_MAX;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -150,6 +153,11 @@ impl Claims {
         items.iter().filter_map(text)
     }
 
+    /// A claim of any type, by a path as in [`Claims::get_str`].
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        find(&self.raw, path)
+    }
+
     /// Whether the token was granted `scope`.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|granted| granted == scope)
@@ -178,6 +186,19 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// The `iss` of a token that nobody has verified: good for choosing the issuer whose rules it is then
+/// verified by, and for nothing else.
+pub fn unverified_issuer(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    match strict_json::object(&payload).ok()?.remove("iss")? {
+        Value::String(issuer) => Some(issuer),
+        _ => None,
     }
 }
 

@@ -19,7 +19,7 @@ mod strict_json;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use claims::{Claims, UnixTime};
+pub use claims::{Claims, UnixTime, unverified_issuer};
 pub use issuers::{FixedKeysError, Issuer, Issuers};
 pub use key_set::{KEYS_MAX, KeySet, KeySetError};
 pub use key_store::{IssuerStatus, Origin};

@@ -45,11 +45,17 @@ impl Compiler<'_> {
         let ranges = texts.iter().filter_map(|text| range(text).ok()).collect();
         let Some(name) = doc.name.given() else { return };
         if is_range(&name.value) {
-            let message = format!("{} is an address, and no name for a set", shown(&name.value));
+            let message = format!(
+                "{} is an address, and no name for a set",
+                shown(&name.value)
+            );
             self.report
                 .push(name.mark, Fault::new(codes::BAD_NAME, message));
         }
-        self.shared.addresses.named.insert(name.value.clone(), ranges);
+        self.shared
+            .addresses
+            .named
+            .insert(name.value.clone(), ranges);
     }
 
     /// None where nothing is given.

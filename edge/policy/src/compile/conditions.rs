@@ -77,10 +77,14 @@ impl Compiler<'_> {
             }
         }
         for below in items(&doc.all) {
-            conditions.all.extend(self.nested(&below.value, below.mark, nesting));
+            conditions
+                .all
+                .extend(self.nested(&below.value, below.mark, nesting));
         }
         for below in items(&doc.any) {
-            conditions.any.extend(self.nested(&below.value, below.mark, nesting));
+            conditions
+                .any
+                .extend(self.nested(&below.value, below.mark, nesting));
         }
         if let Some(below) = doc.not.given() {
             let not = self.nested(&below.value, below.mark, nesting);
@@ -89,12 +93,7 @@ impl Compiler<'_> {
         conditions
     }
 
-    fn nested(
-        &mut self,
-        doc: &MatchDoc,
-        mark: Mark,
-        nesting: &mut Nesting,
-    ) -> Option<Conditions> {
+    fn nested(&mut self, doc: &MatchDoc, mark: Mark, nesting: &mut Nesting) -> Option<Conditions> {
         nesting.count += 1;
         let problem = if nesting.depth >= DEPTH_MAX {
             Some(format!("conditions are nested deeper than {DEPTH_MAX}"))
@@ -191,7 +190,13 @@ impl Compiler<'_> {
                 codes::CHOICE,
                 "a value is one of `exact`, `prefix`, `suffix`, `regex` and `present`",
             );
-            self.report.push(Mark { length: 1, ..at.mark }, fault);
+            self.report.push(
+                Mark {
+                    length: 1,
+                    ..at.mark
+                },
+                fault,
+            );
             return None;
         }
         if let Some(present) = doc.present.given() {

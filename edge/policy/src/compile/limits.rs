@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Compiler, Fingerprint, headers, values};
+use super::{Compiler, Fingerprint, headers, routes, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown, suggestion};
 use crate::document::{LimitDoc, LimitKeyDoc};
 use crate::field::{At, Either};
-use crate::model::{Limit, LimitKey, Mode};
+use crate::model::{Limit, LimitKey};
 
 /// A limit above a million each second limits nothing.
 const REQUESTS_BOUNDS: RangeInclusive<u64> = 1..=1_000_000;
@@ -55,7 +55,7 @@ impl Compiler<'_> {
         Limit {
             origin: self.origin(&doc.name, at.mark),
             name,
-            mode: Mode::Enforce,
+            mode: routes::mode(&doc.mode),
             key,
             requests,
             period,

@@ -59,12 +59,22 @@ impl Compiler<'_> {
     }
 
     /// Claims are those of a verified token: without one the match would never hold.
-    pub(super) fn check_claims(&mut self, at: &At<MatchDoc>, conditions: &Conditions, route: &Route) {
+    pub(super) fn check_claims(
+        &mut self,
+        at: &At<MatchDoc>,
+        conditions: &Conditions,
+        route: &Route,
+    ) {
         let auth = route.auth.as_ref();
-        if !conditions.ask_for_claims() || auth.is_some_and(|auth| auth.issuers().next().is_some()) {
+        if !conditions.ask_for_claims() || auth.is_some_and(|auth| auth.issuers().next().is_some())
+        {
             return;
         }
-        let mark = at.value.claims.given().map_or(at.mark, |claims| claims.mark);
+        let mark = at
+            .value
+            .claims
+            .given()
+            .map_or(at.mark, |claims| claims.mark);
         let message = format!(
             "the match asks for claims, and route {} takes no token",
             quoted(&route.name)

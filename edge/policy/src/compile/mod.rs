@@ -4,6 +4,8 @@
 //! its place so that compiling goes on, and the report keeps the result from being used.
 
 mod addresses;
+mod access;
+mod api_keys;
 mod auth;
 mod client_certificates;
 mod clusters;
@@ -54,19 +56,30 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let clusters = all(documents, |document| &document.clusters);
     let issuers = all(documents, |document| &document.issuers);
     let limits = all(documents, |document| &document.limits);
+    let api_keys = all(documents, |document| &document.api_keys);
+    let access = all(documents, |document| &document.access);
     let routes = all(documents, |document| &document.routes);
     let names = routes::Names {
         clusters: compiler.index(&clusters, DEFINITIONS_MAX),
         issuers: compiler.index(&issuers, DEFINITIONS_MAX),
         limits: compiler.index(&limits, DEFINITIONS_MAX),
+        api_keys: compiler.index(&api_keys, DEFINITIONS_MAX),
+        access: compiler.index(&access, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
+    let api_keys: Vec<_> = api_keys.iter().map(|set| compiler.api_keys(set)).collect();
+    let access: Vec<_> = access
+        .iter()
+        .map(|rule| compiler.access_rule(rule))
+        .collect();
     let defined = routes::Defined {
         clusters: &clusters,
         limits: &limits,
+        api_keys: &api_keys,
+        access: &access,
     };
     let table = compiler.routes(&routes, &names, &defined);
     let clusters = clusters
@@ -93,7 +106,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         routes: table,
         clusters,
         issuers,
-        api_keys: Vec::new(),
+        api_keys,
+        access,
         limits,
         hosts: hosts_of_requests,
     }

@@ -80,7 +80,10 @@ fn check_regex(text: &str, regex: &Regex) -> Result<(), Fault> {
         Fault::new(codes::REGEX, message)
     };
     let beginnings = regex.beginnings().unwrap_or_default();
-    if let Some(wrong) = beginnings.iter().find(|text| !b"/".starts_with(text) && !text.starts_with(b"/")) {
+    if let Some(wrong) = beginnings
+        .iter()
+        .find(|text| !b"/".starts_with(text) && !text.starts_with(b"/"))
+    {
         let wrong = shown(&String::from_utf8_lossy(wrong));
         return Err(fault(format!("no path begins with {wrong}"))
             .hint("the whole path is compared, from its first `/`"));

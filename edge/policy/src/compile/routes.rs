@@ -8,10 +8,11 @@ use super::matches::Claimed;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, RouteDoc, Settings};
+use crate::document::{CacheDoc, ClusterDoc, ModeDoc, RouteDoc, Settings};
 use crate::field::{At, Either, Field, items};
 use crate::model::{
-    CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload, Priority, Route, Setting,
+    AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
+    Priority, Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
@@ -30,12 +31,16 @@ pub(super) struct Names<'d> {
     pub(super) clusters: Index<'d>,
     pub(super) issuers: Index<'d>,
     pub(super) limits: Index<'d>,
+    pub(super) api_keys: Index<'d>,
+    pub(super) access: Index<'d>,
 }
 
 /// What is behind the names, as far as routes have to fit it.
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) api_keys: &'d [ApiKeys],
+    pub(super) access: &'d [AccessRule],
 }
 
 impl Compiler<'_> {
@@ -84,7 +89,9 @@ impl Compiler<'_> {
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
         let body_max = body_max.and_then(|at| self.report.check(at.mark, body_size(&at.value)));
+        let mode = mode(settings.mode);
         let auth = settings.auth.given();
+        let auth = auth.and_then(|auth| self.auth(auth, (names, defined), mode, &owner));
         let cache = settings.cache.given();
         let action = self.action(at, (names, defined), &owner);
         let cluster = doc
@@ -100,9 +107,9 @@ impl Compiler<'_> {
             plain_http: is_on(settings.plain_http),
             priority: Priority::Normal,
             on_reload: OnReload::Keep,
-            auth: auth.and_then(|auth| self.auth(auth, names, &owner)),
-            access: Vec::new(),
-            limits: self.limits(&settings, (names, defined), &owner),
+            access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
+            auth,
             cors: None,
             cache: cache.and_then(|cache| self.cache(cache)),
             request_headers: self.header_edits(settings.request_headers),
@@ -129,6 +136,7 @@ impl Compiler<'_> {
         &mut self,
         settings: &Settings<'_>,
         (names, defined): (&Names<'_>, &Defined<'_>),
+        (auth, mode): (Option<&Auth>, Mode),
         owner: &str,
     ) -> Vec<LimitUse> {
         let mut limits: Vec<LimitUse> = Vec::new();
@@ -136,8 +144,10 @@ impl Compiler<'_> {
             let Some(position) = self.find(reference, &names.limits, owner) else {
                 continue;
             };
-            let key = defined.limits.get(position).map(|limit| &limit.key);
-            if settings.auth.is_absent() && matches!(key, Some(LimitKey::Claim(_))) {
+            let limit = defined.limits.get(position);
+            let key = limit.map(|limit| &limit.key);
+            let has_claims = auth.is_some_and(|auth| auth.issuers().next().is_some());
+            if !has_claims && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",
                     quoted(&reference.value)
@@ -161,7 +171,7 @@ impl Compiler<'_> {
             } else {
                 limits.push(LimitUse {
                     id: LimitId(position),
-                    mode: Mode::Enforce,
+                    mode: mode.or(limit.map_or(Mode::Enforce, |limit| limit.mode)),
                 });
             }
         }
@@ -182,6 +192,13 @@ impl Compiler<'_> {
         Some(CacheRule {
             default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
         })
+    }
+}
+
+pub(super) fn mode(field: &Field<ModeDoc>) -> Mode {
+    match field.given().map(|at| at.value) {
+        Some(ModeDoc::Shadow) => Mode::Shadow,
+        Some(ModeDoc::Enforce) | None => Mode::Enforce,
     }
 }
 

@@ -14,6 +14,9 @@ use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
 use crate::hints;
 use crate::yaml::{Key, Node};
 
+/// Under these somebody may have written a credential.
+const SECRETS: [&str; 4] = ["key", "password", "secret", "token"];
+
 /// The entries of a map, or of a struct with known keys.
 pub(super) struct Pairs<'n, 'r> {
     pub(super) entries: std::slice::Iter<'n, (Key, Rc<Node>)>,
@@ -39,6 +42,11 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
                     codes::UNKNOWN_KEY,
                     format!("unknown key {}", shown(&key.text)),
                 );
+                let fault = if SECRETS.contains(&key.text.as_str()) {
+                    fault.conceal()
+                } else {
+                    fault
+                };
                 let hint = hints::synonym(&key.text, known)
                     .or_else(|| suggestion(&key.text, known.iter().copied()))
                     .or_else(|| Some(format!("known keys: {}", known.join(", "))));

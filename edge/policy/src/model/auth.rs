@@ -7,6 +7,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::{ApiKeysId, IssuerId, Mode, Origin, ValueMatch};
+use crate::expression::Expression;
 
 /// Who may use a route.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Auth {
     pub claim_headers: Vec<(String, HeaderName)>,
     /// The token itself goes upstream in `authorization`.
     pub forward_token: bool,
+    /// Fields that carry API keys: they go no further than the edge.
+    pub key_headers: Vec<HeaderName>,
 }
 
 impl Auth {
@@ -63,6 +66,25 @@ pub struct ApiKey {
     pub name: Arc<str>,
     pub scopes: Vec<String>,
     pub roles: Vec<String>,
+}
+
+/// A named rule about callers and requests; what is given must all hold.
+#[derive(Debug)]
+pub struct AccessRule {
+    pub name: Arc<str>,
+    pub origin: Origin,
+    pub mode: Mode,
+    /// Every one must be among the caller's scopes.
+    pub scopes: Vec<String>,
+    /// At least one must be among the caller's roles, where any is listed.
+    pub roles: Vec<String>,
+    /// Of the verified token; of a claim that is a list, one item.
+    pub claims: Vec<(String, ValueMatch)>,
+    /// The client must be in one of them, where any is listed.
+    pub client_addresses: Option<Arc<AddressSet>>,
+    pub client_certificate: Option<CertificateMatch>,
+    /// Must be true.
+    pub expression: Option<Expression>,
 }
 
 /// What a verified client certificate must be; what is given must all hold.

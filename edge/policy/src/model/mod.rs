@@ -42,6 +42,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSpec>,
     /// `ApiKeysId` is the position.
     pub api_keys: Vec<ApiKeys>,
+    /// `AccessId` is the position.
+    pub access: Vec<AccessRule>,
     /// Rate limits; `LimitId` is the position.
     pub limits: Vec<Limit>,
     /// What handshakes and answers of each host need.
@@ -82,4 +84,15 @@ pub struct Origin {
 pub enum Mode {
     Enforce,
     Shadow,
+}
+
+impl Mode {
+    /// Shadow where one of the two is.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::Enforce => other,
+            Self::Shadow => self,
+        }
+    }
 }

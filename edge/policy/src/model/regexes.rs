@@ -198,14 +198,27 @@ mod tests {
         for (text, expected) in [
             ("a)|(b", "unopened group at character 2"),
             ("(a", "unclosed group at character 1"),
-            ("a{2,1}", "invalid repetition count range, the start must be <= the end at character 2"),
-            (r"(?<n>a)(?<n>b)", "duplicate capture group name at character 11"),
+            (
+                "a{2,1}",
+                "invalid repetition count range, the start must be <= the end at character 2",
+            ),
+            (
+                r"(?<n>a)(?<n>b)",
+                "duplicate capture group name at character 11",
+            ),
             (r"\w{500}", "it takes more than 262144 bytes when compiled"),
-            ("(?=a)", "look-around, including look-ahead and look-behind, is not supported at character 1"),
+            (
+                "(?=a)",
+                "look-around, including look-ahead and look-behind, is not supported at character 1",
+            ),
             (r"(a)\1", "backreferences are not supported at character 4"),
             (r"\p{Nope}", "Unicode property not found"),
         ] {
-            assert_eq!(Regex::of_value(text), Err(RegexFault(expected.to_owned())), "{text}");
+            assert_eq!(
+                Regex::of_value(text),
+                Err(RegexFault(expected.to_owned())),
+                "{text}"
+            );
         }
         assert!(Regex::of_value(&"(".repeat(100)).is_err());
         assert!(Regex::of_value(&format!("{}a{}", "(".repeat(40), ")".repeat(40))).is_err());
@@ -230,12 +243,20 @@ mod tests {
     fn beginnings() {
         let of = |text: &str| {
             let found = Regex::of_path(text).unwrap().beginnings()?;
-            let texts = found.into_iter().map(|text| String::from_utf8(text).unwrap());
+            let texts = found
+                .into_iter()
+                .map(|text| String::from_utf8(text).unwrap());
             Some(texts.collect::<Vec<_>>())
         };
-        assert_eq!(of("/v1/[0-9]+x"), Some((0..10).map(|n| format!("/v1/{n}")).collect()));
+        assert_eq!(
+            of("/v1/[0-9]+x"),
+            Some((0..10).map(|n| format!("/v1/{n}")).collect())
+        );
         assert_eq!(of("/v1/.+"), Some(vec!["/v1/".to_owned()]));
-        assert_eq!(of("(?:/a|/b)/x"), Some(vec!["/a/x".to_owned(), "/b/x".to_owned()]));
+        assert_eq!(
+            of("(?:/a|/b)/x"),
+            Some(vec!["/a/x".to_owned(), "/b/x".to_owned()])
+        );
         assert_eq!(of(".*"), None);
     }
 }

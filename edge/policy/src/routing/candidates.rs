@@ -139,7 +139,9 @@ impl PathMatch {
 fn literal_lead(segments: &[Segment]) -> String {
     let mut lead = String::from("/");
     for segment in segments {
-        let Segment::Literal(text) = segment else { break };
+        let Segment::Literal(text) = segment else {
+            break;
+        };
         lead.push_str(text);
         lead.push('/');
     }
@@ -158,7 +160,11 @@ impl Mismatch<'_> {
             Self::ClientAddress(set) => {
                 let shown = set.ranges.iter().take(SHOWN_VALUES_MAX);
                 let more = set.ranges.len().saturating_sub(SHOWN_VALUES_MAX);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let more = if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                };
                 format!("client address in {}{more}", list(shown))
             }
             Self::ClientCertificate(wanted) => {

@@ -11,9 +11,7 @@ use palisade_token::Claims;
 use percent_encoding::percent_decode_str;
 
 use super::{HostMatch, PathMatch, Request, Rule};
-use crate::model::{
-    AddressSet, CertificateMatch, Conditions, Credential, Route, ValueMatch,
-};
+use crate::model::{AddressSet, CertificateMatch, Conditions, Credential, Route, ValueMatch};
 
 /// The condition that a request does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +174,10 @@ pub(super) fn values_of<'q>(
     query: Option<&'q str>,
     name: &str,
 ) -> impl Iterator<Item = Cow<'q, [u8]>> {
-    let pairs = query.unwrap_or("").split('&').filter(|pair| !pair.is_empty());
+    let pairs = query
+        .unwrap_or("")
+        .split('&')
+        .filter(|pair| !pair.is_empty());
     pairs.filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let is_named = percent_decode_str(key).eq(name.bytes());

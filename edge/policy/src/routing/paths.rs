@@ -47,8 +47,7 @@ impl PathTable {
                 &mut node.rules
             }
             PathMatch::Regex(regex) => {
-                let longer_first =
-                    |other: &(Regex, _)| by_length(&other.0).cmp(&by_length(regex));
+                let longer_first = |other: &(Regex, _)| by_length(&other.0).cmp(&by_length(regex));
                 let at = match self.regexes.binary_search_by(longer_first) {
                     Ok(at) => at,
                     Err(at) => {

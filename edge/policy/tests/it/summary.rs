@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    Auth, Cluster, HeaderEdits, Limit, Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, Credential, HeaderEdits, Limit, LimitUse, Mode,
+    Policy, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -50,10 +51,12 @@ pub(crate) fn summary(policy: &Policy) -> String {
             burst,
             keys_max,
             origin,
+            mode,
             ..
         } = limit;
-        writeln!(out, "limit {name} at {}:{}\n  {requests} per {period:?}, burst {burst}, by {key:?}, {keys_max} keys", origin.file, origin.line).unwrap();
+        writeln!(out, "limit {name}{} at {}:{}\n  {requests} per {period:?}, burst {burst}, by {key:?}, {keys_max} keys", shadow(*mode), origin.file, origin.line).unwrap();
     }
+    describe_callers(&mut out, policy);
     for route in policy.routes.routes() {
         describe_route(&mut out, policy, route);
     }
@@ -175,22 +178,29 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     }
     if let Some(Auth {
         any_of,
-        mode: _,
+        mode,
         optional,
         scopes,
         roles,
         claim_headers,
         forward_token,
+        key_headers: _,
     }) = &route.auth
     {
-        let palisade_policy::model::Credential::Jwt(issuer) = any_of[0] else {
-            panic!("{any_of:?}")
-        };
-        let issuer = &policy.issuers[issuer.0].name;
-        writeln!(out, "  auth {issuer}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}").unwrap();
+        let any_of: Vec<String> = any_of.iter().map(|one| credential(policy, one)).collect();
+        writeln!(out, "  auth {}{}, optional {optional}, scopes {scopes:?}, roles {roles:?}, claims {claim_headers:?}, forward {forward_token}", any_of.join(" or "), shadow(*mode)).unwrap();
     }
-    for limit in &route.limits {
-        writeln!(out, "  limit {}", policy.limits[limit.id.0].name).unwrap();
+    for AccessUse { id, mode } in &route.access {
+        writeln!(
+            out,
+            "  access {}{}",
+            policy.access[id.0].name,
+            shadow(*mode)
+        )
+        .unwrap();
+    }
+    for LimitUse { id, mode } in &route.limits {
+        writeln!(out, "  limit {}{}", policy.limits[id.0].name, shadow(*mode)).unwrap();
     }
     if let Some(cache) = &route.cache {
         writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
@@ -224,6 +234,77 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         route.forward().unwrap().translate
     )
     .unwrap();
+}
+
+fn credential(policy: &Policy, credential: &Credential) -> String {
+    match credential {
+        Credential::Jwt(issuer) => policy.issuers[issuer.0].name.clone(),
+        Credential::ApiKey(set) => format!("keys {}", policy.api_keys[set.0].name),
+        Credential::ClientCertificate(wanted) => format!("certificate {wanted:?}"),
+    }
+}
+
+fn shadow(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "",
+        Mode::Shadow => " (shadow)",
+    }
+}
+
+/// Digests in an order of their own, and shortened.
+fn describe_callers(out: &mut String, policy: &Policy) {
+    for set in &policy.api_keys {
+        writeln!(out, "api keys {} in {}", set.name, set.header).unwrap();
+        let mut keys: Vec<String> = set
+            .keys
+            .iter()
+            .map(|(digest, key)| {
+                let ApiKey {
+                    name,
+                    scopes,
+                    roles,
+                } = &**key;
+                format!(
+                    "  {name} {:02x}{:02x}.., scopes {scopes:?}, roles {roles:?}",
+                    digest[0], digest[1]
+                )
+            })
+            .collect();
+        keys.sort();
+        writeln!(out, "{}", keys.join("\n")).unwrap();
+    }
+    for rule in &policy.access {
+        let AccessRule {
+            name,
+            origin,
+            mode,
+            scopes,
+            roles,
+            claims,
+            client_addresses,
+            client_certificate,
+            expression,
+        } = rule;
+        writeln!(
+            out,
+            "access {name}{} at {}:{}",
+            shadow(*mode),
+            origin.file,
+            origin.line
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  scopes {scopes:?}, roles {roles:?}, claims {claims:?}"
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  from {client_addresses:?}, certificate {client_certificate:?}"
+        )
+        .unwrap();
+        writeln!(out, "  {expression:?}").unwrap();
+    }
 }
 
 fn describe_rule(out: &mut String, rule: &Rule) {

@@ -520,7 +520,7 @@ fn model(text: &str) -> String {
         policy.api_keys,
         policy.clusters,
         policy.issuers,
-        policy.limits,
+        (policy.limits, policy.access),
         policy.routes.rules(),
         policy.hosts.hosts()
     );
