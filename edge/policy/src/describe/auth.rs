@@ -1,10 +1,11 @@
 //! Who may use a route, in words.
 
-use super::matches::certificate;
-use super::{Definition, issuers, joined, mode, shortened};
-use crate::model::{ApiKey, ApiKeys, Auth, Credential, Policy};
+use super::matches::{certificate, named};
+use super::{Definition, issuers, joined, mode, shortened, with_mode};
+use crate::model::{AccessRule, AccessUse, ApiKey, ApiKeys, Auth, Credential, Policy};
 
 pub(super) const API_KEYS: &str = "set of API keys";
+pub(super) const ACCESS: &str = "access rule";
 
 pub(super) fn auth(it: &mut Definition, auth: Option<&Auth>, policy: &Policy) {
     let Some(Auth {
@@ -15,6 +16,8 @@ pub(super) fn auth(it: &mut Definition, auth: Option<&Auth>, policy: &Policy) {
         roles,
         claim_headers,
         forward_token,
+        // Of the sets of API keys.
+        key_headers: _,
     }) = auth
     else {
         return it.set("auth", "none");
@@ -81,5 +84,50 @@ pub(super) fn api_keys(keys: &ApiKeys) -> Definition {
     // A hash map has no order.
     texts.sort();
     it.each("keys", texts);
+    it
+}
+
+pub(super) fn access(it: &mut Definition, used: &[AccessUse], policy: &Policy) {
+    let mut names = Vec::with_capacity(used.len());
+    for AccessUse {
+        id,
+        mode: enforcement,
+    } in used
+    {
+        let rule = policy.access.get(id.0);
+        let name = rule.map_or("", |rule| &rule.name);
+        it.uses.push((ACCESS, name.to_owned()));
+        names.push(with_mode(name, *enforcement));
+    }
+    it.list("access", names);
+}
+
+pub(super) fn access_rule(rule: &AccessRule) -> Definition {
+    let AccessRule {
+        name,
+        origin,
+        mode: enforcement,
+        scopes,
+        roles,
+        claims,
+        client_addresses,
+        client_certificate,
+        expression,
+    } = rule;
+    let mut it = Definition::new(ACCESS, name, Some(origin));
+    it.set("mode", mode(*enforcement));
+    it.list("scopes", scopes);
+    it.list("roles", roles);
+    it.each(
+        "claims",
+        claims.iter().map(|(name, value)| named(name, value)),
+    );
+    let ranges = client_addresses.iter().flat_map(|set| &set.ranges);
+    it.each("client_addresses", ranges);
+    it.set_if(
+        "client_certificate",
+        client_certificate.as_ref().map(certificate),
+    );
+    it.set_if("expression", expression.as_ref().map(|one| one.source()));
     it
 }

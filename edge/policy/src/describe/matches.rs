@@ -39,18 +39,33 @@ fn others(conditions: &Conditions) -> Vec<String> {
         not,
     } = conditions;
     let mut parts = Vec::new();
-    parts.extend(headers.iter().map(|(name, value)| named("header", name, value)));
-    parts.extend(query.iter().map(|(name, value)| named("query", name, value)));
+    parts.extend(
+        headers
+            .iter()
+            .map(|(name, value)| format!("header {}", named(name, value))),
+    );
+    parts.extend(
+        query
+            .iter()
+            .map(|(name, value)| format!("query {}", named(name, value))),
+    );
     if let Some(set) = client_addresses {
         parts.push(format!("client in {}", addresses(set)));
     }
     if let Some(wanted) = client_certificate {
         parts.push(format!("client certificate {}", certificate(wanted)));
     }
-    parts.extend(claims.iter().map(|(name, value)| named("claim", name, value)));
+    parts.extend(
+        claims
+            .iter()
+            .map(|(name, value)| format!("claim {}", named(name, value))),
+    );
     for (word, of) in [("all", all), ("any", any)] {
         if !of.is_empty() {
-            parts.push(format!("{word} of ({})", joined(of.iter().map(nested), "; ")));
+            parts.push(format!(
+                "{word} of ({})",
+                joined(of.iter().map(nested), "; ")
+            ));
         }
     }
     if let Some(not) = not {
@@ -59,15 +74,18 @@ fn others(conditions: &Conditions) -> Vec<String> {
     parts
 }
 
-fn named(what: &str, name: &dyn Display, value: &ValueMatch) -> String {
-    format!("{what} {name} {value}")
+pub(super) fn named(name: &impl Display, value: &ValueMatch) -> String {
+    format!("{name} {value}")
 }
 
 fn addresses(AddressSet { ranges }: &AddressSet) -> String {
     let shown = joined(ranges.iter().take(RANGES_SHOWN), " ");
     match ranges.len().checked_sub(RANGES_SHOWN) {
         None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more, {}", digest_of(joined(ranges, " ").as_bytes())),
+        Some(more) => format!(
+            "{shown} and {more} more, {}",
+            digest_of(joined(ranges, " ").as_bytes())
+        ),
     }
 }
 

@@ -101,6 +101,7 @@ pub fn describe(policy: &Policy, folder: &Path) -> Vec<Definition> {
         clusters,
         issuers,
         api_keys,
+        access,
         limits,
         hosts,
     } = policy;
@@ -110,6 +111,7 @@ pub fn describe(policy: &Policy, folder: &Path) -> Vec<Definition> {
     all.extend(routes::routes(policy));
     all.extend(issuers.iter().map(|spec| issuers::issuer(spec, folder)));
     all.extend(api_keys.iter().map(auth::api_keys));
+    all.extend(access.iter().map(auth::access_rule));
     all.extend(limits.iter().map(limits::limit));
     all.extend(clusters.iter().map(|it| clusters::cluster(it, folder)));
     all
@@ -140,6 +142,14 @@ fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "enforce",
         Mode::Shadow => "shadow",
+    }
+}
+
+/// A reference that may only watch.
+fn with_mode(name: &str, enforcement: Mode) -> String {
+    match enforcement {
+        Mode::Enforce => name.to_owned(),
+        Mode::Shadow => format!("{name} ({})", mode(enforcement)),
     }
 }
 

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::hosts::host_match;
-use super::{Definition, actions, auth, limits, matches, mode};
+use super::{Definition, actions, auth, limits, matches, with_mode};
 use crate::compile::values::{written, written_size};
-use crate::model::{
-    AccessUse, CacheRule, LimitUse, Mode, OnReload, Policy, Priority, Route, WebSocket,
-};
+use crate::model::{CacheRule, LimitUse, OnReload, Policy, Priority, Route, WebSocket};
 use crate::routing::Rule;
 
 pub(super) const KIND: &str = "route";
@@ -55,7 +53,7 @@ fn route(route: &Route, rules: &[&Rule], policy: &Policy) -> Definition {
     it.set("priority", priority_word(*priority));
     it.set("on_reload", on_reload_word(*on_reload));
     auth::auth(&mut it, asked.as_ref(), policy);
-    accesses(&mut it, access);
+    auth::access(&mut it, access, policy);
     limited(&mut it, limits, policy);
     actions::cors(&mut it, cors.as_ref());
     match cache {
@@ -103,22 +101,6 @@ fn limited(it: &mut Definition, used: &[LimitUse], policy: &Policy) {
         names.push(with_mode(name, *enforcement));
     }
     it.list("limits", names);
-}
-
-fn accesses(it: &mut Definition, used: &[AccessUse]) {
-    let names = used.iter().map(|AccessUse { id, mode }| {
-        // Until access rules are part of the policy.
-        with_mode(&id.0.to_string(), *mode)
-    });
-    let names: Vec<String> = names.collect();
-    it.list("access", names);
-}
-
-fn with_mode(name: &str, enforcement: Mode) -> String {
-    match enforcement {
-        Mode::Enforce => name.to_owned(),
-        Mode::Shadow => format!("{name} ({})", mode(enforcement)),
-    }
 }
 
 fn web_socket(it: &mut Definition, terms: Option<&WebSocket>) {
