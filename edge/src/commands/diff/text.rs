@@ -1,5 +1,6 @@
 //! Differences for people: signs in colour, the largest groups first.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -13,6 +14,9 @@ const GROUPS_SHOWN: usize = 20;
 /// Groups of requests that were not judged.
 const UNLIKE_SHOWN: usize = 5;
 
+/// So many definitions that changed in the same way are told of as one.
+const ALIKE_MIN: usize = 4;
+
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
@@ -21,8 +25,12 @@ const DIM: Style = Style::new().dimmed();
 
 pub(super) fn text(changes: &[Change], report: Option<&Report>) -> String {
     let mut out = String::new();
-    for change in changes {
-        definition(&mut out, change);
+    for alike in alike(changes) {
+        match alike.as_slice() {
+            [] => {}
+            [first, ..] if alike.len() >= ALIKE_MIN => several(&mut out, first, alike.len()),
+            few => few.iter().for_each(|change| definition(&mut out, change)),
+        }
     }
     let _ = write!(out, "{BOLD}{}{BOLD:#}", summary(changes));
     if let Some(report) = report {
@@ -48,6 +56,35 @@ fn summary(changes: &[Change]) -> String {
         .collect();
     let plural = if all == 1 { "" } else { "s" };
     format!("{all} difference{plural}: {}", parts.join(", "))
+}
+
+/// Those that changed in the same way, at the place of the first: a default may be that of a
+/// thousand routes.
+fn alike(changes: &[Change]) -> Vec<Vec<&Change>> {
+    let mut sets: Vec<Vec<&Change>> = Vec::new();
+    let mut places: HashMap<(&str, &[SettingChange]), usize> = HashMap::new();
+    for change in changes {
+        let place = match change.what {
+            What::Changed => places.entry((change.kind, &change.settings)),
+            // Each has its own word.
+            What::Added | What::Removed => {
+                sets.push(vec![change]);
+                continue;
+            }
+        };
+        let place = *place.or_insert(sets.len());
+        match sets.get_mut(place) {
+            Some(set) => set.push(change),
+            None => sets.push(vec![change]),
+        }
+    }
+    sets
+}
+
+fn several(out: &mut String, first: &Change, count: usize) {
+    let (subject, others) = (first.subject(), count - 1);
+    let _ = writeln!(out, "{CHANGED}~ {subject} and {others} others{CHANGED:#}");
+    settings(out, &first.settings, "    ");
 }
 
 fn definition(out: &mut String, change: &Change) {
@@ -181,4 +218,39 @@ fn such_as(example: &Example) -> String {
     } = example;
     let text = format!("{method} {host}{path}").escape_debug().to_string();
     format!("  {DIM}{text}, line {line}{DIM:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, new: &str) -> Change {
+        Change {
+            what: What::Changed,
+            kind: "route",
+            name: name.to_owned(),
+            origin: None,
+            settings: vec![SettingChange {
+                key: "request_timeout",
+                old: None,
+                new: Some(new.to_owned()),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_default_of_many_routes_is_told_once() {
+        let names = ["a", "b", "c", "d", "e"];
+        let mut changes: Vec<Change> = names.map(|name| route(name, "10s")).into();
+        changes.insert(1, route("aa", "1s"));
+        let text = anstream::adapter::strip_str(&text(&changes, None)).to_string();
+        assert_eq!(
+            text,
+            "~ route a and 4 others
+    + request_timeout: 10s
+~ route aa
+    + request_timeout: 1s
+6 differences: 6 changed"
+        );
+    }
 }
