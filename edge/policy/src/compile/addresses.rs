@@ -6,26 +6,32 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Compiler;
+use super::{Compiler, quoted};
 use crate::codes;
-use crate::diagnostic::{Fault, shown, suggestion};
-use crate::document::{AddressSetDoc, Document, Named, all};
+use crate::diagnostic::{Fault, Mark, shown, suggestion};
+use crate::document::{AddressSetDoc, Document, Named as _, all};
 use crate::field::{At, List, items};
 use crate::model::AddressSet;
 
 /// Sets of a policy.
 const SETS_MAX: usize = 10_000;
-/// Ranges of one set: the address lists of large clouds have a few thousand.
-const RANGES_MAX: usize = 16_384;
+/// Ranges of one set: more belong into several.
+const RANGES_MAX: usize = 4_096;
 /// Ranges and names of one condition.
 const ITEMS_MAX: usize = 256;
 
 /// Named sets, and the merged ones that conditions made of them.
 #[derive(Default)]
 pub(super) struct AddressSets {
-    named: HashMap<String, Vec<IpNet>>,
+    named: HashMap<String, Named>,
     /// By what the condition lists: where thousands of routes name a set, they share it.
     merged: HashMap<Vec<String>, Arc<AddressSet>>,
+}
+
+struct Named {
+    ranges: Vec<IpNet>,
+    mark: Mark,
+    is_used: bool,
 }
 
 impl Compiler<'_> {
@@ -52,10 +58,23 @@ impl Compiler<'_> {
             self.report
                 .push(name.mark, Fault::new(codes::BAD_NAME, message));
         }
-        self.shared
-            .addresses
-            .named
-            .insert(name.value.clone(), ranges);
+        let set = Named {
+            ranges,
+            mark: name.mark,
+            is_used: false,
+        };
+        self.shared.addresses.named.insert(name.value.clone(), set);
+    }
+
+    /// Sets that no condition names.
+    pub(super) fn unused_address_sets(&mut self) {
+        let named = self.shared.addresses.named.iter();
+        for (name, set) in named.filter(|(_, set)| !set.is_used) {
+            let message = format!("nothing uses {} {}", AddressSetDoc::KIND, quoted(name));
+            let fault = Fault::warning(codes::UNUSED, message);
+            self.report
+                .push(set.mark, fault.hint("remove it, or refer to it"));
+        }
     }
 
     /// None where nothing is given.
@@ -74,8 +93,12 @@ impl Compiler<'_> {
             false => Ok(()),
         });
         for item in items(list).filter(|item| !is_range(&item.value)) {
-            let named = &self.shared.addresses.named;
-            if named.contains_key(&item.value) || item.value.contains(['/', ':']) {
+            let named = &mut self.shared.addresses.named;
+            if let Some(set) = named.get_mut(&item.value) {
+                set.is_used = true;
+                continue;
+            }
+            if item.value.contains(['/', ':']) {
                 continue;
             }
             let message = format!(
@@ -96,7 +119,9 @@ impl Compiler<'_> {
         }
         let ranges = texts.iter().flat_map(|text| match range(text) {
             Ok(range) => vec![range],
-            Err(_) => named.get(text).cloned().unwrap_or_default(),
+            Err(_) => named
+                .get(text)
+                .map_or_else(Vec::new, |set| set.ranges.clone()),
         });
         let set = Arc::new(AddressSet::of(ranges));
         merged.insert(texts, set.clone());

@@ -271,7 +271,9 @@ impl Compiler<'_> {
 
 fn regex(text: &str, compared: Compared) -> Result<Regex, Fault> {
     let fault = |why: &str| {
-        let message = format!("{} is not a regular expression: {why}", shown(text));
+        // A backslash is part of most of them, and shown as it is written.
+        let text = shown(text).replace(r"\\", r"\");
+        let message = format!("{text} is not a regular expression: {why}");
         Fault::new(codes::REGEX, message)
     };
     if text.is_empty() {

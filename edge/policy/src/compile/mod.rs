@@ -95,6 +95,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
         compiler.unused([&names.clusters, &names.issuers, &names.limits]);
+        compiler.unused_address_sets();
         for route in &routes {
             compiler.lint_route(route, &names, &defined);
         }

@@ -1,25 +1,46 @@
 //! Precedence, by table.
 
 mod reference;
+mod why;
+
+use std::cell::Cell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use palisade_token::UnixTime;
 
 use super::*;
-use crate::model::Origin;
+use crate::model::{
+    AddressSet, Auth, CertificateMatch, Credential, IssuerId, Mode, Origin, ValueMatch,
+};
 
+/// One that takes tokens.
 fn route(name: &str) -> Arc<Route> {
     let origin = Origin {
         file: "test.yaml".into(),
         line: 1,
     };
-    Arc::new(Route::tombstone(name.into(), origin))
+    let auth = Auth {
+        key_headers: Vec::new(),
+        any_of: vec![Credential::Jwt(IssuerId(0))],
+        mode: Mode::Enforce,
+        optional: true,
+        scopes: Vec::new(),
+        roles: Vec::new(),
+        claim_headers: Vec::new(),
+        forward_token: false,
+    };
+    Arc::new(Route {
+        auth: Some(auth),
+        ..Route::tombstone(name.into(), origin)
+    })
 }
 
-/// `= /exact`, `^ /prefix` or `~ /tem/{plate}`.
+/// `= /exact`, `^ /prefix`, `~ /tem/{plate}` or `% /reg[ex]`.
 fn path(text: &str) -> PathMatch {
     match text.split_once(' ').unwrap() {
         ("=", path) => PathMatch::Exact(path.to_owned()),
         ("^", path) => PathMatch::Prefix(path.to_owned()),
+        ("%", path) => PathMatch::Regex(Regex::of_path(path).unwrap()),
         (_, path) => PathMatch::Template(
             path.split('/')
                 .skip(1)
@@ -40,31 +61,73 @@ fn host(text: &str) -> HostMatch {
     }
 }
 
-/// A rule called `name`: host, path, then `GET`, `x-a` or `x-a:v`, `?q` or `?q=v`.
+/// `v`, `v*`, `*v`, `/regex/`, or any where there is none.
+fn value(text: Option<&str>) -> ValueMatch {
+    let Some(text) = text else {
+        return ValueMatch::Present;
+    };
+    if let Some(regex) = text
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+    {
+        return ValueMatch::Regex(Regex::of_value(regex).unwrap());
+    }
+    match (text.strip_prefix('*'), text.strip_suffix('*')) {
+        (Some(suffix), _) => ValueMatch::Suffix(suffix.to_owned()),
+        (_, Some(prefix)) => ValueMatch::Prefix(prefix.to_owned()),
+        _ => ValueMatch::Exact(text.to_owned()),
+    }
+}
+
+/// `GET`, `x-a` or `x-a:v`, `?q` or `?q=v`, `@10.0.0.0/8`, `#claim` or `#claim=v`, `$subject`;
+/// `!` in front of one is its opposite, `a|b` is one of them, `a&b` is both.
+fn condition(conditions: &mut Conditions, word: &str) {
+    let nested = |word: &str| {
+        let mut nested = Conditions::default();
+        condition(&mut nested, word);
+        nested
+    };
+    let pair = |text: &str, at: char| {
+        let (name, wanted) = text
+            .split_once(at)
+            .map_or((text, None), |(n, v)| (n, Some(v)));
+        (name.to_owned(), value(wanted))
+    };
+    if let Some(not) = word.strip_prefix('!') {
+        conditions.not = Some(Box::new(nested(not)));
+    } else if word.contains('|') {
+        conditions.any = word.split('|').map(nested).collect();
+    } else if word.contains('&') {
+        conditions.all = word.split('&').map(nested).collect();
+    } else if let Some(query) = word.strip_prefix('?') {
+        conditions.query.push(pair(query, '='));
+    } else if let Some(claim) = word.strip_prefix('#') {
+        conditions.claims.push(pair(claim, '='));
+    } else if let Some(range) = word.strip_prefix('@') {
+        let set = AddressSet::of([range.parse().unwrap()]);
+        conditions.client_addresses = Some(Arc::new(set));
+    } else if let Some(subject) = word.strip_prefix('$') {
+        conditions.client_certificate = Some(CertificateMatch {
+            subject: Some(value(Some(subject))),
+            ..CertificateMatch::default()
+        });
+    } else if word.starts_with("x-") {
+        let (name, wanted) = pair(word, ':');
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        conditions.headers.push((name, wanted));
+    } else {
+        conditions.methods.push(word.parse().unwrap());
+    }
+}
+
+/// A rule called `name`: host, path, then conditions.
 fn rule(name: &str, text: &str) -> Rule {
     let mut words = text.split("; ");
     let hosts = vec![host(words.next().unwrap())];
     let path = path(words.next().unwrap());
     let mut conditions = Conditions::default();
-    let value =
-        |text: Option<&str>| text.map_or(ValueMatch::Present, |v| ValueMatch::Exact(v.to_owned()));
     for word in words {
-        if let Some(query) = word.strip_prefix('?') {
-            let (name, wanted) = query
-                .split_once('=')
-                .map_or((query, None), |(n, v)| (n, Some(v)));
-            conditions.query.push((name.to_owned(), value(wanted)));
-        } else if word.starts_with("x-") {
-            let (name, wanted) = word
-                .split_once(':')
-                .map_or((word, None), |(n, v)| (n, Some(v)));
-            conditions.headers.push((
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value(wanted),
-            ));
-        } else {
-            conditions.methods.push(word.parse().unwrap());
-        }
+        condition(&mut conditions, word);
     }
     Rule {
         hosts,
@@ -74,9 +137,9 @@ fn rule(name: &str, text: &str) -> Rule {
     }
 }
 
-/// `METHOD host path?query` and header lines.
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
+/// A request from 10.0.0.1 with a certificate of `CN=a,O=b`, and a token where claims are set.
 #[derive(Debug)]
 struct Asked {
     method: Method,
@@ -84,10 +147,14 @@ struct Asked {
     path: String,
     query: Option<String>,
     headers: HeaderMap,
+    client: IpAddr,
+    claims: Option<Arc<Claims>>,
 }
 
 impl Asked {
-    fn new(text: &str, headers: &[(&str, &str)]) -> Self {
+    /// `METHOD host path?query` and header lines; one called `claim:NAME` is a claim, and one called
+    /// `client` the address.
+    fn new(text: &str, lines: Headers<'_>) -> Self {
         let mut words = text.split(' ');
         let method = words.next().unwrap().parse().unwrap();
         let host = words.next().unwrap().to_owned();
@@ -95,35 +162,63 @@ impl Asked {
         let (path, query) = target
             .split_once('?')
             .map_or((target, None), |(p, q)| (p, Some(q.to_owned())));
-        let headers = headers.iter().map(|(name, value)| {
-            (
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            )
-        });
-        Self {
+        let mut asked = Self {
             method,
             host,
             path: path.to_owned(),
             query,
-            headers: headers.collect(),
+            headers: HeaderMap::new(),
+            client: "10.0.0.1".parse().unwrap(),
+            claims: None,
+        };
+        let mut claims = serde_json::Map::new();
+        for (name, value) in lines {
+            if let Some(claim) = name.strip_prefix("claim:") {
+                claims.insert(claim.to_owned(), serde_json::from_str(value).unwrap());
+            } else if *name == "client" {
+                asked.client = value.parse().unwrap();
+            } else {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                asked
+                    .headers
+                    .append(name, HeaderValue::from_str(value).unwrap());
+            }
         }
+        if !claims.is_empty() {
+            asked.claims = Some(Arc::new(Claims {
+                subject: None,
+                issuer: "id".to_owned(),
+                scopes: Vec::new(),
+                roles: Vec::new(),
+                expires_at: UnixTime::from_secs(0),
+                not_before: None,
+                raw: claims,
+            }));
+        }
+        asked
     }
 
-    fn request(&self) -> Request<'_> {
-        Request {
+    fn ask<T>(&self, ask: impl FnOnce(Request<'_>) -> T) -> T {
+        ask(Request {
             host: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
             method: &self.method,
             headers: &self.headers,
-        }
+            client: self.client,
+            certificate: Some(Certificate {
+                subject: "CN=a,O=b",
+                sans: &[],
+                sha256: &[7; 32],
+            }),
+            claims: &|_| self.claims.clone(),
+        })
     }
 }
 
 fn outcome(selected: Selected<'_>) -> String {
     match selected {
-        Selected::Route(route) => route.name.to_string(),
+        Selected::Rule(rule) => rule.route.name.to_string(),
         Selected::MethodNotAllowed(methods) => format!(
             "405 {}",
             methods
@@ -144,7 +239,7 @@ fn check(rules: &[(&str, &str)], requests: &[(&str, Headers<'_>, &str)]) {
         for (request, headers, expected) in requests {
             let asked = Asked::new(request, headers);
             assert_eq!(
-                outcome(table.select(asked.request())),
+                asked.ask(|request| outcome(table.select(request))),
                 *expected,
                 "{request} {headers:?}"
             );
@@ -272,4 +367,140 @@ fn every_route_and_rule_is_listed_once() {
     let names: Vec<_> = table.routes().map(|route| route.name.to_string()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(table.rules().len(), 3);
+}
+
+#[test]
+fn regular_expressions_come_last() {
+    check(
+        &[
+            ("exact", "*; = /v1/a"),
+            ("template", "*; ~ /v1/{x}/y"),
+            ("prefix", "*; ^ /v1"),
+            ("long", "*; % /v[0-9]+/[a-z]+"),
+            ("short", "*; % /v.*"),
+            ("b-same", "*; % /same/."),
+            ("a-same", "*; % /same/.; GET"),
+            ("host", "a.example; % .*"),
+        ],
+        &[
+            ("GET h /v1/a", &[], "exact"),
+            ("GET h /v1/b/y", &[], "template"),
+            ("GET h /v1/b", &[], "prefix"),
+            ("GET h /v2/b", &[], "long"),
+            ("GET h /v2/b/", &[], "short"),
+            ("GET h /same/1", &[], "a-same"),
+            ("PUT h /same/1", &[], "b-same"),
+            ("GET h /same/12", &[], "404"),
+            ("GET h /x/v1", &[], "404"),
+            ("GET a.example /v1/a", &[], "host"),
+            ("OPTIONS a.example *", &[], "404"),
+        ],
+    );
+}
+
+#[test]
+fn values_by_their_kind() {
+    check(
+        &[
+            ("prefix", "*; = /p; x-a:ab*"),
+            ("suffix", "*; = /s; x-a:*yz"),
+            ("regex", "*; = /r; x-a:/[0-9]+/"),
+            ("query", "*; = /q; ?v=/a%?b%/"),
+        ],
+        &[
+            ("GET h /p", &[("x-a", "abc")], "prefix"),
+            ("GET h /p", &[("x-a", "xab")], "404"),
+            ("GET h /p", &[("x-a", "x"), ("x-a", "ab")], "prefix"),
+            ("GET h /s", &[("x-a", "xyz")], "suffix"),
+            ("GET h /s", &[("x-a", "yzx")], "404"),
+            ("GET h /r", &[("x-a", "12")], "regex"),
+            ("GET h /r", &[("x-a", "12a")], "404"),
+            ("GET h /r", &[], "404"),
+            ("GET h /q?v=ab%25", &[], "query"),
+            ("GET h /q?v=x&%76=%61%25b%25", &[], "query"),
+            ("GET h /q?v=b", &[], "404"),
+        ],
+    );
+}
+
+#[test]
+fn other_conditions_by_precedence() {
+    check(
+        &[
+            ("a-plain", "*; = /p"),
+            ("b-address", "*; = /p; @10.0.0.0/8"),
+            ("c-two", "*; = /p; @10.0.0.0/8; #tier=gold"),
+            ("d-query", "*; = /p; ?q"),
+            ("certificate", "*; = /c; $CN=a,*"),
+            ("other-certificate", "*; = /c; $CN=z"),
+            ("list", "*; = /l; #groups=admin"),
+            ("not", "*; = /n; !x-a"),
+            ("any", "*; = /any; x-a|?q|PUT"),
+            ("all", "*; = /all; x-a&!@10.0.0.1/32"),
+        ],
+        &[
+            ("GET h /p", &[], "b-address"),
+            ("GET h /p", &[("client", "192.0.2.1")], "a-plain"),
+            ("GET h /p", &[("client", "::ffff:10.9.9.9")], "b-address"),
+            ("GET h /p", &[("claim:tier", "\"gold\"")], "c-two"),
+            ("GET h /p", &[("claim:tier", "\"tin\"")], "b-address"),
+            ("GET h /p?q", &[("claim:tier", "\"gold\"")], "d-query"),
+            ("GET h /c", &[], "certificate"),
+            (
+                "GET h /l",
+                &[("claim:groups", r#"["dev", "admin"]"#)],
+                "list",
+            ),
+            ("GET h /l", &[("claim:groups", r#"["dev"]"#)], "404"),
+            ("GET h /n", &[], "not"),
+            ("GET h /n", &[("x-a", "1")], "404"),
+            ("GET h /any", &[("x-a", "1")], "any"),
+            ("GET h /any?q", &[], "any"),
+            ("PUT h /any", &[], "any"),
+            // A method below the top is a condition as any other: no 405.
+            ("GET h /any", &[], "404"),
+            ("GET h /all", &[("x-a", "1")], "404"),
+            ("GET h /all", &[("x-a", "1"), ("client", "10.0.0.2")], "all"),
+        ],
+    );
+}
+
+#[test]
+fn a_token_is_verified_when_a_rule_asks_and_once() {
+    let texts = [
+        "*; = /p; #a=1",
+        "*; = /p; #a=2; x-b",
+        "*; = /p; #a=3",
+        "*; = /q",
+    ];
+    let rules = texts.iter().map(|text| rule("r", text)).collect();
+    let table = RouteTable::build(rules);
+    for (path, expected) in [("/q", 0), ("/p", 1), ("/x", 0)] {
+        let asked = Asked::new(&format!("GET h {path}"), &[]);
+        let verified = Cell::new(0);
+        asked.ask(|request| {
+            let claims = |_: &Arc<Route>| {
+                verified.set(verified.get() + 1);
+                None
+            };
+            table.select(Request {
+                claims: &claims,
+                ..request
+            });
+        });
+        assert_eq!(verified.get(), expected, "{path}");
+    }
+}
+
+#[test]
+fn long_paths_cost_no_more_than_the_longest_prefix() {
+    let table = RouteTable::build(vec![rule("v1", "*; ^ /v1"), rule("root", "*; ^ /")]);
+    for (path, expected) in [("/v1", "v1"), ("/v10", "root"), ("/v", "root")] {
+        let path = format!("{path}{}", "/a".repeat(4_000));
+        let asked = Asked::new(&format!("GET h {path}"), &[]);
+        assert_eq!(
+            asked.ask(|request| outcome(table.select(request))),
+            expected
+        );
+    }
 }

@@ -49,9 +49,12 @@ fn decide<'a>(loaded: &'a Loaded, method: &str, path: &str) -> Option<&'a Route>
         query: None,
         method: &method,
         headers: &headers,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        certificate: None,
+        claims: &|_| None,
     };
     match loaded.policy.routes.select(request) {
-        Selected::Route(route) => Some(route),
+        Selected::Rule(rule) => Some(&rule.route),
         _ => None,
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, Credential, HeaderEdits, Limit, LimitUse, Mode,
-    Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, HeaderEdits, Limit,
+    LimitUse, Mode, Policy, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -320,6 +320,7 @@ fn describe_rule(out: &mut String, rule: &Rule) {
     let path = match &rule.path {
         PathMatch::Exact(path) => format!("= {path}"),
         PathMatch::Prefix(path) => format!("^ {path}"),
+        PathMatch::Regex(regex) => format!("% {}", regex.as_str()),
         PathMatch::Template(segments) => {
             let parts = segments.iter().map(|segment| match segment {
                 Segment::Literal(literal) => format!("/{literal}"),
@@ -328,11 +329,16 @@ fn describe_rule(out: &mut String, rule: &Rule) {
             format!("~ {}", parts.collect::<String>())
         }
     };
+    let parts = describe_conditions(&rule.conditions);
+    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
+}
+
+fn describe_conditions(conditions: &Conditions) -> Vec<String> {
     let wanted = |value: &ValueMatch| match value {
         ValueMatch::Exact(text) => format!("={text}"),
         ValueMatch::Present => String::new(),
+        other => format!(" {other}"),
     };
-    let conditions = &rule.conditions;
     let mut parts: Vec<String> = conditions.methods.iter().map(ToString::to_string).collect();
     parts.extend(
         conditions
@@ -346,5 +352,39 @@ fn describe_rule(out: &mut String, rule: &Rule) {
             .iter()
             .map(|(name, value)| format!("?{name}{}", wanted(value))),
     );
-    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
+    let Conditions {
+        methods: _,
+        headers: _,
+        query: _,
+        client_addresses,
+        client_certificate,
+        claims,
+        all,
+        any,
+        not,
+    } = conditions;
+    if let Some(set) = client_addresses {
+        parts.push(format!("from {:?}", set.ranges));
+    }
+    if let Some(certificate) = client_certificate {
+        parts.push(format!("{certificate:?}"));
+    }
+    parts.extend(
+        claims
+            .iter()
+            .map(|(name, value)| format!("#{name}{}", wanted(value))),
+    );
+    for (word, list) in [("all", all), ("any", any)] {
+        let list: Vec<String> = list
+            .iter()
+            .map(|one| describe_conditions(one).join(" "))
+            .collect();
+        if !list.is_empty() {
+            parts.push(format!("{word}({})", list.join("; ")));
+        }
+    }
+    if let Some(not) = not {
+        parts.push(format!("not({})", describe_conditions(not).join(" ")));
+    }
+    parts
 }
