@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use palisade_policy::describe::{Definition, describe};
+use palisade_policy::describe::{Definition, describe, named_routes};
 use palisade_policy::diff::{self, Change, What};
-use palisade_policy::model::Policy;
+use palisade_policy::model::{Policy, Route};
 use serde::{Serialize, Serializer};
 
 use crate::explain::{Answer, Decision, Question, Unaskable, decide};
@@ -20,6 +20,8 @@ const WHICH: [&str; 2] = ["hosts", "matches"];
 pub struct Side {
     snapshot: Snapshot,
     definitions: HashMap<(&'static str, String), Definition>,
+    /// By the address of a route: the name that its definition has.
+    routes: HashMap<usize, Arc<str>>,
 }
 
 /// Where a request comes to.
@@ -38,6 +40,8 @@ pub enum Reached {
 pub(super) struct Verdict {
     pub(super) old: Reached,
     pub(super) new: Reached,
+    /// As the log names it.
+    pub(super) old_route: Option<Arc<str>>,
     /// Names of the rules of its host, where they are not the same.
     pub(super) hosts: Option<(Arc<str>, Arc<str>)>,
     pub(super) is_same: bool,
@@ -47,8 +51,9 @@ pub(super) struct Verdict {
 pub struct Comparison {
     old: Side,
     new: Side,
-    /// Names of routes and hosts that both have, and for whose requests something changed.
-    touched: HashSet<(&'static str, String)>,
+    /// Routes and hosts that both have, and for whose requests something changed.
+    touched_routes: HashSet<String>,
+    touched_hosts: HashSet<String>,
 }
 
 impl Side {
@@ -59,29 +64,38 @@ impl Side {
     pub fn new(policy: Policy, folder: &Path, now: Instant) -> anyhow::Result<Self> {
         let definitions = describe(&policy, folder).into_iter();
         let definitions = definitions.map(|it| ((it.kind, it.name.clone()), it));
+        let routes = named_routes(&policy).map(|(name, route)| (address(route), name.into()));
         Ok(Self {
             definitions: definitions.collect(),
+            routes: routes.collect(),
             snapshot: Snapshot::offline(Arc::new(policy), None, now)?,
         })
     }
 
-    fn decide(&self, question: &Question) -> Result<(Reached, Option<Arc<str>>), Unaskable> {
+    fn decide(&self, question: &Question) -> Result<Place, Unaskable> {
         let Decision {
             route,
             answer,
             host_rules,
             ..
         } = decide(&self.snapshot, question)?;
-        let reached = match (route, answer) {
+        let reached = match (&route, answer) {
             // What comes after the route rests on what the log does not have.
-            (Some(route), _) => Reached::Route(route.name.clone()),
+            (Some(route), _) => {
+                let name = self.routes.get(&address(route));
+                Reached::Route(name.unwrap_or(&route.name).clone())
+            }
             (None, Some(Answer { status, code })) => Reached::Answer { status, code },
             (None, None) => Reached::Answer {
                 status: 0,
                 code: "",
             },
         };
-        Ok((reached, host_rules.map(|host| host.name.clone())))
+        Ok(Place {
+            reached,
+            route: route.map(|route| route.name.clone()),
+            host: host_rules.map(|host| host.name.clone()),
+        })
     }
 
     fn definition(&self, kind: &'static str, name: &str) -> Option<&Definition> {
@@ -89,46 +103,59 @@ impl Side {
     }
 }
 
+/// Where one policy lets a request come to.
+struct Place {
+    reached: Reached,
+    route: Option<Arc<str>>,
+    host: Option<Arc<str>>,
+}
+
 impl Comparison {
     pub fn new(old: Side, new: Side) -> Self {
         let mut comparison = Self {
             old,
             new,
-            touched: HashSet::new(),
+            touched_routes: HashSet::new(),
+            touched_hosts: HashSet::new(),
         };
-        let names = comparison.new.definitions.keys();
-        let names = names.filter(|(kind, name)| {
-            matches!(*kind, "route" | "host") && !comparison.changes(kind, name, name).is_empty()
-        });
-        comparison.touched = names.cloned().collect();
+        let touched = |wanted| {
+            let names = comparison.new.definitions.keys();
+            names
+                .filter(|(kind, name)| {
+                    *kind == wanted && !comparison.changes(kind, name, name).is_empty()
+                })
+                .map(|(_, name)| name.clone())
+                .collect()
+        };
+        (comparison.touched_routes, comparison.touched_hosts) = (touched("route"), touched("host"));
         comparison
     }
 
     /// # Errors
     /// The question is not about a request that could be sent.
     pub(super) fn judge(&self, question: &Question) -> Result<Verdict, Unaskable> {
-        let (old, old_host) = self.old.decide(question)?;
-        let (new, new_host) = self.new.decide(question)?;
-        let hosts = old_host.zip(new_host);
-        let hosts = hosts.filter(|(old, new)| self.differ("host", old, new));
+        let (old, new) = (self.old.decide(question)?, self.new.decide(question)?);
+        let hosts = old.host.zip(new.host);
+        let hosts = hosts.filter(|(old, new)| self.differ("host", &self.touched_hosts, old, new));
         let is_same = hosts.is_none()
-            && match (&old, &new) {
+            && match (&old.reached, &new.reached) {
                 (Reached::Route(old), Reached::Route(new)) => {
-                    old == new && !self.differ("route", old, new)
+                    old == new && !self.differ("route", &self.touched_routes, old, new)
                 }
-                _ => old == new,
+                (old, new) => old == new,
             };
         Ok(Verdict {
-            old,
-            new,
+            old: old.reached,
+            new: new.reached,
+            old_route: old.route,
             hosts,
             is_same,
         })
     }
 
-    fn differ(&self, kind: &'static str, old: &Arc<str>, new: &Arc<str>) -> bool {
+    fn differ(&self, kind: &'static str, touched: &HashSet<String>, old: &str, new: &str) -> bool {
         if old == new {
-            return !self.touched.is_empty() && self.touched.contains(&(kind, new.to_string()));
+            return touched.contains(new);
         }
         !self.changes(kind, old, new).is_empty()
     }
@@ -160,6 +187,11 @@ impl Comparison {
         changes.retain(|change| !change.settings.is_empty());
         changes
     }
+}
+
+/// While the policy lives, no two routes have the same.
+fn address(route: &Arc<Route>) -> usize {
+    Arc::as_ptr(route).addr()
 }
 
 fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {

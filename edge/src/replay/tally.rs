@@ -8,7 +8,7 @@ use std::sync::Arc;
 use palisade_policy::diff::Change;
 use serde::Serialize;
 
-use super::comparison::{Comparison, Reached};
+use super::comparison::{Comparison, Reached, Verdict};
 use super::entry::Entry;
 
 /// Groups of requests; what would be one more is counted together with others like it.
@@ -109,7 +109,7 @@ impl Tally {
             }
         };
         self.lines += 1;
-        if !entry.is_explained_by(&verdict.old) {
+        if !entry.is_explained_by(&verdict) {
             let logged = Logged {
                 route: entry.route.as_deref().map(shown),
                 reason: entry.reason.as_deref().map(shown),
@@ -204,11 +204,11 @@ impl Tally {
 
 impl Entry {
     /// Whether the old policy decides what the log says was decided.
-    fn is_explained_by(&self, old: &Reached) -> bool {
-        match old {
-            Reached::Route(name) => self.route.as_deref() == Some(name),
+    fn is_explained_by(&self, verdict: &Verdict) -> bool {
+        match verdict.old {
+            Reached::Route(_) => self.route.as_deref() == verdict.old_route.as_deref(),
             Reached::Answer { code, .. } => {
-                self.route.is_none() && self.reason.as_deref() == Some(*code)
+                self.route.is_none() && self.reason.as_deref() == Some(code)
             }
         }
     }

@@ -17,11 +17,12 @@ mod routes;
 
 use std::fmt::{Display, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Mode, Origin, Policy};
+use crate::model::{Mode, Origin, Policy, Route};
 
 /// Hexadecimal digits of a digest: enough to see that it is another one.
 const DIGEST_DIGITS: usize = 12;
@@ -126,6 +127,12 @@ pub(crate) fn place<S: Serializer>(
         Some(Origin { file, line }) => serializer.collect_str(&format_args!("{file}:{line}")),
         None => serializer.serialize_none(),
     }
+}
+
+/// Every route, by the name that its definition has.
+pub fn named_routes(policy: &Policy) -> impl Iterator<Item = (String, &Arc<Route>)> {
+    let routes = policy.routes.routes();
+    routes.map(|route| (route.name.to_string(), route))
 }
 
 fn joined<T: Display>(items: impl IntoIterator<Item = T>, between: &str) -> String {
