@@ -45,7 +45,7 @@ use crate::rejection::Rejection;
 use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
 use crate::snapshot::Snapshot;
-use crate::stages::{cache, client, rewrite};
+use crate::stages::{cache, client, cors, rewrite};
 use tunnels::is_interim;
 
 pub use refused_heads::RefusedHeads;
@@ -134,6 +134,9 @@ impl ProxyHttp for Gateway {
         self.metrics.limits(&admitted.quotas);
         admission::tell_certificate(session, &admitted.host_rules)?;
         ctx.admitted = Some(admitted);
+        if self.answer_by_route(session, ctx).await? {
+            return Ok(true);
+        }
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;
@@ -329,9 +332,10 @@ impl ProxyHttp for Gateway {
             )?;
         }
         versions::keep_alive_after_continue(session);
+        cors::forget(response, &ctx.admitted()?.route);
         self.own_headers(response, session, ctx)?;
         versions::answer_to_http10(response, session)?;
-        rewrite::response(response, &ctx.admitted()?.route.response_headers)
+        rewrite::response(response, ctx.admitted()?)
     }
 
     fn upstream_response_body_filter(

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use palisade_policy::expression::Undecided;
 use palisade_token::Refusal;
 
@@ -23,7 +23,12 @@ pub enum Rejection {
     VersionNotSupported(&'static str),
     /// `OPTIONS *` asks about the server and not about a route (RFC 9110, 9.3.7).
     ServerOptions,
+    /// A browser asks whether a page of another origin may send what it describes (the Fetch standard,
+    /// "CORS-preflight fetch"); the fields say what may be.
+    Preflight(Vec<(HeaderName, HeaderValue)>),
     NotFound,
+    /// The policy of the route that it matches cannot be used.
+    PolicyFault,
     /// The path is served with these methods only.
     MethodNotAllowed(Vec<Method>),
     /// Plain http on a route that does not allow it.
@@ -151,6 +156,11 @@ pub enum Missing {
 }
 
 impl Rejection {
+    /// Whether something was asked for that is not given.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Preflight(_))
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -158,7 +168,7 @@ impl Rejection {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::VersionNotSupported(_) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::ServerOptions => StatusCode::NO_CONTENT,
+            Self::ServerOptions | Self::Preflight(_) => StatusCode::NO_CONTENT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpsRequired { .. } => StatusCode::PERMANENT_REDIRECT,
@@ -171,7 +181,7 @@ impl Rejection {
             Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable | Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NoKeys | Self::PolicyFault => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -192,7 +202,9 @@ impl Rejection {
             Self::NotImplemented(_) => "not_implemented",
             Self::VersionNotSupported(_) => "version_not_supported",
             Self::ServerOptions => "server_options",
+            Self::Preflight(_) => "cors_preflight",
             Self::NotFound => "route_not_found",
+            Self::PolicyFault => "policy_fault",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HttpsRequired { .. } => "https_required",
             Self::Misdirected => "misdirected_request",
@@ -262,11 +274,12 @@ impl Rejection {
             Self::NotImplemented(_)
             | Self::VersionNotSupported(_)
             | Self::ServerOptions
+            | Self::Preflight(_)
             | Self::ProtocolNotImplemented
             | Self::NotFound
             | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
-            Self::Unavailable | Self::NoKeys | Self::BadUpstream => 14,
+            Self::Unavailable | Self::NoKeys | Self::PolicyFault | Self::BadUpstream => 14,
             Self::Unauthorized(_) => 16,
         }
     }
@@ -280,6 +293,8 @@ impl Rejection {
             Self::UriTooLong => "the request target is too long",
             Self::HeadersTooLarge => "the request headers are too large",
             Self::ServerOptions => "this is about the server, not about a route",
+            Self::Preflight(_) => "this asks what pages may do",
+            Self::PolicyFault => "this route's policy is at fault",
             Self::NotFound => "nothing is served at this host and path",
             Self::MethodNotAllowed(_) => "this path does not serve the method",
             Self::HttpsRequired { .. } => "use https",

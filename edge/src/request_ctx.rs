@@ -71,6 +71,8 @@ pub struct RequestCtx {
     pub refused_host: Option<Arc<Host>>,
     pub refused_shadowed: Vec<Shadowed>,
     pub rejection: Option<Rejection>,
+    /// What of the edge answered instead of an upstream, where nothing was refused.
+    pub own_answer: Option<&'static str>,
     /// The cause behind `rejection`, for the log only.
     pub error: Option<String>,
     pub upstream: UpstreamFacts,
@@ -134,6 +136,7 @@ impl RequestCtx {
             refused_host: None,
             refused_shadowed: Vec::new(),
             rejection: None,
+            own_answer: None,
             error: None,
             upstream: UpstreamFacts::default(),
             body: RequestBody::default(),
@@ -177,6 +180,14 @@ impl RequestCtx {
         admitted
             .or(self.refused_route.as_ref())
             .map(|route| &*route.name)
+    }
+
+    /// Why the edge made the answer; none where an upstream did.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.rejection
+            .as_ref()
+            .map(Rejection::code)
+            .or(self.own_answer)
     }
 
     pub fn cache_rule(&self) -> Option<&CacheRule> {

@@ -1,10 +1,11 @@
-//! A `Rejection` as bytes: problem+json (RFC 9457) for HTTP, a trailers-only answer for gRPC.
+//! Answers of the edge's own as bytes: problem+json (RFC 9457) for HTTP, a trailers-only answer for gRPC.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use http::{HeaderValue, StatusCode};
+use palisade_policy::model::DirectResponse;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
@@ -13,6 +14,9 @@ use crate::rejection::Rejection;
 
 /// What routes can serve: the answer to `OPTIONS *`.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Somebody has to edit a file.
+const MENDED_IN_S: u64 = 30;
 
 /// Members of a problem document; `code` is stable, `request_id` finds the log line.
 #[derive(Serialize)]
@@ -57,6 +61,13 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
         header.insert_header(ALLOW, METHODS)?;
         return Ok((header, Bytes::new()));
     }
+    if let Rejection::Preflight(allowed) = rejection {
+        let mut header = ResponseHeader::build(rejection.status(), Some(allowed.len() + 6))?;
+        for (name, value) in allowed {
+            header.insert_header(name.clone(), value.clone())?;
+        }
+        return Ok((header, Bytes::new()));
+    }
     let status = rejection.status();
     let body = problem(rejection, status, request_id);
     let mut header = ResponseHeader::build(status, Some(10))?;
@@ -89,6 +100,9 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
         Rejection::Unavailable | Rejection::NoKeys => {
             header.insert_header(RETRY_AFTER, 1)?;
         }
+        Rejection::PolicyFault => {
+            header.insert_header(RETRY_AFTER, MENDED_IN_S)?;
+        }
         _ => {}
     }
     Ok((header, body))
@@ -108,15 +122,70 @@ fn problem(rejection: &Rejection, status: StatusCode, request_id: &str) -> Bytes
 }
 
 /// One header block with the status in it (gRPC over HTTP/2, "Trailers-Only").
-fn grpc_response(rejection: &Rejection) -> Result<(ResponseHeader, Bytes)> {
+fn trailers_only(code: u8, message: &str) -> Result<ResponseHeader> {
     let mut header = ResponseHeader::build(StatusCode::OK, Some(6))?;
     header.insert_header(CONTENT_TYPE, "application/grpc")?;
-    header.insert_header("grpc-status", u16::from(rejection.grpc_status()))?;
-    header.insert_header("grpc-message", percent_encode(rejection.public_message()))?;
+    header.insert_header("grpc-status", u16::from(code))?;
+    header.insert_header("grpc-message", percent_encode(message))?;
+    Ok(header)
+}
+
+fn grpc_response(rejection: &Rejection) -> Result<(ResponseHeader, Bytes)> {
+    let mut header = trailers_only(rejection.grpc_status(), rejection.public_message())?;
     if let Rejection::RateLimited { retry_after_s } = rejection {
         header.insert_header("grpc-retry-pushback-ms", retry_after_s.saturating_mul(1000))?;
     }
     Ok((header, Bytes::new()))
+}
+
+/// The answer of a route that sends its requests elsewhere.
+pub fn redirect(
+    status: StatusCode,
+    location: &HeaderValue,
+    request: &RequestHeader,
+) -> Result<(ResponseHeader, Bytes)> {
+    if is_grpc(request) {
+        return grpc_answer(status);
+    }
+    let mut header = ResponseHeader::build(status, Some(8))?;
+    header.insert_header(LOCATION, location.clone())?;
+    header.insert_header(CONTENT_LENGTH, 0)?;
+    Ok((header, Bytes::new()))
+}
+
+/// The answer that a policy wrote.
+pub fn direct(
+    response: &DirectResponse,
+    request: &RequestHeader,
+) -> Result<(ResponseHeader, Bytes)> {
+    let status = response.status;
+    if is_grpc(request) {
+        return grpc_answer(status);
+    }
+    let mut header = ResponseHeader::build(status, Some(8))?;
+    if let Some(content_type) = &response.content_type {
+        header.insert_header(CONTENT_TYPE, content_type.clone())?;
+    }
+    // RFC 9110, 8.6: not with a 204, and a 304 would tell the length of another answer.
+    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        header.insert_header(CONTENT_LENGTH, response.body.len())?;
+    }
+    Ok((header, response.body.clone()))
+}
+
+/// To a gRPC call an answer that is none of its service's, by gRPC's own mapping of HTTP statuses;
+/// a success or a redirect tells it what a 404 does: no such method is here.
+fn grpc_answer(status: StatusCode) -> Result<(ResponseHeader, Bytes)> {
+    let code = match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        429 | 502..=504 => 14,
+        500.. => 2,
+        _ => 12,
+    };
+    let message = status.canonical_reason().unwrap_or("not a gRPC service");
+    Ok((trailers_only(code, message)?, Bytes::new()))
 }
 
 fn percent_encode(text: &str) -> String {

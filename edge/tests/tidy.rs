@@ -115,7 +115,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 13] = [
+const STAGES: [(&str, &[&str]); 15] = [
     (
         "mod",
         &[
@@ -124,11 +124,13 @@ const STAGES: [(&str, &[&str]); 13] = [
             "body",
             "cache",
             "client",
+            "cors",
             "host",
             "rate_limit",
             "rewrite",
             "route",
             "sanitize",
+            "target",
             "websocket",
         ],
     ),
@@ -139,11 +141,13 @@ const STAGES: [(&str, &[&str]); 13] = [
     ("host", &[]),
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
+    ("cors", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),
     ("rate_limit", &["authz"]),
     ("body", &[]),
+    ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
 ];

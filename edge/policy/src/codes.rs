@@ -47,6 +47,9 @@ pub(crate) const EXPRESSION_NAME: &str = "P091";
 pub(crate) const EXPRESSION_TYPE: &str = "P092";
 pub(crate) const EXPRESSION_COST: &str = "P093";
 pub(crate) const WEAK_KEY: &str = "P095";
+pub(crate) const REDIRECT_LOOP: &str = "P105";
+pub(crate) const VARIABLE: &str = "P106";
+pub(crate) const CORS_ORIGIN: &str = "P107";
 
 // Lints: the policy is used all the same.
 pub(crate) const SHADOWED_ROUTE: &str = "P200";

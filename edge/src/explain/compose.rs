@@ -182,8 +182,8 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
     };
     let policy = judged.snapshot.rate_limit_policy(route);
     rewrite::rate_limit(head, judged.quotas(), policy)?;
-    if judged.outcome.is_ok() {
-        rewrite::response(head, &route.response_headers)?;
+    if let Ok(admitted) = judged.outcome {
+        rewrite::response(head, admitted)?;
     }
     Ok(())
 }

@@ -34,9 +34,11 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         | Rejection::ProtocolNotImplemented
         | Rejection::ServerOptions => "sanitize",
         Rejection::Misdirected => "host",
-        Rejection::NotFound | Rejection::MethodNotAllowed(_) | Rejection::HttpsRequired { .. } => {
-            "route"
-        }
+        Rejection::NotFound
+        | Rejection::MethodNotAllowed(_)
+        | Rejection::HttpsRequired { .. }
+        | Rejection::Preflight(_)
+        | Rejection::PolicyFault => "route",
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
         Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",

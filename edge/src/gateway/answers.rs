@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::EXPECT;
-use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use http::header::{EXPECT, ORIGIN};
+use palisade_policy::model::Action;
+use pingora_error::{Error, ErrorSource, ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -14,7 +15,7 @@ use crate::listen::{Listener, Refusal};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
-use crate::stages::rewrite;
+use crate::stages::{cors, rewrite};
 
 impl Gateway {
     /// Answer with a rejection. Unlike with Pingora's own error answers, a connection whose request
@@ -35,23 +36,37 @@ impl Gateway {
         }
         ctx.rejection = Some(rejection);
         self.own_headers(&mut header, session, ctx)?;
-        // The client may still be waiting to be asked for its body: it must not send it now.
-        let unasked = session.req_header().headers.contains_key(EXPECT);
-        if unasked {
-            session.set_keepalive(None);
-        }
-        let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
-        session
-            .write_response_header(Box::new(header), bodyless)
-            .await?;
-        let body = if bodyless { Bytes::new() } else { body };
-        session.write_response_body(Some(body), true).await?;
-        // An h2 stream dropped with its body unread is reset, and clients then throw the answer
-        // away; an HTTP/1.1 connection would have the body taken for the next request.
-        if !unasked && session.drain_request_body().await.is_err() {
-            session.set_keepalive(None);
-        }
-        Ok(())
+        write(session, header, body).await
+    }
+
+    /// Where the route is answered here and not by an upstream. Not a refusal: the request was
+    /// admitted, and the route's edits hold as for any other answer.
+    pub(super) async fn answer_by_route(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<bool> {
+        let admitted = ctx.admitted()?;
+        let request = session.req_header();
+        let (reason, answer) = match &admitted.route.action {
+            Action::Forward(_) => return Ok(false),
+            Action::Respond(response) => ("direct_response", respond::direct(response, request)?),
+            Action::Redirect(redirect) => {
+                let location = admitted.target.location.as_ref();
+                let location = location.or_err(ErrorType::InternalError, "no location")?;
+                let answer = respond::redirect(redirect.status, location, request)?;
+                ("redirect", answer)
+            }
+            // Refused when it was judged.
+            Action::Tombstone => return Ok(false),
+        };
+        let (mut header, body) = answer;
+        ctx.own_answer = Some(reason);
+        ctx.upstream.grpc_status = super::grpc_status(&header.headers);
+        self.own_headers(&mut header, session, ctx)?;
+        rewrite::response(&mut header, ctx.admitted()?)?;
+        write(session, header, body).await?;
+        Ok(true)
     }
 
     /// Fields that every answer carries, whoever made it.
@@ -78,6 +93,11 @@ impl Gateway {
             (None, Some(route)) => (route, &ctx.refused_quotas),
             (None, None) => return Ok(()),
         };
+        if let Some(rules) = &route.cors {
+            // Without them a page could not even read why it was refused.
+            let origin = session.req_header().headers.get(ORIGIN);
+            cors::response(header, rules, origin)?;
+        }
         rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
     }
 
@@ -122,6 +142,27 @@ impl Gateway {
         };
         Some(rejection)
     }
+}
+
+/// The whole answer, and what becomes of a request that nobody reads.
+async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+    // The client may still be waiting to be asked for its body: it must not send it now.
+    let unasked = session.req_header().headers.contains_key(EXPECT);
+    if unasked {
+        session.set_keepalive(None);
+    }
+    let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
+    session
+        .write_response_header(Box::new(header), bodyless)
+        .await?;
+    let body = if bodyless { Bytes::new() } else { body };
+    session.write_response_body(Some(body), true).await?;
+    // An h2 stream dropped with its body unread is reset, and clients then throw the answer
+    // away; an HTTP/1.1 connection would have the body taken for the next request.
+    if !unasked && session.drain_request_body().await.is_err() {
+        session.set_keepalive(None);
+    }
+    Ok(())
 }
 
 /// A client that takes no answer must not make us keep the fields that were too many, a hundred times

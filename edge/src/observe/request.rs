@@ -30,9 +30,7 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         status_text,
         scheme(connection),
         protocol(session, connection),
-        ctx.rejection
-            .as_ref()
-            .map_or("", |rejection| rejection.code()),
+        ctx.reason().unwrap_or(""),
     ];
     let opened_after = ctx.tunnel.as_ref().and_then(|tunnel| tunnel.opened_after);
     // Hours of a tunnel would say nothing about how fast the route answers.
@@ -45,7 +43,11 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
         };
         metrics.tunnel_ended(ctx.route_name().unwrap_or(""), reason);
     }
-    if let Some(rejection) = &ctx.rejection {
+    if let Some(rejection) = ctx
+        .rejection
+        .as_ref()
+        .filter(|rejection| rejection.is_refusal())
+    {
         metrics
             .rejections
             .with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()])
@@ -112,12 +114,12 @@ fn write_line(
         attempts: ctx.upstream.attempts,
         cache: ctx.cache_rule().map(|_| cache::outcome(&session.cache)),
         subject: caller.and_then(|caller| caller.subject()),
-        answered_by: if ctx.rejection.is_some() || ctx.admitted.is_none() {
+        answered_by: if ctx.reason().is_some() || ctx.admitted.is_none() {
             "edge"
         } else {
             "upstream"
         },
-        reason: ended_by(ctx).or(ctx.rejection.as_ref().map(|rejection| rejection.code())),
+        reason: ended_by(ctx).or(ctx.reason()),
         shadow: shadow(ctx.shadowed()),
         detail: ctx.error.as_deref(),
     });

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod sanitize;
 pub mod host;
+pub mod cors;
 pub mod route;
 pub mod authn;
 pub mod access;
@@ -14,14 +15,16 @@ pub mod shadow;
 pub mod websocket;
 pub mod rate_limit;
 pub mod body;
+pub mod target;
 pub mod cache;
 pub mod rewrite;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
-use palisade_policy::model::{ClusterId, Route};
+use palisade_policy::model::{Action, ClusterId, Route};
 use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
@@ -80,6 +83,7 @@ pub struct Admitted {
     pub cluster: Option<ClusterId>,
     /// What rules in shadow would have refused.
     pub shadowed: Vec<Shadowed>,
+    pub target: target::Target,
 }
 
 /// The route as far as it was found, and why the request ended there.
@@ -123,8 +127,20 @@ pub fn admit(
         ..refused(rejection)
     };
     host::check(rules, downstream, now).map_err(refused)?;
-    let rule = route::select(snapshot, (&host, rules), head, downstream, now);
-    let rule = rule.map_err(|(rejection, route)| Refused {
+    let find = |head: &RequestHeader, method: &Method| {
+        route::select(snapshot, (&host, rules), (head, method), downstream, now)
+    };
+    // Ahead of `authn`: a browser never sends credentials with one.
+    if let Some(method) = cors::announced(head)
+        && let Ok(rule) = find(head, &method)
+        && let Some(rule_of_pages) = &rule.route.cors
+    {
+        return Err(Refused {
+            route: Some(rule.route.clone()),
+            ..refused(cors::preflight(rule_of_pages, head, &method))
+        });
+    }
+    let rule = find(head, &head.method).map_err(|(rejection, route)| Refused {
         route,
         ..refused(rejection)
     })?;
@@ -133,6 +149,9 @@ pub fn admit(
         route: Some(route.clone()),
         ..refused(rejection)
     };
+    if matches!(route.action, Action::Tombstone) {
+        return Err(refused(Rejection::PolicyFault));
+    }
     let request = Judged {
         head,
         host: &host,
@@ -175,7 +194,10 @@ pub fn admit(
             ..refused(Rejection::BodyTooLarge)
         });
     }
+    let captures = rule.captures(head.uri.path());
+    let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
+        target,
         cluster: route.backends().first().map(|backend| backend.cluster),
         route,
         rule: rule.clone(),

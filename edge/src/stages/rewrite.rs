@@ -3,11 +3,11 @@
 //! What says who the caller is, and where the request came from, is set here and nowhere else;
 //! what a client sent under those names was removed by `sanitize`.
 
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, HOST, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Uri};
 use palisade_policy::hosts::Host;
-use palisade_policy::model::HeaderEdits;
-use pingora_error::{ErrorType, OrErr, Result};
+use palisade_policy::model::EditValue;
+use pingora_error::{ErrorType, OkOrErr, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{Admitted, client::Client, rate_limit::Quotas};
@@ -42,7 +42,9 @@ pub fn request(
             "http"
         },
     )?;
-    if let Some(host) = head.headers.get(HOST).cloned() {
+    // From HTTP/2 to HTTP/2 there is no field yet.
+    let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+    if let Some(host) = head.headers.get(HOST).cloned().or_else(authority) {
         head.insert_header("x-forwarded-host", host)?;
     }
     head.insert_header("x-request-id", facts.request_id.header())?;
@@ -52,8 +54,50 @@ pub fn request(
     } else {
         head.remove_header("tracestate");
     }
+    retarget(head, admitted)?;
     identity(head, admitted)?;
-    edit_request(head, &admitted.route.request_headers)
+    let mut values = admitted.target.request_values.iter();
+    let edits = &admitted.route.request_headers;
+    for name in &edits.remove {
+        head.remove_header(name);
+    }
+    for (name, value) in &edits.set {
+        head.insert_header(name.clone(), given(value, &mut values)?)?;
+    }
+    for (name, value) in &edits.add {
+        head.append_header(name.clone(), given(value, &mut values)?)?;
+    }
+    Ok(())
+}
+
+/// After `x-forwarded-host`, which keeps what the client asked for.
+fn retarget(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
+    if let Some(target) = &admitted.target.path_and_query {
+        let mut parts = head.uri.clone().into_parts();
+        parts.path_and_query = Some(target.clone());
+        let uri = Uri::from_parts(parts)
+            .or_err(ErrorType::InvalidHTTPHeader, "rewritten target is no URI")?;
+        head.set_uri(uri);
+    }
+    let rewrite = admitted.route.forward().and_then(|to| to.rewrite.as_ref());
+    if let Some(host) = rewrite.and_then(|rewrite| rewrite.host.as_ref()) {
+        head.insert_header(HOST, host.clone())?;
+    }
+    Ok(())
+}
+
+/// The value of an edit: as it is, or the next of those made for the request.
+fn given<'v>(
+    value: &'v EditValue,
+    made: &mut impl Iterator<Item = &'v HeaderValue>,
+) -> Result<HeaderValue> {
+    let value = match value {
+        EditValue::Text(value) => Some(value),
+        EditValue::Pattern(_) => made.next(),
+    };
+    value
+        .cloned()
+        .or_err(ErrorType::InternalError, "an edit without its value")
 }
 
 fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
@@ -93,19 +137,6 @@ pub fn client_certificate(
     Ok(())
 }
 
-fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
-    for name in &edits.remove {
-        head.remove_header(name);
-    }
-    for (name, value) in &edits.set {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    for (name, value) in &edits.add {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    Ok(())
-}
-
 /// What the host's rules add to answers over TLS; what the upstream says itself stays.
 pub fn host_response(head: &mut ResponseHeader, rules: &Host) -> Result<()> {
     let secure = rules.security_headers.then_some(SECURITY_HEADERS);
@@ -123,15 +154,17 @@ pub fn host_response(head: &mut ResponseHeader, rules: &Host) -> Result<()> {
 }
 
 /// The route's edits of an answer.
-pub fn response(head: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
+pub fn response(head: &mut ResponseHeader, admitted: &Admitted) -> Result<()> {
+    let mut values = admitted.target.response_values.iter();
+    let edits = &admitted.route.response_headers;
     for name in &edits.remove {
         head.remove_header(name);
     }
     for (name, value) in &edits.set {
-        head.insert_header(name.clone(), value.clone())?;
+        head.insert_header(name.clone(), given(value, &mut values)?)?;
     }
     for (name, value) in &edits.add {
-        head.append_header(name.clone(), value.clone())?;
+        head.append_header(name.clone(), given(value, &mut values)?)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use http::Method;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::Route;
 use palisade_policy::routing::{Request, Rule, Selected};
@@ -16,11 +17,12 @@ use crate::snapshot::Snapshot;
 /// Why no rule was found, and the route that the answer is about, where there is one.
 pub type Unrouted = (Rejection, Option<Arc<Route>>);
 
-/// The rule that serves the request; `host` and the head are canonical.
+/// The rule that serves the request, or one like it with another method; `host` and the head are
+/// canonical.
 pub fn select<'s>(
     snapshot: &'s Snapshot,
     (host, rules): (&str, &Host),
-    head: &RequestHeader,
+    (head, method): (&RequestHeader, &Method),
     downstream: Downstream<'_>,
     now: Now,
 ) -> Result<&'s Arc<Rule>, Unrouted> {
@@ -45,7 +47,7 @@ pub fn select<'s>(
         host,
         path: head.uri.path(),
         query: head.uri.query(),
-        method: &head.method,
+        method,
         headers: &head.headers,
         client: downstream.client,
         certificate: downstream.certificate,

@@ -18,6 +18,7 @@ mod aioquic;
 mod h3_cases;
 mod h3_attacks;
 mod plain_http;
+mod answers;
 mod limits;
 mod listeners;
 mod http1_corpus;

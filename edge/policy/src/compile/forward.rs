@@ -17,6 +17,9 @@ impl Compiler<'_> {
         owner: &str,
     ) -> Action {
         let doc = &at.value;
+        if let Some(action) = self.own_answer(at) {
+            return action;
+        }
         let cluster = self.required(&doc.cluster, at.mark, "route", "cluster");
         let cluster = cluster.and_then(|cluster| self.find(cluster, &names.clusters, owner));
         let backend = Backend {
@@ -27,7 +30,7 @@ impl Compiler<'_> {
         Action::Forward(Forward {
             backends: vec![backend],
             translate: self.translate(&doc.translate, cluster),
-            rewrite: None,
+            rewrite: self.rewrite(doc),
             retries: None,
             mirror: None,
         })

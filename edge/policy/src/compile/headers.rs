@@ -7,15 +7,13 @@ use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
 
+use super::patterns::{self, Variables};
 use super::{Compiler, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::HeaderEditsDoc;
 use crate::field::{At, Entries, Field, items};
-use crate::model::HeaderEdits;
-
-/// Edits of one kind on one route; each is work on every request.
-const EDITS_MAX: usize = 64;
+use crate::model::{EditValue, HeaderEdits};
 
 /// Fields that frame a message or are for one connection only (RFC 9110, 7.6.1 and 9112).
 const PROTECTED: [&str; 12] = [
@@ -98,6 +96,27 @@ pub(super) fn value(text: &str) -> Result<HeaderValue, Fault> {
     HeaderValue::from_str(text).map_err(|_| fault("cannot be sent"))
 }
 
+/// A value of `set` or `add`, with variables or without.
+fn edit_value(name: Option<&HeaderName>, text: &str) -> Result<EditValue, Fault> {
+    value(text)?;
+    let pattern = patterns::field_value(text);
+    if pattern.captures().next().is_none() {
+        let mut value = value(&pattern.expand(|_| None))?;
+        value.set_sensitive(name.is_some_and(is_credential));
+        return Ok(EditValue::Text(value));
+    }
+    if name.is_some_and(is_credential) {
+        let fault = Fault::new(
+            codes::VARIABLE,
+            "the value has a variable, and credentials are not made of requests",
+        );
+        return Err(fault
+            .hint("write `{{name}}` where the braces themselves are meant")
+            .conceal());
+    }
+    Ok(EditValue::Pattern(pattern))
+}
+
 /// Values that no Debug output shows, and that HTTP/2 does not index (RFC 7541, 7.1.3).
 fn is_credential(name: &HeaderName) -> bool {
     let name = name.as_str();
@@ -107,7 +126,12 @@ fn is_credential(name: &HeaderName) -> bool {
 }
 
 impl Compiler<'_> {
-    pub(super) fn header_edits(&mut self, field: &Field<HeaderEditsDoc>) -> HeaderEdits {
+    /// `variables` of the route; none where the edits are of no route yet.
+    pub(super) fn header_edits(
+        &mut self,
+        field: &Field<HeaderEditsDoc>,
+        variables: Option<&Variables>,
+    ) -> HeaderEdits {
         let Some(at) = field.given() else {
             return HeaderEdits::default();
         };
@@ -120,33 +144,32 @@ impl Compiler<'_> {
                 remove.push(name);
             }
         }
-        let (set, add) = (self.edits(&at.value.set), self.edits(&at.value.add));
-        for (edits, written) in [
-            (remove.len(), at.mark),
-            (set.len(), at.mark),
-            (add.len(), at.mark),
-        ] {
-            if edits > EDITS_MAX {
-                let message = format!("more than {EDITS_MAX} edits of one kind");
-                self.report
-                    .push(written, Fault::new(codes::TOO_MUCH, message));
-            }
-        }
+        let set = self.edits(&at.value.set, variables);
+        let add = self.edits(&at.value.add, variables);
         HeaderEdits { remove, set, add }
     }
 
-    fn edits(&mut self, field: &Field<Entries<String>>) -> Vec<(HeaderName, HeaderValue)> {
+    fn edits(
+        &mut self,
+        field: &Field<Entries<String>>,
+        variables: Option<&Variables>,
+    ) -> Vec<(HeaderName, EditValue)> {
         let mut edits = Vec::new();
         let mut seen = HashSet::new();
         for (key, written) in field.given().into_iter().flat_map(|at| &at.value.0) {
             let name = self.report.check(key.mark, editable_name(&key.value));
-            let value = written
-                .given()
-                .and_then(|at| self.report.check(at.mark, value(&at.value)));
-            if let (Some(name), Some(mut value)) = (name, value)
+            let value = written.given().and_then(|at| {
+                let value = self
+                    .report
+                    .check(at.mark, edit_value(name.as_ref(), &at.value))?;
+                if let (EditValue::Pattern(pattern), Some(variables)) = (&value, variables) {
+                    self.known(at.mark, pattern, variables);
+                }
+                Some(value)
+            });
+            if let (Some(name), Some(value)) = (name, value)
                 && self.is_first(key, &name, &mut seen)
             {
-                value.set_sensitive(is_credential(&name));
                 edits.push((name, value));
             }
         }

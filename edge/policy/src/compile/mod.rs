@@ -6,11 +6,15 @@
 mod addresses;
 mod access;
 mod api_keys;
+mod actions;
 mod auth;
+mod caches;
 mod client_certificates;
 mod clusters;
 mod conditions;
+mod cors;
 mod forward;
+mod header_sets;
 mod headers;
 mod host_rules;
 mod hosts;
@@ -20,6 +24,10 @@ mod lints;
 mod listeners;
 mod matches;
 mod paths;
+mod patterns;
+mod redirects;
+mod respond;
+mod rewrites;
 mod routes;
 mod tls;
 pub(crate) mod values;
@@ -58,6 +66,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
     let limits = all(documents, |document| &document.limits);
     let api_keys = all(documents, |document| &document.api_keys);
     let access = all(documents, |document| &document.access);
+    let caches = all(documents, |document| &document.caches);
+    let header_sets = all(documents, |document| &document.header_sets);
     let routes = all(documents, |document| &document.routes);
     let names = routes::Names {
         clusters: compiler.index(&clusters, DEFINITIONS_MAX),
@@ -65,6 +75,8 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         limits: compiler.index(&limits, DEFINITIONS_MAX),
         api_keys: compiler.index(&api_keys, DEFINITIONS_MAX),
         access: compiler.index(&access, DEFINITIONS_MAX),
+        caches: compiler.index(&caches, DEFINITIONS_MAX),
+        header_sets: compiler.index(&header_sets, DEFINITIONS_MAX),
     };
     compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
@@ -75,11 +87,21 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|rule| compiler.access_rule(rule))
         .collect();
+    let caches: Vec<_> = caches
+        .iter()
+        .map(|cache| compiler.named_cache(cache))
+        .collect();
+    let header_sets: Vec<_> = header_sets
+        .iter()
+        .map(|set| compiler.header_set(set))
+        .collect();
     let defined = routes::Defined {
         clusters: &clusters,
         limits: &limits,
         api_keys: &api_keys,
         access: &access,
+        caches: &caches,
+        header_sets: &header_sets,
     };
     let table = compiler.routes(&routes, &names, &defined);
     let clusters = clusters

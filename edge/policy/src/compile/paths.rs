@@ -190,7 +190,7 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// The text is its own canonical spelling.
-fn check(text: &str) -> Result<(), Fault> {
+pub(super) fn check(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(codes::PATH, format!("path {} {why}", shown(text)));
     if text.len() > PATH_BYTES_MAX {
         return Err(fault("is too long"));

@@ -4,12 +4,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::header_sets::HeaderSet;
 use super::matches::Claimed;
+use super::patterns::Variables;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{CacheDoc, ClusterDoc, ModeDoc, RouteDoc, Settings};
-use crate::field::{At, Either, Field, items};
+use crate::document::{ClusterDoc, ModeDoc, RouteDoc, Settings};
+use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
     Priority, Route, Setting,
@@ -20,8 +22,6 @@ use crate::routing::{RouteTable, Rule};
 const LIMITS_MAX: usize = 8;
 const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
-const TTL_BOUNDS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 const BODY_BYTES: u64 = 16 << 20;
 /// Bodies stream through, so this protects upstreams, not the edge.
 const BODY_BYTES_MAX: u64 = 16 << 30;
@@ -33,6 +33,8 @@ pub(super) struct Names<'d> {
     pub(super) limits: Index<'d>,
     pub(super) api_keys: Index<'d>,
     pub(super) access: Index<'d>,
+    pub(super) caches: Index<'d>,
+    pub(super) header_sets: Index<'d>,
 }
 
 /// What is behind the names, as far as routes have to fit it.
@@ -41,6 +43,8 @@ pub(super) struct Defined<'d> {
     pub(super) limits: &'d [Limit],
     pub(super) api_keys: &'d [ApiKeys],
     pub(super) access: &'d [AccessRule],
+    pub(super) caches: &'d [CacheRule],
+    pub(super) header_sets: &'d [HeaderSet],
 }
 
 impl Compiler<'_> {
@@ -92,7 +96,9 @@ impl Compiler<'_> {
         let mode = mode(settings.mode);
         let auth = settings.auth.given();
         let auth = auth.and_then(|auth| self.auth(auth, (names, defined), mode, &owner));
-        let cache = settings.cache.given();
+        let variables = Variables::of(doc);
+        let (request_headers, response_headers) =
+            self.headers(&settings, &variables, (names, defined), &owner);
         let action = self.action(at, (names, defined), &owner);
         let cluster = doc
             .cluster
@@ -110,10 +116,10 @@ impl Compiler<'_> {
             access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             auth,
-            cors: None,
-            cache: cache.and_then(|cache| self.cache(cache)),
-            request_headers: self.header_edits(settings.request_headers),
-            response_headers: self.header_edits(settings.response_headers),
+            cors: self.cors(settings.cors),
+            cache: self.cache(&settings, &action, (names, defined), &owner),
+            request_headers,
+            response_headers,
             request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
             response_body_max: None,
@@ -176,22 +182,6 @@ impl Compiler<'_> {
             }
         }
         limits
-    }
-
-    fn cache(&mut self, at: &At<Either<CacheDoc>>) -> Option<CacheRule> {
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
-        Some(CacheRule {
-            default_ttl: self.optional_duration(&doc.default_ttl, TTL_BOUNDS),
-        })
     }
 }
 

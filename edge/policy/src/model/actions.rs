@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::ClusterId;
 
@@ -57,6 +57,28 @@ pub enum PathRewrite {
 /// Text with variables of the match in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(pub Vec<Piece>);
+
+impl Pattern {
+    /// With what the variables stand for; nothing where the request has none of that name.
+    pub fn expand<'c>(&self, capture: impl Fn(&str) -> Option<&'c str>) -> String {
+        let mut text = String::new();
+        for piece in &self.0 {
+            text.push_str(match piece {
+                Piece::Text(literal) => literal,
+                Piece::Capture(name) => capture(name).unwrap_or(""),
+            });
+        }
+        text
+    }
+
+    /// The names of its variables.
+    pub fn captures(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Capture(name) => Some(name),
+        })
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -123,13 +145,45 @@ pub struct DirectResponse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
     /// Any where empty.
-    pub origins: Vec<HeaderValue>,
-    pub methods: Vec<Method>,
-    /// Any that the page asks for where empty.
-    pub headers: Vec<HeaderName>,
-    pub expose_headers: Vec<HeaderName>,
+    pub origins: Vec<OriginMatch>,
+    /// As answers list them; what the page asks for where none.
+    pub methods: Option<HeaderValue>,
+    pub headers: Option<HeaderValue>,
+    pub expose_headers: Option<HeaderValue>,
     pub credentials: bool,
     pub max_age: Duration,
+}
+
+/// Origins as browsers write them (RFC 6454, 6.2), compared byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginMatch {
+    Exact(String),
+    /// `https://*.example.com:8443`: any non-empty prefix of whole labels between the two.
+    Subdomains {
+        /// `https://`
+        scheme: &'static str,
+        /// `.example.com:8443`
+        suffix: String,
+    },
+}
+
+impl OriginMatch {
+    pub fn holds(&self, origin: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == origin,
+            Self::Subdomains { scheme, suffix } => {
+                let labels = origin.strip_prefix(scheme);
+                let labels = labels.and_then(|rest| rest.strip_suffix(suffix.as_str()));
+                let in_label =
+                    |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+                labels.is_some_and(|labels| {
+                    labels
+                        .split('.')
+                        .all(|label| !label.is_empty() && label.bytes().all(in_label))
+                })
+            }
+        }
+    }
 }
 
 /// Who is served last when the edge has too much to do.

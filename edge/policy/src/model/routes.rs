@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Priority,
+    AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Pattern,
+    Priority,
 };
 
 /// What happens to the requests that one rule matches.
@@ -123,6 +124,8 @@ pub struct WebSocket {
 /// When an answer may be kept and given to others.
 #[derive(Debug, Clone)]
 pub struct CacheRule {
+    /// Of the definition among `caches`; none where the route has a rule of its own.
+    pub name: Option<Arc<str>>,
     /// Freshness for answers that carry no explicit lifetime; none: such answers are not stored.
     pub default_ttl: Option<Duration>,
 }
@@ -131,6 +134,14 @@ pub struct CacheRule {
 #[derive(Debug, Clone, Default)]
 pub struct HeaderEdits {
     pub remove: Vec<HeaderName>,
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    pub add: Vec<(HeaderName, HeaderValue)>,
+    pub set: Vec<(HeaderName, EditValue)>,
+    pub add: Vec<(HeaderName, EditValue)>,
+}
+
+/// What a field is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EditValue {
+    Text(HeaderValue),
+    /// Never of a field that carries a credential.
+    Pattern(Pattern),
 }

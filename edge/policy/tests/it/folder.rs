@@ -78,6 +78,7 @@ impl Scratch {
             scratch.write_beside(path, text.as_bytes());
         }
         scratch.write_beside("certs/api.key", b"5f1c4f5b7c0f4c0e9b1d0a7e6d3c2b1a\n");
+        scratch.write_beside("certs/note.txt", b"closed for a while\n");
         scratch.write_beside("descriptors/core.pb", core_proto::DESCRIPTOR_SET);
         std::fs::create_dir(scratch.policies()).unwrap();
         scratch

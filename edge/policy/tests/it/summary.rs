@@ -1,11 +1,13 @@
 //! A compiled policy as text, for golden files: everything that has an effect, nothing that varies.
 
+mod actions;
+
 use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, HeaderEdits, Limit,
-    LimitUse, Mode, Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, Limit, LimitUse, Mode,
+    Policy, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -162,7 +164,7 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         route.name,
         route.origin.file,
         route.origin.line,
-        policy.clusters[route.backends()[0].cluster.0].name
+        actions::target(policy, route)
     )
     .unwrap();
     for rule in policy
@@ -202,9 +204,7 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     for LimitUse { id, mode } in &route.limits {
         writeln!(out, "  limit {}{}", policy.limits[id.0].name, shadow(*mode)).unwrap();
     }
-    if let Some(cache) = &route.cache {
-        writeln!(out, "  cache, default ttl {:?}", cache.default_ttl).unwrap();
-    }
+    actions::describe(out, route);
     if let Some(WebSocket {
         origins,
         idle_timeout,
@@ -214,24 +214,13 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     {
         writeln!(out, "  websocket from {origins:?}, idle {idle_timeout:?}, lifetime {lifetime:?}, ends with token {end_with_token}").unwrap();
     }
-    for (side, HeaderEdits { remove, set, add }) in [
-        ("request", &route.request_headers),
-        ("response", &route.response_headers),
-    ] {
-        if !(remove.is_empty() && set.is_empty() && add.is_empty()) {
-            writeln!(
-                out,
-                "  {side} headers: remove {remove:?}, set {set:?}, add {add:?}"
-            )
-            .unwrap();
-        }
-    }
+    actions::describe_edits(out, route);
     writeln!(
         out,
         "  timeout {:?}, body {}, translate {}",
         route.request_timeout,
         route.request_body_max,
-        route.forward().unwrap().translate
+        route.forward().is_some_and(|to| to.translate)
     )
     .unwrap();
 }

@@ -2,7 +2,13 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 22] = [
+const ALLOWED: [&str; 29] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
     "accept-ranges",
     "age",
     "allow",
@@ -21,6 +27,7 @@ const ALLOWED: [&str; 22] = [
     "ratelimit-policy",
     "retry-after",
     "strict-transport-security",
+    "vary",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

@@ -69,6 +69,7 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
         record.requests.push(Seen {
             method: request.method().to_string(),
             target: target.clone(),
+            authority: request.uri().authority().map(ToString::to_string),
             version: request.version(),
             headers: request.headers().clone(),
         });
@@ -95,6 +96,7 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
         "status" => status(argument.parse().unwrap_or(500)),
         "switch" => status(*state.switch.lock().unwrap_or_else(PoisonError::into_inner)),
         "fresh" => fresh(full(target.into_bytes())),
+        "fresh-for-pages" => fresh(for_pages(target)),
         "fresh-for-client" => fresh_for_client(&request),
         "fresh-gated" => {
             state.gate_open().await;
@@ -123,6 +125,24 @@ fn fresh(mut response: Response<Body>) -> Response<Body> {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, "max-age=600".parse().expect("a value"));
+    response
+}
+
+/// For pages of an origin of its own choice.
+fn for_pages(target: String) -> Response<Body> {
+    let mut response = full(target.into_bytes());
+    for (name, value) in [
+        (
+            "access-control-allow-origin",
+            "https://chosen-by-upstream.test",
+        ),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "x-secret"),
+        ("vary", "accept-encoding"),
+    ] {
+        let value = value.parse().expect("a value");
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

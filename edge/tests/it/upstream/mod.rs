@@ -31,6 +31,8 @@ use crate::harness::waiting::within;
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) target: String,
+    /// Of HTTP/2.
+    pub(crate) authority: Option<String>,
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
 }

@@ -3,6 +3,108 @@
 use super::Section;
 
 pub(super) const SECTION: Section = Section {
-    base: "",
-    changes: &[],
+    base: r#"
+version: 1
+clusters:
+  - {name: a, endpoints: ["127.0.0.1:1"]}
+caches:
+  - {name: short, default_ttl: 1s}
+header_sets:
+  - {name: one, request: {remove: [x-1]}, response: {}}
+  - {name: two, request: {remove: [x-2]}}
+routes:
+  - {name: to, matches: [{path: {prefix: /to}}], redirect: {host: a.example, port: 1}}
+  - {name: say, matches: [{path: /say}], respond: {body: a}}
+  - name: on
+    matches: [{path: {prefix: /on}}]
+    header_sets: [one]
+    cache: short
+    cors: {origins: ["https://a.example"]}
+    rewrite: {host: a.example}
+    cluster: a
+"#,
+    changes: &[
+        ("Document.caches", "default_ttl: 1s", "default_ttl: 2s"),
+        ("Document.header_sets", "[x-1]", "[x-3]"),
+        (
+            "CacheDoc.name",
+            "- {name: short, default_ttl: 1s}",
+            "- {name: other}\n  - {name: short}",
+        ),
+        (
+            "HeaderSetDoc.name",
+            "{name: one, request: {remove: [x-1]}, response: {}}\n  - {name: two,",
+            "{name: two, request: {remove: [x-1]}, response: {}}\n  - {name: one,",
+        ),
+        ("HeaderSetDoc.request", "request: {remove: [x-1]}, ", ""),
+        (
+            "HeaderSetDoc.response",
+            "response: {}",
+            "response: {remove: [x-1]}",
+        ),
+        ("RouteDoc.header_sets", "[one]", "[two]"),
+        (
+            "RouteDoc.cors",
+            "    cors: {origins: [\"https://a.example\"]}\n",
+            "",
+        ),
+        ("RouteDoc.rewrite", "    rewrite: {host: a.example}\n", ""),
+        (
+            "RouteDoc.redirect",
+            "redirect: {host: a.example, port: 1}",
+            "respond: {}",
+        ),
+        (
+            "RouteDoc.respond",
+            "respond: {body: a}",
+            "redirect: {host: b.example}",
+        ),
+        (
+            "RedirectDoc.status",
+            "redirect: {",
+            "redirect: {status: 308, ",
+        ),
+        (
+            "RedirectDoc.scheme",
+            "redirect: {",
+            "redirect: {scheme: http, ",
+        ),
+        (
+            "RedirectDoc.host",
+            "redirect: {host: a",
+            "redirect: {host: b",
+        ),
+        ("RedirectDoc.port", "port: 1}", "port: 2}"),
+        ("RedirectDoc.path", "redirect: {", "redirect: {path: /x, "),
+        (
+            "RedirectDoc.prefix",
+            "redirect: {",
+            "redirect: {prefix: /x, ",
+        ),
+        ("RespondDoc.status", "respond: {", "respond: {status: 404, "),
+        (
+            "RespondDoc.content_type",
+            "respond: {",
+            "respond: {content_type: text/html, ",
+        ),
+        ("RespondDoc.body", "body: a", "body: b"),
+        ("RespondDoc.file", "body: a", "file: ../certs/ca.crl"),
+        ("RewriteDoc.path", "rewrite: {", "rewrite: {path: /x, "),
+        ("RewriteDoc.prefix", "rewrite: {", "rewrite: {prefix: /x, "),
+        ("RewriteDoc.host", "rewrite: {host: a", "rewrite: {host: b"),
+        ("CorsDoc.origins", "https://a", "https://b"),
+        ("CorsDoc.methods", "cors: {", "cors: {methods: [GET], "),
+        ("CorsDoc.headers", "cors: {", "cors: {headers: [x-a], "),
+        (
+            "CorsDoc.expose_headers",
+            "cors: {",
+            "cors: {expose_headers: [x-a], ",
+        ),
+        (
+            "CorsDoc.credentials",
+            "cors: {",
+            "cors: {credentials: true, ",
+        ),
+        ("CorsDoc.max_age", "cors: {", "cors: {max_age: 1s, "),
+    ],
 };
