@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue};
 use super::{Definition, clusters, digest_of};
 use crate::compile::values::{written, written_size};
 use crate::model::{
-    Action, Backend, ClusterId, Cors, DirectResponse, Forward, HeaderEdits, Mirror, PathRewrite,
-    Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
+    Action, Backend, ClusterId, Cors, DirectResponse, EditValue, Forward, HeaderEdits, Mirror,
+    OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
 };
 
 pub(super) fn action(it: &mut Definition, action: &Action, policy: &Policy) {
@@ -153,12 +153,19 @@ pub(super) fn cors(it: &mut Definition, cors: Option<&Cors>) {
     if origins.is_empty() {
         it.set("cors.origins", "any");
     }
-    it.each("cors.origins", origins.iter().map(shown));
-    it.list("cors.methods", methods);
-    it.list("cors.headers", headers);
-    it.list("cors.expose_headers", expose_headers);
+    it.each("cors.origins", origins.iter().map(origin));
+    it.set_if("cors.methods", methods.as_ref().map(shown));
+    it.set_if("cors.headers", headers.as_ref().map(shown));
+    it.set_if("cors.expose_headers", expose_headers.as_ref().map(shown));
     it.set("cors.credentials", credentials);
     it.set("cors.max_age", written(*max_age));
+}
+
+fn origin(origin: &OriginMatch) -> String {
+    match origin {
+        OriginMatch::Exact(text) => text.clone(),
+        OriginMatch::Subdomains { scheme, suffix } => format!("{scheme}*{suffix}"),
+    }
 }
 
 pub(super) fn request_headers(it: &mut Definition, edits: &HeaderEdits) {
@@ -175,8 +182,11 @@ pub(super) fn response_headers(it: &mut Definition, edits: &HeaderEdits) {
     it.each("response_headers.add", add.iter().map(field));
 }
 
-fn field((name, value): &(HeaderName, HeaderValue)) -> String {
-    format!("{name}: {}", shown(value))
+fn field((name, value): &(HeaderName, EditValue)) -> String {
+    match value {
+        EditValue::Text(value) => format!("{name}: {}", shown(value)),
+        EditValue::Pattern(to) => format!("{name}: {}", pattern(to)),
+    }
 }
 
 /// A secret by its digest: that it changed may be known.
@@ -200,7 +210,7 @@ mod tests {
         let mut it = Definition::new("route", "r", None);
         let edits = |value: &HeaderValue| HeaderEdits {
             remove: Vec::new(),
-            set: vec![(http::header::AUTHORIZATION, value.clone())],
+            set: vec![(http::header::AUTHORIZATION, EditValue::Text(value.clone()))],
             add: Vec::new(),
         };
         request_headers(&mut it, &edits(&secret));

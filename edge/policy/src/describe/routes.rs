@@ -57,9 +57,9 @@ fn route(route: &Route, rules: &[&Rule], policy: &Policy) -> Definition {
     limited(&mut it, limits, policy);
     actions::cors(&mut it, cors.as_ref());
     match cache {
-        Some(CacheRule { default_ttl }) => {
-            let ttl = default_ttl.map(|ttl| format!("default_ttl {}", written(ttl)));
-            it.set("cache", ttl.as_deref().unwrap_or("on"));
+        Some(CacheRule { name, default_ttl }) => {
+            it.set("cache", name.as_deref().unwrap_or("on"));
+            it.set_if("cache.default_ttl", default_ttl.map(written));
         }
         None => it.set("cache", "off"),
     }
