@@ -13,7 +13,10 @@
 mod acme;
 mod admission;
 mod answers;
+mod mirror;
 mod refused_heads;
+mod response_bounds;
+mod retries;
 mod slow_clients;
 mod tunnels;
 mod upstreams;
@@ -32,11 +35,12 @@ use palisade_policy::PolicyStore;
 use pingora_cache::key::HashBinary;
 use pingora_cache::{CacheKey, CacheMeta, NoCacheReason, RespCacheable};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio_util::sync::CancellationToken;
 
+use crate::in_flight::InFlight;
 use crate::listen::{Connection, Listener};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
@@ -48,6 +52,7 @@ use crate::snapshot::Snapshot;
 use crate::stages::{cache, client, cors, rewrite};
 use tunnels::is_interim;
 
+pub use mirror::Mirrors;
 pub use refused_heads::RefusedHeads;
 
 /// How long an unread request body may take to be thrown away before its connection is.
@@ -66,6 +71,9 @@ pub struct Gateway {
     pub https_port: u16,
     /// `alt-svc`, by which clients find HTTP/3.
     pub alt_svc: HeaderValue,
+    /// Requests under way but for tunnels, where the policy bounds them.
+    pub in_flight: InFlight,
+    pub mirrors: Mirrors,
     /// What a certificate authority asks for while it checks a name.
     pub acme: Arc<Pending>,
 }
@@ -82,7 +90,10 @@ impl ProxyHttp for Gateway {
     /// Takes the snapshot once: a reload never changes a request half way.
     fn new_ctx(&self) -> RequestCtx {
         self.metrics.requests_in_flight.inc();
-        RequestCtx::new(self.policies.current(), Now::read())
+        let mut ctx = RequestCtx::new(self.policies.current(), Now::read());
+        let is_bounded = ctx.snapshot.policy.listeners.requests_max.is_some();
+        ctx.in_flight = is_bounded.then(|| self.in_flight.enter());
+        ctx
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
@@ -203,7 +214,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
-        self.next_peer(ctx).map(Box::new)
+        self.next_peer(ctx).await.map(Box::new)
     }
 
     /// Does not run on a cache hit: no access control here.
@@ -221,6 +232,7 @@ impl ProxyHttp for Gateway {
             trace: &ctx.trace,
         };
         rewrite::request(upstream, ctx.admitted()?, &forwarding)?;
+        self.begin_copy(session, upstream, ctx)?;
         if upstream.version == Version::HTTP_2 {
             versions::request_to_h2(upstream, session).await?;
         }
@@ -239,6 +251,7 @@ impl ProxyHttp for Gateway {
         if ctx.tunnel.is_some() {
             return Ok(());
         }
+        self.continue_copy(body.as_ref(), end, ctx);
         ctx.body.bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         if ctx.body.bytes > ctx.admitted()?.route.request_body_max {
             return Err(Error::explain(
@@ -260,40 +273,20 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut RequestCtx,
-        mut error: Box<Error>,
+        error: Box<Error>,
     ) -> Box<Error> {
-        let Some(pick) = &ctx.upstream.picked else {
-            return error;
-        };
-        self.note_failure(pick);
-        // Nothing was sent yet, so any method may try again.
-        error.set_retry(ctx.upstream.attempts <= pick.cluster.connect_retries);
-        error
+        self.connect_failed(ctx, error)
     }
 
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
         session: &mut Session,
-        mut error: Box<Error>,
+        error: Box<Error>,
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
-        self.blame_silent_client(&mut error, ctx);
-        if let (ErrorSource::Upstream, Some(pick), false) =
-            (error.esource(), &ctx.upstream.picked, client_reused)
-        {
-            self.note_failure(pick);
-        }
-        // Only a kept connection that the endpoint was closing, and only what may be repeated.
-        let repeatable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
-        if repeatable {
-            error.retry.decide_reuse(client_reused);
-        } else {
-            error.set_retry(false);
-        }
-        error
+        self.try_failed(session, ctx, error, client_reused)
     }
 
     async fn upstream_response_filter(
@@ -307,6 +300,8 @@ impl ProxyHttp for Gateway {
         }
         self.check_upgrade(session, response, ctx)?;
         self.note_answer(response, ctx);
+        self.retry_instead(session, response, ctx)?;
+        response_bounds::check_head(session, response, ctx)?;
         let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
         ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
         ctx.upstream.grpc_status = grpc_status(&response.headers);
@@ -341,22 +336,11 @@ impl ProxyHttp for Gateway {
     fn upstream_response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        if ctx.tunnel.is_none()
-            && ctx.admitted()?.route.request_timeout.is_some()
-            && ctx
-                .time_left(Now::monotonic())
-                .is_some_and(|left| left.is_zero())
-        {
-            return Error::e_explain(
-                ErrorType::ReadTimedout,
-                "request took longer than its route allows",
-            )
-            .map_err(|error: Box<Error>| error.into_up());
-        }
+        response_bounds::check_piece(body.as_ref(), ctx)?;
         Ok(None)
     }
 

@@ -62,6 +62,10 @@ pub enum Rejection {
         retry_after_s: u64,
     },
     BodyTooLarge,
+    /// So much is under way that requests of the route's priority have to wait.
+    Overloaded,
+    /// The answer is larger than the route lets through.
+    ResponseTooLarge,
     /// No endpoint could be reached.
     Unavailable,
     /// An endpoint answered with something that is not HTTP, or broke off.
@@ -181,8 +185,10 @@ impl Rejection {
             Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable | Self::NoKeys | Self::PolicyFault => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BadUpstream => StatusCode::BAD_GATEWAY,
+            Self::Unavailable | Self::NoKeys | Self::PolicyFault | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::BadUpstream | Self::ResponseTooLarge => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
             // nginx's code for "client closed request"; only ever seen in logs.
@@ -224,6 +230,8 @@ impl Rejection {
             Self::ProtocolNotImplemented => "protocol_not_implemented",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
+            Self::Overloaded => "overloaded",
+            Self::ResponseTooLarge => "response_too_large",
             Self::Unavailable => "upstream_unavailable",
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -269,7 +277,10 @@ impl Rejection {
             | Self::AccessDenied { .. }
             | Self::WebSocketNotAllowed
             | Self::OriginNotAllowed => 7,
-            Self::RateLimited { .. } | Self::HeadersTooLarge | Self::BodyTooLarge => 8,
+            Self::RateLimited { .. }
+            | Self::HeadersTooLarge
+            | Self::BodyTooLarge
+            | Self::ResponseTooLarge => 8,
             Self::Misdirected => 9,
             Self::NotImplemented(_)
             | Self::VersionNotSupported(_)
@@ -279,7 +290,11 @@ impl Rejection {
             | Self::NotFound
             | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
-            Self::Unavailable | Self::NoKeys | Self::PolicyFault | Self::BadUpstream => 14,
+            Self::Unavailable
+            | Self::NoKeys
+            | Self::PolicyFault
+            | Self::BadUpstream
+            | Self::Overloaded => 14,
             Self::Unauthorized(_) => 16,
         }
     }
@@ -315,6 +330,8 @@ impl Rejection {
             Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
+            Self::Overloaded => "too much is under way at the moment",
+            Self::ResponseTooLarge => "the answer is larger than this route lets through",
             Self::Unavailable => "the service behind this route cannot be reached",
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",

@@ -8,7 +8,8 @@ use palisade_policy::hosts::Host;
 use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
-use crate::cluster::Pick;
+use crate::cluster::{Pick, mirror};
+use crate::in_flight::Held;
 use crate::listen::BodyClock;
 use crate::observe::trace::TraceContext;
 use crate::rejection::Rejection;
@@ -81,6 +82,20 @@ pub struct RequestCtx {
     pub largest_piece: usize,
     pub is_grpc: bool,
     pub tunnel: Option<TunnelFacts>,
+    pub mirroring: Mirroring,
+    /// Held where requests under way are bounded.
+    pub in_flight: Option<Held>,
+}
+
+/// The copy of a request for its route's mirror.
+#[derive(Default)]
+pub enum Mirroring {
+    #[default]
+    Undecided,
+    /// It waits for the end of the body.
+    Collecting(Box<mirror::Copy>),
+    /// Sent, or there is none.
+    Settled,
 }
 
 /// A request that is to become a tunnel, or has.
@@ -120,6 +135,25 @@ pub struct UpstreamFacts {
     pub confirmed_by: Option<Arrival>,
     /// The `grpc-status` of the answer, from its header or its trailers.
     pub grpc_status: Option<u8>,
+    /// How long an endpoint may be silent, where the route says less than the cluster.
+    pub silence_max: Option<Duration>,
+    /// Of the answer so far.
+    pub body_bytes: u64,
+    pub retries: RetryState,
+}
+
+/// Tries after the first.
+#[derive(Default)]
+pub struct RetryState {
+    /// Connections that could not be made: the cluster's own rule counts those.
+    pub connect_failures: u32,
+    /// By the route's rule.
+    pub used: u32,
+    /// Why there will be another try, and after which pause.
+    pub planned: Option<(&'static str, Duration)>,
+    /// For the budget: this request, and its place among the retries.
+    pub counted: Option<Held>,
+    pub place: Option<Held>,
 }
 
 impl RequestCtx {
@@ -143,6 +177,8 @@ impl RequestCtx {
             largest_piece: 0,
             is_grpc: false,
             tunnel: None,
+            mirroring: Mirroring::Undecided,
+            in_flight: None,
         }
     }
 

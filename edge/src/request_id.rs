@@ -4,28 +4,42 @@ use http::HeaderValue;
 
 /// Made by the edge for each request; a client's own is not believed.
 #[derive(Debug, Clone)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId {
+    number: u128,
+    digits: HeaderValue,
+}
 
 impl RequestId {
     pub fn random() -> Self {
-        let digits = hex::<32>(fastrand::u128(..));
+        let number = fastrand::u128(..);
         // Hex digits are always a header value.
-        Self(HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("")))
+        let digits = HeaderValue::from_bytes(&hex::<32>(number));
+        Self {
+            number,
+            digits: digits.unwrap_or_else(|_| HeaderValue::from_static("")),
+        }
+    }
+
+    /// What is left to chance about a request is decided by this.
+    pub fn number(&self) -> u128 {
+        self.number
     }
 
     /// One that was made before: to decide again what was decided by it.
     pub fn of(text: &str) -> Option<Self> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let value = HeaderValue::from_str(text).ok()?;
-        digits.then_some(Self(value))
+        let is_digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Self {
+            number: u128::from_str_radix(text, 16).ok().filter(|_| is_digits)?,
+            digits: HeaderValue::from_str(text).ok()?,
+        })
     }
 
     pub fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.digits.clone()
     }
 
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or("")
+        self.digits.to_str().unwrap_or("")
     }
 }
 

@@ -28,8 +28,9 @@ use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
-use crate::gateway::{Gateway, RefusedHeads};
+use crate::gateway::{Gateway, Mirrors, RefusedHeads};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
+use crate::in_flight::InFlight;
 use crate::listen::{self, Bounds, Running, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
@@ -369,6 +370,8 @@ impl EdgeParts {
             tunnels: self.tunnels.clone(),
             https_port: https.port(),
             alt_svc: HeaderValue::from_str(&format!("h3=\":{}\"; ma=86400", https.port()))?,
+            in_flight: InFlight::default(),
+            mirrors: Mirrors::new(),
             acme: self.challenges.clone(),
         })
     }

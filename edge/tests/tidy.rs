@@ -28,12 +28,13 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("dev_certs", &[]),
     ("acme", &["config", "listen"]),
     ("rejection", &[]),
+    ("in_flight", &[]),
     ("request_id", &[]),
     ("respond", &["rejection"]),
     // Generic over the application: never sees routes or policies.
     ("listen", &[]),
     ("handover", &["listen"]),
-    ("cluster", &["request_ctx"]),
+    ("cluster", &["in_flight", "request_ctx"]),
     (
         "stages",
         &[
@@ -49,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "request_ctx",
         &[
             "cluster",
+            "in_flight",
             "listen",
             "observe",
             "rejection",
@@ -88,6 +90,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "gateway",
         &[
             "cluster",
+            "in_flight",
             "listen",
             "observe",
             "rejection",
@@ -105,6 +108,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "config",
             "gateway",
             "handover",
+            "in_flight",
             "listen",
             "observe",
             "request_ctx",
@@ -115,17 +119,19 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 15] = [
+const STAGES: [(&str, &[&str]); 17] = [
     (
         "mod",
         &[
             "authn",
             "authz",
+            "backend",
             "body",
             "cache",
             "client",
             "cors",
             "host",
+            "priority",
             "rate_limit",
             "rewrite",
             "route",
@@ -142,6 +148,8 @@ const STAGES: [(&str, &[&str]); 15] = [
     // Rules may ask for claims of the token.
     ("route", &["authn"]),
     ("cors", &[]),
+    ("priority", &[]),
+    ("backend", &[]),
     ("authn", &[]),
     ("authz", &["authn"]),
     ("websocket", &["authz"]),

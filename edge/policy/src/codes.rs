@@ -1,4 +1,4 @@
-//! Stable ids of every fault; the language reference explains each, and a test holds it to that.
+//! Stable ids of every rule; `rules.md` explains each, and a test holds it to that.
 
 pub(crate) const UNREADABLE: &str = "P001";
 pub(crate) const TOO_MUCH: &str = "P002";
@@ -47,6 +47,9 @@ pub(crate) const EXPRESSION_NAME: &str = "P091";
 pub(crate) const EXPRESSION_TYPE: &str = "P092";
 pub(crate) const EXPRESSION_COST: &str = "P093";
 pub(crate) const WEAK_KEY: &str = "P095";
+pub(crate) const BACKENDS: &str = "P100";
+pub(crate) const TRY_TIMEOUT: &str = "P101";
+pub(crate) const OWN_MIRROR: &str = "P102";
 pub(crate) const REDIRECT_LOOP: &str = "P105";
 pub(crate) const VARIABLE: &str = "P106";
 pub(crate) const CORS_ORIGIN: &str = "P107";

@@ -3,6 +3,7 @@
 //! Invariant: a cluster with endpoints always gives one. When all are ejected the ejections
 //! are ignored: a guess that may work beats an answer that cannot.
 
+pub mod mirror;
 pub mod peer;
 mod translation;
 
@@ -13,6 +14,11 @@ use std::time::Instant;
 
 use palisade_policy::model::{Cluster, Ejection};
 use pingora_core::upstreams::peer::HttpPeer;
+
+use crate::in_flight::{Held, InFlight};
+
+/// Retries at once that any cluster bears: by their share alone a quiet one would have none.
+const RETRIES_FREE: usize = 3;
 
 /// Which endpoint a try went to.
 #[derive(Debug, Clone)]
@@ -29,6 +35,11 @@ pub struct ClusterState {
     ejection: Option<Ejection>,
     endpoints: Vec<EndpointState>,
     next: AtomicUsize,
+    /// Requests of routes with a retry budget.
+    under_way: InFlight,
+    retrying: InFlight,
+    /// For this cluster as a mirror.
+    copies: InFlight,
     /// Ejections are kept as milliseconds since this.
     epoch: Instant,
 }
@@ -77,6 +88,9 @@ impl ClusterState {
             ejection: cluster.ejection.clone(),
             endpoints: endpoints.collect::<anyhow::Result<_>>()?,
             next: AtomicUsize::new(0),
+            under_way: InFlight::default(),
+            retrying: InFlight::default(),
+            copies: InFlight::default(),
             epoch: crate::request_ctx::Now::monotonic(),
         })
     }
@@ -154,6 +168,19 @@ impl ClusterState {
         let until = self.since_epoch_ms(now).saturating_add(length_ms);
         endpoint.ejected_until_ms.store(until, Ordering::Relaxed);
         true
+    }
+
+    /// A request whose retries are bounded goes here.
+    pub fn enter(&self) -> Held {
+        self.under_way.enter()
+    }
+
+    /// A place for one retry, if there are not so many already: a cluster that fails because it has
+    /// too much to do must not get more.
+    pub fn enter_retry(&self, budget_percent: u32) -> Option<Held> {
+        let percent = usize::try_from(budget_percent).unwrap_or(0);
+        let share = self.under_way.now().saturating_mul(percent) / 100;
+        self.retrying.enter_below(share.max(RETRIES_FREE))
     }
 
     /// Address of each endpoint, and whether it is in use.
@@ -262,6 +289,22 @@ mod tests {
         assert_eq!(picks(&cluster, 3, now), [1, 1, 1]);
         let later = now + Duration::from_secs(10);
         assert!(picks(&cluster, 2, later).contains(&0));
+    }
+
+    #[test]
+    fn retries_are_a_share_of_what_is_under_way() {
+        let cluster = cluster(1, 1);
+        let quiet: Vec<Held> = (0..4).map_while(|_| cluster.enter_retry(20)).collect();
+        assert_eq!(quiet.len(), 3);
+        let requests: Vec<Held> = (0..20).map(|_| cluster.enter()).collect();
+        assert!(cluster.enter_retry(19).is_none());
+        let fourth = cluster.enter_retry(20);
+        assert!(fourth.is_some());
+        assert!(cluster.enter_retry(20).is_none());
+        drop(fourth);
+        assert!(cluster.enter_retry(20).is_some());
+        drop(requests);
+        assert!(cluster.enter_retry(99).is_none(), "three are left");
     }
 
     #[test]

@@ -186,6 +186,8 @@ impl Asked {
             is_extended_connect: false,
             certificate: None,
             keys_may_come: false,
+            request: self.request_id.number(),
+            under_way: 0,
             rehearsal: Some(&self.rehearsal),
         }
     }

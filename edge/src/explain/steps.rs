@@ -34,11 +34,13 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         | Rejection::ProtocolNotImplemented
         | Rejection::ServerOptions => "sanitize",
         Rejection::Misdirected => "host",
+        // By the route's priority, and never in a rehearsal: it adds nothing to what is under way.
         Rejection::NotFound
         | Rejection::MethodNotAllowed(_)
         | Rejection::HttpsRequired { .. }
         | Rejection::Preflight(_)
-        | Rejection::PolicyFault => "route",
+        | Rejection::PolicyFault
+        | Rejection::Overloaded => "route",
         Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
         Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",
@@ -47,6 +49,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         // These are not known before something is sent on; one that is ends where routes are known.
         Rejection::Unavailable
         | Rejection::BadUpstream
+        | Rejection::ResponseTooLarge
         | Rejection::UpstreamTimeout
         | Rejection::RequestTimeout
         | Rejection::RequestTooSlow

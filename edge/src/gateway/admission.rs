@@ -36,6 +36,8 @@ impl Gateway {
             }),
             https_port: self.https_port,
             is_extended_connect: is_extended_connect(session.req_header()),
+            request: ctx.request_id.number(),
+            under_way: self.in_flight.now(),
             keys_may_come: true,
             rehearsal: None,
         })

@@ -10,6 +10,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::{Gateway, connection};
 use crate::listen::{Listener, Refusal};
 use crate::rejection::Rejection;
@@ -109,6 +110,7 @@ impl Gateway {
         }
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
+            (_, kind) if *kind == RESPONSE_TOO_LARGE => Rejection::ResponseTooLarge,
             (_, ErrorType::HTTPStatus(505)) => {
                 Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
             }

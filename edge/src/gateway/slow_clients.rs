@@ -71,7 +71,8 @@ impl Gateway {
             .unwrap_or_default()
             .saturating_sub(ctx.body.waited_at_last);
         // Both may have been silent; the endpoint could not answer what it had not got.
-        if silence >= upstream_silence(ctx) / 2 {
+        let patience = ctx.upstream.silence_max.unwrap_or(Duration::MAX);
+        if silence >= patience.min(upstream_silence(ctx)) / 2 {
             error.as_down();
         }
     }

@@ -91,6 +91,8 @@ impl Gateway {
         if let Some(tunnel) = ctx.tunnel.as_mut().filter(|_| switches) {
             let now = Now::monotonic();
             tunnel.opened_after = Some(now.saturating_duration_since(ctx.started.monotonic));
+            // It may last for days, and most of the time it is silent.
+            ctx.in_flight = None;
             self.metrics.tunnel_opened(ctx.route_name().unwrap_or(""));
         }
         Ok(())

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub limit_decisions: IntCounterVec,
     pub cache_lookups: IntCounterVec,
     pub upstream_retries: IntCounterVec,
+    pub upstream_retries_refused: IntCounterVec,
+    pub mirror_requests: IntCounterVec,
     pub upstream_ejections: IntCounterVec,
     pub connections_open: IntGaugeVec,
     pub connections_refused: IntCounterVec,
@@ -114,8 +116,18 @@ impl Metrics {
             )?,
             upstream_retries: table.counters(
                 "palisade_upstream_retries_total",
-                "Tries after the first",
+                "Tries after the first, by what the one before ended with",
+                &["cluster", "reason"],
+            )?,
+            upstream_retries_refused: table.counters(
+                "palisade_upstream_retries_refused_total",
+                "Tries that the retry budget did not allow",
                 &["cluster"],
+            )?,
+            mirror_requests: table.counters(
+                "palisade_mirror_requests_total",
+                "Requests that a mirror was to get a copy of, by outcome",
+                &["cluster", "outcome"],
             )?,
             upstream_ejections: table.counters(
                 "palisade_upstream_ejections_total",

@@ -1,12 +1,11 @@
-//! The bound of a request body, as far as the head of the request tells.
+//! The bound of a body, as far as the head of its message tells.
 
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use pingora_http::RequestHeader;
 
 /// By what the head announces; a body that announces nothing is counted as it comes.
-pub fn is_too_large(head: &RequestHeader, max: u64) -> bool {
+pub fn is_too_large(head: &HeaderMap, max: u64) -> bool {
     let length = head
-        .headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     length

@@ -8,12 +8,14 @@ pub mod sanitize;
 pub mod host;
 pub mod cors;
 pub mod route;
+pub mod priority;
 pub mod authn;
 pub mod access;
 pub mod authz;
 pub mod shadow;
 pub mod websocket;
 pub mod rate_limit;
+pub mod backend;
 pub mod body;
 pub mod target;
 pub mod cache;
@@ -52,6 +54,10 @@ pub struct Downstream<'a> {
     pub https_port: u16,
     /// Extended CONNECT of h2 or h3, shown as an upgrade.
     pub is_extended_connect: bool,
+    /// The number of its id.
+    pub request: u128,
+    /// Requests under way with this one, where they are bounded.
+    pub under_way: usize,
     /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
     /// not decided before.
     pub keys_may_come: bool,
@@ -152,6 +158,8 @@ pub fn admit(
     if matches!(route.action, Action::Tombstone) {
         return Err(refused(Rejection::PolicyFault));
     }
+    let max = snapshot.policy.listeners.requests_max;
+    priority::shed(max, downstream.under_way, &route).map_err(refused)?;
     let request = Judged {
         head,
         host: &host,
@@ -187,7 +195,7 @@ pub fn admit(
             ..refused(rejection)
         });
     }
-    if body::is_too_large(head, route.request_body_max) {
+    if body::is_too_large(&head.headers, route.request_body_max) {
         return Err(Refused {
             quotas,
             caller: Some(permit.caller().clone()),
@@ -198,7 +206,7 @@ pub fn admit(
     let target = target::of(&route, &captures, (head, &host), downstream).map_err(refused)?;
     Ok(Admitted {
         target,
-        cluster: route.backends().first().map(|backend| backend.cluster),
+        cluster: backend::choose(&route, downstream.request),
         route,
         rule: rule.clone(),
         permit,

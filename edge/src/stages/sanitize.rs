@@ -25,7 +25,7 @@ const FIELD_BYTES_MAX: usize = 64 * 1024;
 const HOST_BYTES_MAX: usize = 255;
 
 /// Fields that only the edge may set, beyond `x-forwarded-*` and those named by policies.
-const RESERVED: [&str; 10] = [
+const RESERVED: [&str; 11] = [
     // RFC 9440, 2.4.
     "client-cert",
     "client-cert-chain",
@@ -37,6 +37,7 @@ const RESERVED: [&str; 10] = [
     "x-original-url",
     "x-rewrite-url",
     "x-user-id",
+    "x-palisade-mirror",
 ];
 
 /// Fields that policies fill from claims, with those that are always ours.

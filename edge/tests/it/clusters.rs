@@ -81,7 +81,7 @@ async fn a_refused_connection_is_tried_elsewhere() {
     }
     assert_eq!(origin.record().count("/echo"), 36);
     let retries = edge
-        .metric("palisade_upstream_retries_total{cluster=\"origin\"}")
+        .metric("palisade_upstream_retries_total{cluster=\"origin\",reason=\"connect_failure\"}")
         .await;
     assert!(retries.is_some_and(|retries| retries > 0.0), "{retries:?}");
 }

@@ -23,6 +23,7 @@ mod limits;
 mod listeners;
 mod http1_corpus;
 mod clusters;
+mod forwarding;
 mod jwks;
 mod certs;
 mod diff;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::forward::clusters;
 use super::routes::{Defined, Names};
 use super::{Compiler, Index, hosts, quoted, values};
 use crate::codes;
@@ -187,20 +188,6 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-/// The clusters that a route's requests go to.
-fn clusters<'d>(
-    route: &RouteDoc,
-    names: &Names<'_>,
-    defined: &Defined<'d>,
-) -> Vec<&'d At<ClusterDoc>> {
-    let backends = items(&route.backends).filter_map(|backend| backend.value.cluster.given());
-    let written = route.cluster.given().into_iter().chain(backends);
-    let positions = written.filter_map(|name| names.clusters.positions.get(name.value.as_str()));
-    positions
-        .filter_map(|position| defined.clusters.get(*position).copied())
-        .collect()
 }
 
 fn duration(field: &Field<String>) -> Option<(Duration, Mark)> {

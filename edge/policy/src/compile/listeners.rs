@@ -8,7 +8,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::{
     ConnectionsDoc, Document, ForwardedDoc, ListenerTimeoutsDoc, ListenersDoc, ProxyProtocolDoc,
-    RatesDoc,
+    RatesDoc, RequestsDoc,
 };
 use crate::field::{At, Field};
 use crate::model::{ForwardedField, ListenerTimeouts, Listeners, Rates};
@@ -16,6 +16,8 @@ use crate::model::{ForwardedField, ListenerTimeouts, Listeners, Rates};
 /// Looked through for each connection and each request of a trusted proxy.
 const TRUSTED_PROXIES_MAX: usize = 256;
 const CONNECTIONS_BOUNDS: RangeInclusive<u64> = 1..=10_000_000;
+/// With fewer, one request would be more than the share of the lowest priority.
+const REQUESTS_BOUNDS: RangeInclusive<u64> = 10..=10_000_000;
 /// Pingora counts keep-alive in whole seconds, and none of these is useful below one.
 const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
@@ -33,6 +35,7 @@ impl Default for Listeners {
             // Many people may share one address behind a carrier's NAT.
             connections_per_address: 1_000,
             handshakes_max: 1_000,
+            requests_max: None,
             timeouts: ListenerTimeouts {
                 handshake: Duration::from_secs(10),
                 head: Duration::from_secs(10),
@@ -87,7 +90,7 @@ impl Compiler<'_> {
             })
         );
         self.check_proxies(doc, proxy_protocol);
-        let (no_connections, no_timeouts, no_rates) = Default::default();
+        let (no_connections, no_requests, no_timeouts, no_rates) = Default::default();
         let ConnectionsDoc {
             max,
             per_address,
@@ -105,6 +108,7 @@ impl Compiler<'_> {
             connections_max: self.connections(max, default.connections_max),
             connections_per_address: self.connections(per_address, default.connections_per_address),
             handshakes_max: self.connections(handshakes, default.handshakes_max),
+            requests_max: self.requests_max(value(&doc.requests, &no_requests)),
             timeouts: self.listener_timeouts(value(&doc.timeouts, &no_timeouts), &default.timeouts),
             rates: self.rates(value(&doc.rates, &no_rates), &default.rates),
         }
@@ -134,6 +138,12 @@ impl Compiler<'_> {
     fn connections(&mut self, field: &Field<u64>, default: usize) -> usize {
         let number = self.large_number(field, default as u64, CONNECTIONS_BOUNDS);
         usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    fn requests_max(&mut self, doc: &RequestsDoc) -> Option<usize> {
+        doc.max.given()?;
+        let max = self.large_number(&doc.max, *REQUESTS_BOUNDS.end(), REQUESTS_BOUNDS);
+        usize::try_from(max).ok()
     }
 
     fn listener_timeouts(

@@ -7,20 +7,20 @@ use std::time::Duration;
 use super::header_sets::HeaderSet;
 use super::matches::Claimed;
 use super::patterns::Variables;
-use super::{Compiler, Index, quoted, values};
+use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
 use crate::document::{ClusterDoc, ModeDoc, RouteDoc, Settings};
 use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
-    Priority, Route, Setting,
+    Route, Setting,
 };
 use crate::routing::{RouteTable, Rule};
 
 /// Limits of one route: each is a look-up in a shared table.
 const LIMITS_MAX: usize = 8;
-const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
+pub(super) const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(86_400);
 const BODY_BYTES: u64 = 16 << 20;
 /// Bodies stream through, so this protects upstreams, not the edge.
@@ -99,19 +99,15 @@ impl Compiler<'_> {
         let variables = Variables::of(doc);
         let (request_headers, response_headers) =
             self.headers(&settings, &variables, (names, defined), &owner);
-        let action = self.action(at, (names, defined), &owner);
-        let cluster = doc
-            .cluster
-            .given()
-            .and_then(|cluster| names.clusters.positions.get(cluster.value.as_str()));
-        let cluster = cluster.and_then(|position| defined.clusters.get(*position).copied());
+        let action = self.action(at, &settings, (names, defined), &owner);
+        let clusters = forward::clusters(doc, names, defined);
         Route {
             name: name.into(),
             origin: self.origin(&doc.name, at.mark),
             settings: self.settings(&settings),
             fingerprint: 0,
             plain_http: is_on(settings.plain_http),
-            priority: Priority::Normal,
+            priority: forward::priority(&settings),
             on_reload: OnReload::Keep,
             access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
@@ -122,8 +118,8 @@ impl Compiler<'_> {
             response_headers,
             request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
-            response_body_max: None,
-            websocket: self.websocket(doc, cluster),
+            response_body_max: self.response_body_max(&settings),
+            websocket: self.websocket(doc, &clusters),
             action,
         }
     }
@@ -196,7 +192,7 @@ pub(super) fn is_on(field: &Field<bool>) -> bool {
     field.given().is_some_and(|at| at.value)
 }
 
-fn body_size(text: &str) -> Result<u64, Fault> {
+pub(super) fn body_size(text: &str) -> Result<u64, Fault> {
     let size = values::size(text)?;
     if size > BODY_BYTES_MAX {
         let message = format!("{} is more than `16GiB`", shown(text));

@@ -25,14 +25,15 @@ impl Compiler<'_> {
     pub(super) fn websocket(
         &mut self,
         route: &RouteDoc,
-        cluster: Option<&At<ClusterDoc>>,
+        clusters: &[&At<ClusterDoc>],
     ) -> Option<WebSocket> {
         let written = route.websocket.given()?;
         let doc = &written.value;
-        let protocol = cluster.and_then(|cluster| cluster.value.protocol.given());
-        if let (Some(cluster), Some(protocol)) = (cluster, protocol)
-            && !matches!(protocol.value, ProtocolDoc::Http1)
-        {
+        for cluster in clusters {
+            let protocol = cluster.value.protocol.given().map(|at| at.value);
+            if matches!(protocol, None | Some(ProtocolDoc::Http1)) {
+                continue;
+            }
             let name = cluster.value.name.given().map_or("", |name| &name.value);
             let message = format!(
                 "`websocket` needs a cluster with `protocol: http1`, which {} is not",

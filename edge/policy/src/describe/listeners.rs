@@ -12,6 +12,7 @@ pub(super) fn listeners(listeners: &Listeners) -> Definition {
         connections_max,
         connections_per_address,
         handshakes_max,
+        requests_max,
         timeouts,
         rates,
     } = listeners;
@@ -29,6 +30,7 @@ pub(super) fn listeners(listeners: &Listeners) -> Definition {
     it.set("connections.max", connections_max);
     it.set("connections.per_address", connections_per_address);
     it.set("connections.handshakes", handshakes_max);
+    it.set_if("requests.max", requests_max.as_ref());
     let ListenerTimeouts {
         handshake,
         head,

@@ -11,6 +11,7 @@ pub(crate) struct ListenersDoc {
     pub(crate) proxy_protocol: Field<ProxyProtocolDoc>,
     pub(crate) client_address_from: Field<ForwardedDoc>,
     pub(crate) connections: Field<ConnectionsDoc>,
+    pub(crate) requests: Field<RequestsDoc>,
     pub(crate) timeouts: Field<ListenerTimeoutsDoc>,
     pub(crate) rates: Field<RatesDoc>,
 }
@@ -35,6 +36,12 @@ pub(crate) struct ConnectionsDoc {
     pub(crate) max: Field<u64>,
     pub(crate) per_address: Field<u64>,
     pub(crate) handshakes: Field<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RequestsDoc {
+    pub(crate) max: Field<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

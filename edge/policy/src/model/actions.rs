@@ -98,7 +98,7 @@ pub struct Retries {
     pub per_try_timeout: Option<Duration>,
     /// Before the second try; doubled for each after it, with jitter.
     pub backoff: Duration,
-    /// Tries in percent of the cluster's requests under way; none is no bound.
+    /// Retries in percent of the cluster's requests under way; none is no bound.
     pub budget_percent: Option<u32>,
 }
 

@@ -19,6 +19,8 @@ pub struct Listeners {
     pub connections_per_address: usize,
     /// Connections at once whose handshake has not ended.
     pub handshakes_max: usize,
+    /// Requests under way, from which on routes are shed by their priority; none is no bound.
+    pub requests_max: Option<usize>,
     pub timeouts: ListenerTimeouts,
     pub rates: Rates,
 }

@@ -130,7 +130,7 @@ fn the_reference_is_true() {
     let loaded = scratch
         .load()
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
-    assert_eq!(loaded.policy.routes.routes().count(), 2);
+    assert_eq!(loaded.policy.routes.routes().count(), 3);
     let documents = std::fs::read_dir(manifest.join("src/document")).unwrap();
     let documents = documents.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     for line in documents.collect::<String>().lines() {

@@ -6,14 +6,14 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, Conditions, Credential, Limit, LimitUse, Mode,
-    Policy, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
+    LimitUse, Mirror, Mode, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
     let mut out = String::new();
-    if !policy.listeners.trusted_proxies.is_empty() {
+    if !policy.listeners.trusted_proxies.is_empty() || policy.listeners.requests_max.is_some() {
         writeln!(out, "{:?}", policy.listeners).unwrap();
     }
     for cluster in &policy.clusters {
@@ -215,6 +215,7 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         writeln!(out, "  websocket from {origins:?}, idle {idle_timeout:?}, lifetime {lifetime:?}, ends with token {end_with_token}").unwrap();
     }
     actions::describe_edits(out, route);
+    describe_forwarding(out, policy, route);
     writeln!(
         out,
         "  timeout {:?}, body {}, translate {}",
@@ -293,6 +294,49 @@ fn describe_callers(out: &mut String, policy: &Policy) {
         )
         .unwrap();
         writeln!(out, "  {expression:?}").unwrap();
+    }
+}
+
+/// What is not left to its default.
+fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
+    let name = |id: ClusterId| &policy.clusters[id.0].name;
+    if let [_, _, ..] = route.backends() {
+        let shares = route.backends().iter();
+        let shares: Vec<_> = shares
+            .map(|backend| format!("{} {}", name(backend.cluster), backend.weight))
+            .collect();
+        writeln!(out, "  backends {shares:?}").unwrap();
+    }
+    let forward = route.forward().unwrap();
+    if let Some(Retries {
+        attempts,
+        on,
+        methods,
+        per_try_timeout,
+        backoff,
+        budget_percent,
+    }) = &forward.retries
+    {
+        writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
+    }
+    if let Some(Mirror {
+        cluster,
+        percent,
+        body_max,
+    }) = &forward.mirror
+    {
+        let cluster = name(*cluster);
+        writeln!(
+            out,
+            "  mirror to {cluster}, {percent} %, bodies to {body_max}"
+        )
+        .unwrap();
+    }
+    if route.priority != Priority::Normal {
+        writeln!(out, "  priority {:?}", route.priority).unwrap();
+    }
+    if let Some(max) = route.response_body_max {
+        writeln!(out, "  response body {max}").unwrap();
     }
 }
 

@@ -80,6 +80,13 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
     let number = argument.parse::<u64>().unwrap_or(0);
     match behaviour {
         "count" => count(request, &state).await,
+        "count-switch" => {
+            let counted = count(request, &state).await;
+            match *state.switch.lock().unwrap_or_else(PoisonError::into_inner) {
+                200 => counted,
+                code => status(code),
+            }
+        }
         "count-gated" => {
             state.gate_open().await;
             count(request, &state).await

@@ -6,6 +6,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt};
@@ -39,6 +41,7 @@ pub(crate) const CHAT: &str = "/test.v1.Greeter/Chat";
 /// The service on a port of its own; stops when dropped.
 pub(crate) struct Greeter {
     pub(crate) address: SocketAddr,
+    calls: Arc<AtomicUsize>,
     _stop: DropGuard,
 }
 
@@ -48,14 +51,21 @@ impl Greeter {
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let server = tonic::transport::Server::builder().add_service(GreeterServer);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let server = tonic::transport::Server::builder().add_service(GreeterServer(calls.clone()));
         tokio::spawn(
             server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped),
         );
         Self {
             address,
+            calls,
             _stop: stop.drop_guard(),
         }
+    }
+
+    /// Calls that came, however they ended.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -73,6 +83,7 @@ pub(crate) fn descriptors() -> Vec<u8> {
 fn greet(request: &HelloRequest) -> Result<HelloReply, Status> {
     match request.name.as_str() {
         "nobody" => Err(Status::new(Code::NotFound, "no such person")),
+        "busy" => Err(Status::new(Code::Unavailable, "come back later")),
         "bug" => Err(Status::new(Code::Internal, "secret of the database")),
         "" => Err(Status::new(Code::InvalidArgument, "a name is needed")),
         name => {
@@ -115,7 +126,7 @@ impl StreamingService<HelloRequest> for Chat {
 }
 
 #[derive(Clone)]
-struct GreeterServer;
+struct GreeterServer(Arc<AtomicUsize>);
 
 impl NamedService for GreeterServer {
     const NAME: &'static str = "test.v1.Greeter";
@@ -131,6 +142,7 @@ impl Service<http::Request<Body>> for GreeterServer {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.0.fetch_add(1, Ordering::Relaxed);
         let path = request.uri().path().to_owned();
         Box::pin(async move {
             let response = match path.as_str() {

@@ -1,7 +1,7 @@
 //! WebSocket connections over HTTP/1.1, HTTP/2 and HTTP/3: opened, refused, and ended.
 
-mod client;
-mod origin;
+pub(crate) mod client;
+pub(crate) mod origin;
 
 mod answers;
 mod autobahn;

@@ -5,6 +5,7 @@
 
 mod actions;
 mod auth;
+mod forwarding;
 mod inherited;
 mod matches;
 
@@ -22,9 +23,10 @@ struct Section {
     changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-const SECTIONS: [&Section; 4] = [
+const SECTIONS: [&Section; 5] = [
     &actions::SECTION,
     &auth::SECTION,
+    &forwarding::SECTION,
     &inherited::SECTION,
     &matches::SECTION,
 ];
