@@ -17,6 +17,10 @@ const UNLIKE_SHOWN: usize = 5;
 /// So many definitions that changed in the same way are told of as one.
 const ALIKE_MIN: usize = 4;
 
+/// In front of what changed about a route, and about what it uses.
+const ROUTE: &str = "              ";
+const USED: &str = "                  ";
+
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
@@ -83,7 +87,7 @@ fn alike(changes: &[Change]) -> Vec<Vec<&Change>> {
 
 fn several(out: &mut String, first: &Change, count: usize) {
     let (subject, others) = (first.subject(), count - 1);
-    let _ = writeln!(out, "{CHANGED}~ {subject} and {others} others{CHANGED:#}");
+    let _ = writeln!(out, "{CHANGED}~ {subject} and {others} more{CHANGED:#}");
     settings(out, &first.settings, "    ");
 }
 
@@ -122,11 +126,12 @@ fn replayed(out: &mut String, report: &Report) {
         out,
         "\n{BOLD}{otherwise} of {judged} requests would be decided otherwise{BOLD:#}"
     );
-    for shown in report.groups.iter().take(GROUPS_SHOWN) {
-        group(out, shown);
+    let sets = alike_groups(&report.groups);
+    for set in sets.iter().take(GROUPS_SHOWN) {
+        group(out, set);
     }
-    let hidden = report.groups.iter().skip(GROUPS_SHOWN);
-    let hidden = hidden.map(|group| group.requests).sum::<u64>() + report.in_further_groups;
+    let hidden = sets.iter().skip(GROUPS_SHOWN);
+    let hidden = hidden.map(|set| set.requests).sum::<u64>() + report.in_further_groups;
     if hidden > 0 {
         let hidden = HumanCount(hidden);
         let _ = writeln!(
@@ -156,19 +161,63 @@ fn replayed(out: &mut String, report: &Report) {
     out.truncate(out.trim_end().len());
 }
 
-fn group(out: &mut String, group: &Group) {
+/// Groups of routes for which the same changed.
+struct Alike<'r> {
+    requests: u64,
+    first: &'r Group,
+    others: usize,
+}
+
+/// The largest first, as the groups are.
+fn alike_groups(groups: &[Group]) -> Vec<Alike<'_>> {
+    let mut sets: Vec<Alike<'_>> = Vec::new();
+    let mut places: HashMap<Vec<(&str, &str, &[SettingChange])>, usize> = HashMap::new();
+    for group in groups {
+        let mut place = sets.len();
+        // Where a request goes to another place is each place's own.
+        if group.old == group.new {
+            let what = group.changes.iter().map(|change| {
+                let name = if change.kind == "route" {
+                    ""
+                } else {
+                    change.name.as_str()
+                };
+                (change.kind, name, change.settings.as_slice())
+            });
+            place = *places.entry(what.collect()).or_insert(place);
+        }
+        match sets.get_mut(place) {
+            Some(set) => {
+                set.requests += group.requests;
+                set.others += 1;
+            }
+            None => sets.push(Alike {
+                requests: group.requests,
+                first: group,
+                others: 0,
+            }),
+        }
+    }
+    sets.sort_by_key(|set| std::cmp::Reverse(set.requests));
+    sets
+}
+
+fn group(out: &mut String, set: &Alike<'_>) {
     let Group {
-        requests,
+        requests: _,
         old,
         new,
         changes,
         example,
-    } = group;
+    } = set.first;
     // The width is for text only.
-    let requests = HumanCount(*requests).to_string();
+    let requests = HumanCount(set.requests).to_string();
     let _ = write!(out, "{CHANGED}{requests:>12}{CHANGED:#}  {old}");
     if old != new {
         let _ = write!(out, " -> {new}");
+    }
+    if set.others > 0 {
+        let _ = write!(out, " and {} more", set.others);
     }
     let _ = writeln!(out, "{}", such_as(example));
     for change in changes {
@@ -177,15 +226,7 @@ fn group(out: &mut String, group: &Group) {
         if !is_route {
             let _ = writeln!(out, "{:14}{}", "", change.subject());
         }
-        settings(
-            out,
-            &change.settings,
-            if is_route {
-                "              "
-            } else {
-                "                  "
-            },
-        );
+        settings(out, &change.settings, if is_route { ROUTE } else { USED });
     }
 }
 
@@ -246,7 +287,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&text(&changes, None)).to_string();
         assert_eq!(
             text,
-            "~ route a and 4 others
+            "~ route a and 4 more
     + request_timeout: 10s
 ~ route aa
     + request_timeout: 1s
