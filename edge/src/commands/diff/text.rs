@@ -168,10 +168,13 @@ struct Alike<'r> {
     others: usize,
 }
 
+/// Kind and name of a definition, and what changed about it; the name of a route does not count.
+type Same<'r> = (&'r str, &'r str, &'r [SettingChange]);
+
 /// The largest first, as the groups are.
 fn alike_groups(groups: &[Group]) -> Vec<Alike<'_>> {
     let mut sets: Vec<Alike<'_>> = Vec::new();
-    let mut places: HashMap<Vec<(&str, &str, &[SettingChange])>, usize> = HashMap::new();
+    let mut places: HashMap<Vec<Same<'_>>, usize> = HashMap::new();
     for group in groups {
         let mut place = sets.len();
         // Where a request goes to another place is each place's own.
