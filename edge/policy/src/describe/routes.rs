@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::hosts::host_match;
-use super::{Definition, actions, auth, limits, matches, with_mode};
+use super::{Definition, actions, auth, limits, matches, named_routes, with_mode};
 use crate::compile::values::{written, written_size};
 use crate::model::{CacheRule, LimitUse, OnReload, Policy, Priority, Route, WebSocket};
 use crate::routing::Rule;
@@ -17,15 +17,15 @@ pub(super) fn routes(policy: &Policy) -> impl Iterator<Item = Definition> {
         let of_route = rules.entry(Arc::as_ptr(&rule.route)).or_default();
         of_route.push(rule);
     }
-    policy.routes.routes().map(move |one| {
+    named_routes(policy).map(move |(name, one)| {
         let rules = rules.get(&Arc::as_ptr(one));
-        route(one, rules.map_or(&[], Vec::as_slice), policy)
+        route(&name, one, rules.map_or(&[], Vec::as_slice), policy)
     })
 }
 
-fn route(route: &Route, rules: &[&Rule], policy: &Policy) -> Definition {
+fn route(name: &str, route: &Route, rules: &[&Rule], policy: &Policy) -> Definition {
     let Route {
-        name,
+        name: _,
         origin,
         // Where things are written is no difference, and the fingerprint is of what is described here.
         settings: _,
