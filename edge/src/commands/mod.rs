@@ -8,6 +8,8 @@ mod certs;
 mod check;
 mod diff;
 mod explain;
+mod fmt;
+mod schema;
 mod serve;
 mod shell;
 
@@ -49,6 +51,10 @@ pub enum Command {
     Explain(Box<explain::Args>),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -94,6 +100,8 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => diff::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -30,7 +30,7 @@ pub fn select<'s>(
     let undecided = RefCell::new(None);
     let claims = |route: &Arc<Route>| match authn::verify(
         snapshot,
-        route,
+        route.under(rules.id),
         head,
         (downstream, now),
         &mut Vec::new(),
@@ -62,7 +62,7 @@ pub fn select<'s>(
         return Err(unrouted);
     }
     match selected {
-        Selected::Rule(rule) if encrypted || plain_http(&rule.route) => Ok(rule),
+        Selected::Rule(rule) if encrypted || plain_http(rule.route.under(rules.id)) => Ok(rule),
         // Whatever is asked for in plain text is asked for again over https, so that an
         // eavesdropper does not even learn which paths exist.
         _ if !encrypted => {

@@ -129,10 +129,16 @@ pub(crate) fn place<S: Serializer>(
     }
 }
 
-/// Every route, by the name that its definition has.
+/// Every route by the name that its definition has, and what it is under hosts with `defaults`.
 pub fn named_routes(policy: &Policy) -> impl Iterator<Item = (String, &Arc<Route>)> {
-    let routes = policy.routes.routes();
-    routes.map(|route| (route.name.to_string(), route))
+    let hosts = policy.hosts.hosts();
+    policy.routes.routes().flat_map(move |route| {
+        let variants = route.variants.iter().map(move |(host, variant)| {
+            let host = hosts.get(host.0).map_or("", |host| &host.name);
+            (format!("{} under {host}", route.name), variant)
+        });
+        std::iter::once((route.name.to_string(), route)).chain(variants)
+    })
 }
 
 fn joined<T: Display>(items: impl IntoIterator<Item = T>, between: &str) -> String {

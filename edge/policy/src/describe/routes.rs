@@ -45,6 +45,8 @@ fn route(name: &str, route: &Route, rules: &[&Rule], policy: &Policy) -> Definit
         response_body_max,
         action,
         websocket,
+        // Each is a definition of its own.
+        variants: _,
     } = route;
     let mut it = Definition::new(KIND, name, Some(origin));
     matched(&mut it, rules);

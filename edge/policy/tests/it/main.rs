@@ -4,9 +4,12 @@
 
 mod cases;
 mod diff;
+mod environment;
 mod fields;
 mod folder;
 mod hostile;
+mod inheritance;
+mod reference;
 mod reloading;
 mod rules;
 mod shipped;
