@@ -12,6 +12,9 @@ pub struct RunArgs {
     /// Folder of policy files, watched for changes.
     #[arg(long, env = "PALISADE_POLICIES", default_value = "policies")]
     pub policies: PathBuf,
+    /// One fault in the policy files refuses all of them, instead of the files or routes at fault.
+    #[arg(long, env = "PALISADE_STRICT")]
+    pub strict: bool,
     /// Folder of server certificates (NAME.pem or NAME.crt, with NAME.key), watched for changes.
     #[arg(long, env = "PALISADE_CERTS", default_value = "certs/dev")]
     pub certs: PathBuf,
@@ -36,8 +39,8 @@ pub struct RunArgs {
     /// Longest time for requests in flight after a stop signal, in seconds.
     #[arg(long, env = "PALISADE_DRAIN_SECONDS", default_value_t = 25)]
     pub drain_seconds: u64,
-    /// Where the last good key sets of token issuers and the ACME account are kept, and where a
-    /// process that replaces this one reports.
+    /// Where the last good key sets of token issuers, the policies that were in force and the ACME
+    /// account are kept, and where a process that replaces this one reports.
     #[arg(long, env = "PALISADE_STATE", default_value = ".palisade/edge")]
     pub state: PathBuf,
     /// Replace the process that serves from the same --state: take its sockets, let it drain. With

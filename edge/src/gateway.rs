@@ -14,6 +14,7 @@ mod acme;
 mod admission;
 mod answers;
 mod mirror;
+mod on_reload;
 mod refused_heads;
 mod response_bounds;
 mod retries;
@@ -53,6 +54,7 @@ use crate::stages::{cache, client, cors, rewrite};
 use tunnels::is_interim;
 
 pub use mirror::Mirrors;
+pub use on_reload::{Streams, Tied};
 pub use refused_heads::RefusedHeads;
 
 /// How long an unread request body may take to be thrown away before its connection is.
@@ -61,6 +63,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// State shared by all requests.
 pub struct Gateway {
     pub policies: Arc<PolicyStore<Snapshot>>,
+    /// Of routes whose requests under way a reload may end.
+    pub streams: Arc<Streams>,
     pub metrics: Arc<Metrics>,
     pub access_log: Arc<AccessLog>,
     pub cache: cache::ResponseCache,
@@ -148,9 +152,11 @@ impl ProxyHttp for Gateway {
         if self.answer_by_route(session, ctx).await? {
             return Ok(true);
         }
+        self.tie(ctx);
         self.open_tunnel(session, ctx)?;
         if ctx.tunnel.is_none() {
             self.time_body(session, ctx)?;
+            on_reload::recall(session, ctx)?;
         }
         Ok(false)
     }

@@ -62,6 +62,8 @@ pub enum Rejection {
         retry_after_s: u64,
     },
     BodyTooLarge,
+    /// The route or the credential went away while the request was under way.
+    RouteWithdrawn,
     /// So much is under way that requests of the route's priority have to wait.
     Overloaded,
     /// The answer is larger than the route lets through.
@@ -185,9 +187,11 @@ impl Rejection {
             Self::ProtocolNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable | Self::NoKeys | Self::PolicyFault | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unavailable
+            | Self::NoKeys
+            | Self::PolicyFault
+            | Self::Overloaded
+            | Self::RouteWithdrawn => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream | Self::ResponseTooLarge => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -230,6 +234,7 @@ impl Rejection {
             Self::ProtocolNotImplemented => "protocol_not_implemented",
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge => "body_too_large",
+            Self::RouteWithdrawn => "route_withdrawn",
             Self::Overloaded => "overloaded",
             Self::ResponseTooLarge => "response_too_large",
             Self::Unavailable => "upstream_unavailable",
@@ -293,6 +298,7 @@ impl Rejection {
             Self::Unavailable
             | Self::NoKeys
             | Self::PolicyFault
+            | Self::RouteWithdrawn
             | Self::BadUpstream
             | Self::Overloaded => 14,
             Self::Unauthorized(_) => 16,
@@ -330,6 +336,7 @@ impl Rejection {
             Self::ProtocolNotImplemented => "no other protocol than websocket is spoken here",
             Self::RateLimited { .. } => "too many requests",
             Self::BodyTooLarge => "the request body is larger than this route takes",
+            Self::RouteWithdrawn => "the rules for this path have changed",
             Self::Overloaded => "too much is under way at the moment",
             Self::ResponseTooLarge => "the answer is larger than this route lets through",
             Self::Unavailable => "the service behind this route cannot be reached",

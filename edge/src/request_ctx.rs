@@ -9,6 +9,7 @@ use palisade_policy::model::{CacheRule, Route};
 use pingora_error::{Error, ErrorType, Result};
 
 use crate::cluster::{Pick, mirror};
+use crate::gateway::Tied;
 use crate::in_flight::Held;
 use crate::listen::BodyClock;
 use crate::observe::trace::TraceContext;
@@ -82,6 +83,8 @@ pub struct RequestCtx {
     pub largest_piece: usize,
     pub is_grpc: bool,
     pub tunnel: Option<TunnelFacts>,
+    /// Where a reload may end the request.
+    pub tied: Option<Tied>,
     pub mirroring: Mirroring,
     /// Held where requests under way are bounded.
     pub in_flight: Option<Held>,
@@ -177,6 +180,7 @@ impl RequestCtx {
             largest_piece: 0,
             is_grpc: false,
             tunnel: None,
+            tied: None,
             mirroring: Mirroring::Undecided,
             in_flight: None,
         }

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_acme::Pending;
-use palisade_policy::{Loaded, PolicyStore, Reloader, Status};
+use palisade_policy::{Loaded, PolicyStore, Reloader, Rollback, Settings, Status};
 use palisade_token::{Issuers, Verifier};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
-use crate::gateway::{Gateway, Mirrors, RefusedHeads};
+use crate::gateway::{Gateway, Mirrors, RefusedHeads, Streams};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
 use crate::in_flight::InFlight;
 use crate::listen::{self, Bounds, Running, Sockets, tls::Handshakes, tls::ServerTls};
@@ -75,17 +75,23 @@ fn bounds(snapshot: &Snapshot, h2c: bool) -> Bounds {
     }
 }
 
-/// The first policy in force, what the listeners take from it, and the task that follows its files.
+/// The policy in force, and what follows it.
+struct Policies {
+    store: Arc<PolicyStore<Snapshot>>,
+    bounds: Arc<ArcSwap<Bounds>>,
+    streams: Arc<Streams>,
+    rollback: Rollback,
+    /// Follows the policy files; never ends.
+    reloading: BoxFuture<'static, ()>,
+}
+
+/// The first policy in force, what is taken from it, and the task that follows its files.
 async fn policies(
     args: &RunArgs,
     issuers: &Arc<Issuers>,
     handshakes: &Handshakes,
     metrics: Arc<Metrics>,
-) -> anyhow::Result<(
-    Arc<PolicyStore<Snapshot>>,
-    Arc<ArcSwap<Bounds>>,
-    BoxFuture<'static, ()>,
-)> {
+) -> anyhow::Result<Policies> {
     let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
@@ -103,22 +109,32 @@ async fn policies(
             Snapshot::build(Arc::new(loaded.policy), parts).await
         }
     };
-    let reloader = Reloader::start(args.policies.clone(), build).await?;
-    let store = reloader.store();
+    let settings = Settings {
+        dir: args.policies.clone(),
+        strict: args.strict,
+        history: Some(args.state.join("policies")),
+    };
+    let reloader = Reloader::start(settings, build).await?;
+    let (store, rollback) = (reloader.store(), reloader.rollback());
+    let streams = Arc::new(Streams::new(args.drain_deadline(), metrics.clone()));
     metrics.policy(&store.status());
     let in_force = store.clone();
     let h2c = args.http_h2c;
     let bounds = Arc::new(ArcSwap::from_pointee(bounds(&store.current(), h2c)));
-    let live = bounds.clone();
+    let (live, begun) = (bounds.clone(), streams.clone());
     let observe = move |status: &Status| {
         metrics.policy(status);
-        live.store(Arc::new(self::bounds(&in_force.current(), h2c)));
+        let snapshot = in_force.current();
+        live.store(Arc::new(self::bounds(&snapshot, h2c)));
+        begun.review(&snapshot);
     };
-    Ok((
+    Ok(Policies {
         store,
         bounds,
-        Box::pin(reloader.run(observe, std::future::pending::<()>())),
-    ))
+        streams,
+        rollback,
+        reloading: Box::pin(reloader.run(observe, std::future::pending::<()>())),
+    })
 }
 
 /// How long the last access lines may take to be written once everything else has ended.
@@ -150,6 +166,8 @@ struct EdgeParts {
     handshakes: Handshakes,
     tls: ServerTls,
     policies: Arc<PolicyStore<Snapshot>>,
+    streams: Arc<Streams>,
+    rollback: Rollback,
     issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -176,8 +194,13 @@ impl Edge {
         let handshakes = Handshakes::load(&args.certs, temporary)?;
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let issuers = Arc::new(Issuers::new(Some(args.state.join(JWKS_FOLDER))));
-        let (policies, bounds, reloading) =
-            policies(&args, &issuers, &handshakes, metrics.clone()).await?;
+        let Policies {
+            store: policies,
+            bounds,
+            streams,
+            rollback,
+            reloading,
+        } = policies(&args, &issuers, &handshakes, metrics.clone()).await?;
         let names = policies.clone();
         let choose = move |name: &str| names.current().handshake(name).cloned();
         let challenges = acme.as_ref().and_then(|acme| acme.certificates.clone());
@@ -209,6 +232,8 @@ impl Edge {
             handshakes,
             tls,
             policies,
+            streams,
+            rollback,
             issuers,
             metrics,
             draining: Arc::new(AtomicBool::new(false)),
@@ -363,6 +388,7 @@ impl EdgeParts {
     ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             policies: self.policies.clone(),
+            streams: self.streams.clone(),
             metrics: self.metrics.clone(),
             access_log,
             cache,
@@ -401,6 +427,7 @@ impl EdgeParts {
         tasks.spawn(watch.watch(move |_| metrics.certificate_errors.inc()));
         let admin = Admin {
             policies: self.policies.clone(),
+            rollback: self.rollback.clone(),
             metrics: self.metrics.clone(),
             issuers: self.issuers.clone(),
             certificates: self.handshakes.certificates.clone(),

@@ -10,6 +10,8 @@ mod proxy_protocol;
 mod client;
 #[path = "../fuzz/checks/sanitize.rs"]
 mod sanitize;
+#[path = "../fuzz/checks/load.rs"]
+mod load;
 
 use std::fs;
 use std::path::Path;
@@ -45,6 +47,11 @@ fn chunked_holds() {
 #[test]
 fn proxy_protocol_holds() {
     replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn load_holds() {
+    replay("load", load::check);
 }
 
 #[test]

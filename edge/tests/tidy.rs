@@ -50,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "request_ctx",
         &[
             "cluster",
+            "gateway",
             "in_flight",
             "listen",
             "observe",

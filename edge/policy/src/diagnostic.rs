@@ -159,7 +159,7 @@ impl Styles {
 }
 
 /// A place in a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Mark {
     /// Position in the list of source files.
     pub(crate) file: u32,
@@ -179,12 +179,16 @@ impl Mark {
 }
 
 /// A fault before its line is looked up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) severity: Severity,
+    /// Another place that it takes to be at fault: of two that say the same, the first.
+    pub(crate) other: Option<Mark>,
+    /// Kind and name of what is referred to and not there.
+    pub(crate) wanted: Option<(&'static str, String)>,
     /// The line may hold a credential: it is not shown.
     is_concealed: bool,
 }
@@ -196,6 +200,8 @@ impl Fault {
             message: message.into(),
             hint: None,
             severity: Severity::Error,
+            other: None,
+            wanted: None,
             is_concealed: false,
         }
     }
@@ -210,6 +216,16 @@ impl Fault {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn other(mut self, place: Mark) -> Self {
+        self.other = Some(place);
+        self
+    }
+
+    pub(crate) fn wanted(mut self, kind: &'static str, name: &str) -> Self {
+        self.wanted = Some((kind, name.to_owned()));
         self
     }
 
@@ -244,6 +260,8 @@ pub(crate) struct Report {
     /// Places whose value came from the environment: the value and what is written. None where
     /// there was no value, which says all that is to be said about the place.
     environment: BTreeMap<Mark, Option<(String, String)>>,
+    /// An error was one too many; that there is one must not be forgotten.
+    dropped_error: bool,
 }
 
 impl Report {
@@ -259,8 +277,13 @@ impl Report {
                 && other.code == fault.code
                 && (other.message == fault.message || fault.code == codes::UNKNOWN_NAME)
         };
-        if self.faults.len() < COLLECTED_MAX && !self.faults.iter().any(is_same) {
+        if self.faults.iter().any(is_same) {
+            return;
+        }
+        if self.faults.len() < COLLECTED_MAX {
             self.faults.push((mark, fault));
+        } else {
+            self.dropped_error |= fault.severity == Severity::Error;
         }
     }
 
@@ -275,13 +298,25 @@ impl Report {
         self.environment.insert(mark, None);
     }
 
+    /// Every error with its place; none where there were too many to keep.
+    pub(crate) fn errors(&self) -> Option<impl Iterator<Item = &(Mark, Fault)>> {
+        let is_error = |(_, fault): &&(Mark, Fault)| fault.severity == Severity::Error;
+        (!self.dropped_error).then(|| self.faults.iter().filter(is_error))
+    }
+
+    /// Leave out the faults that another policy is made without.
+    pub(crate) fn excuse(&mut self, is_excused: impl Fn(Mark, &Fault) -> bool) {
+        self.faults
+            .retain(|(mark, fault)| !is_excused(*mark, fault));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.faults.len()
     }
 
     pub(crate) fn has_errors(&self) -> bool {
         let mut faults = self.faults.iter();
-        faults.any(|(_, fault)| fault.severity == Severity::Error)
+        self.dropped_error || faults.any(|(_, fault)| fault.severity == Severity::Error)
     }
 
     /// `value`, or its fault reported at `mark`.

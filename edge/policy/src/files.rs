@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::codes;
@@ -26,32 +26,53 @@ const INPUTS_MAX: usize = 1_024;
 const INPUT_TOTAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// What is known about a file that the policy in force was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFacts {
     /// Relative to the policies folder, as a policy would write it.
     pub path: String,
     pub bytes: u64,
     /// Hex.
     pub sha256: String,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub modified: SystemTime,
 }
 
-/// Serialise a time as RFC 3339 in UTC.
-pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let format = &time::format_description::well_known::Rfc3339;
-    let text = time::OffsetDateTime::from(*time).format(format);
-    serializer.serialize_str(&text.map_err(serde::ser::Error::custom)?)
+/// Times as RFC 3339 in UTC.
+pub(crate) mod rfc3339 {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &SystemTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = OffsetDateTime::from(*time).format(&Rfc3339);
+        serializer.serialize_str(&text.map_err(serde::ser::Error::custom)?)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
+        Ok(time.into())
+    }
 }
 
 /// A policy file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
     /// Relative to the folder, with `/`.
     pub(crate) name: Arc<str>,
-    pub(crate) text: String,
-    /// Its fault has been reported.
-    pub(crate) is_unread: bool,
+    /// Shared by the policies that were made of it; empty where it could not be read.
+    pub(crate) text: Arc<str>,
+    /// None where it could not be read.
+    pub(crate) facts: Option<FileFacts>,
+    /// Why it could not be read.
+    pub(crate) fault: Option<Fault>,
 }
 
 /// The content of a folder, and of the files its policies refer to.
@@ -59,78 +80,55 @@ pub(crate) struct SourceFile {
 pub(crate) struct Folder {
     dir: PathBuf,
     pub(crate) sources: Vec<SourceFile>,
+    /// Of the files that policies refer to.
     facts: Vec<FileFacts>,
     /// By path as opened. Failures are kept too: a file that appears later must be noticed.
     inputs: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
     input_bytes: u64,
-    /// Text of faults that hide content, so that another fault is another hash.
-    unread: Vec<String>,
 }
 
 impl Folder {
     /// Read every policy file below `dir`, in order of their names.
-    pub(crate) fn read(dir: &Path, report: &mut Report) -> Self {
-        let mut folder = Self {
+    pub(crate) fn read(dir: &Path) -> Self {
+        let walk = walk(dir);
+        let mut total = 0;
+        let mut sources = Vec::with_capacity(walk.found.len());
+        for found in walk.found {
+            let source = source(&found, &mut total);
+            sources.push(source.unwrap_or_else(|fault| unread(found.name, fault)));
+        }
+        let faults = walk.faults.into_iter();
+        sources.extend(faults.map(|(name, fault)| unread(name, fault)));
+        Self::of(dir, sources)
+    }
+
+    /// Of texts that were read before.
+    pub(crate) fn of(dir: &Path, sources: Vec<SourceFile>) -> Self {
+        Self {
             dir: dir.to_owned(),
-            sources: Vec::new(),
+            sources,
             facts: Vec::new(),
             inputs: BTreeMap::new(),
             input_bytes: 0,
-            unread: Vec::new(),
-        };
-        let walk = walk(dir);
-        let mut total = 0;
-        for found in walk.found {
-            let index = u32::try_from(folder.sources.len()).unwrap_or(u32::MAX);
-            match folder.source(&found, &mut total) {
-                Ok(source) => folder.sources.push(source),
-                Err(fault) => {
-                    folder.sources.push(SourceFile {
-                        name: found.name,
-                        text: String::new(),
-                        is_unread: true,
-                    });
-                    folder.fail(index, fault, report);
-                }
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What could not be read.
+    pub(crate) fn report(&self, report: &mut Report) {
+        for (index, source) in (0..).zip(&self.sources) {
+            if let Some(fault) = &source.fault {
+                report.push(Mark::of_file(index), fault.clone());
             }
         }
-        let is_empty = folder.sources.is_empty() && walk.faults.is_empty();
-        for (name, fault) in walk.faults {
-            let index = u32::try_from(folder.sources.len()).unwrap_or(u32::MAX);
-            folder.sources.push(SourceFile {
-                name,
-                text: String::new(),
-                is_unread: true,
-            });
-            folder.fail(index, fault, report);
-        }
-        if is_empty {
+        if self.sources.is_empty() {
             let fault = Fault::new(codes::NO_FILES, "the folder holds no policy file (`*.yaml`)")
                 .hint("an empty policy would refuse every request; to do that on purpose, write a file with `version: 1`");
-            folder.fail(u32::MAX, fault, report);
+            report.push(Mark::of_file(u32::MAX), fault);
         }
-        folder
-    }
-
-    fn fail(&mut self, index: u32, fault: Fault, report: &mut Report) {
-        self.unread.push(fault.message.clone());
-        report.push(Mark::of_file(index), fault);
-    }
-
-    fn source(&mut self, found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
-        let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
-        *total += bytes.len() as u64;
-        if *total > TOTAL_BYTES_MAX {
-            let message = format!("policy files hold more than {TOTAL_BYTES_MAX} bytes together");
-            return Err(Fault::new(codes::TOO_MUCH, message));
-        }
-        self.facts
-            .push(facts(found.name.to_string(), &bytes, &found.metadata));
-        Ok(SourceFile {
-            name: found.name.clone(),
-            text: utf8(bytes)?,
-            is_unread: false,
-        })
     }
 
     /// Where a path written in a policy points to.
@@ -172,36 +170,78 @@ impl Folder {
     /// SHA-256 over names and contents, hex.
     pub(crate) fn hash(&self) -> String {
         let mut sha = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            // The length in front keeps `a` + `bc` apart from `ab` + `c`.
-            sha.update((bytes.len() as u64).to_be_bytes());
-            sha.update(bytes);
-        };
         for source in &self.sources {
-            add(source.name.as_bytes());
-            add(source.text.as_bytes());
+            add(&mut sha, source.name.as_bytes());
+            add(&mut sha, source.text.as_bytes());
         }
-        for text in &self.unread {
-            add(text.as_bytes());
+        // What cannot be read hides its content: another fault is another hash.
+        for fault in self
+            .sources
+            .iter()
+            .filter_map(|source| source.fault.as_ref())
+        {
+            add(&mut sha, fault.message.as_bytes());
         }
-        for (path, content) in &self.inputs {
-            add(path
-                .strip_prefix(&self.dir)
-                .unwrap_or(path)
-                .as_os_str()
-                .as_encoded_bytes());
-            match content {
-                Ok(bytes) => add(bytes),
-                Err(message) => add(message.as_bytes()),
-            }
-        }
+        self.add_inputs(&mut sha);
         hex(&sha.finalize())
     }
 
-    /// Facts about policy files and the files they refer to.
-    pub(crate) fn into_facts(self) -> Vec<FileFacts> {
-        self.facts
+    /// The same over the files that policies refer to.
+    pub(crate) fn inputs_hash(&self) -> String {
+        let mut sha = Sha256::new();
+        self.add_inputs(&mut sha);
+        hex(&sha.finalize())
     }
+
+    fn add_inputs(&self, sha: &mut Sha256) {
+        for (path, content) in &self.inputs {
+            let relative = path.strip_prefix(&self.dir).unwrap_or(path);
+            add(sha, relative.as_os_str().as_encoded_bytes());
+            match content {
+                Ok(bytes) => add(sha, bytes),
+                Err(message) => add(sha, message.as_bytes()),
+            }
+        }
+    }
+
+    /// Facts about policy files and the files they refer to.
+    pub(crate) fn facts(&self) -> Vec<FileFacts> {
+        let sources = self.sources.iter();
+        let sources = sources.filter_map(|source| source.facts.clone());
+        sources.chain(self.facts.iter().cloned()).collect()
+    }
+}
+
+fn add(sha: &mut Sha256, bytes: &[u8]) {
+    // The length in front keeps `a` + `bc` apart from `ab` + `c`.
+    sha.update((bytes.len() as u64).to_be_bytes());
+    sha.update(bytes);
+}
+
+fn unread(name: Arc<str>, fault: Fault) -> SourceFile {
+    SourceFile {
+        name,
+        text: Arc::from(""),
+        facts: None,
+        fault: Some(fault),
+    }
+}
+
+fn source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
+    let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
+    *total += bytes.len() as u64;
+    if *total > TOTAL_BYTES_MAX {
+        let message = format!("policy files hold more than {TOTAL_BYTES_MAX} bytes together");
+        return Err(Fault::new(codes::TOO_MUCH, message));
+    }
+    let facts = facts(found.name.to_string(), &bytes, &found.metadata);
+    let text = utf8(bytes)?;
+    Ok(SourceFile {
+        name: found.name.clone(),
+        text: text.into(),
+        facts: Some(facts),
+        fault: None,
+    })
 }
 
 /// The text of a policy file.
@@ -228,7 +268,7 @@ fn facts(path: String, bytes: &[u8], metadata: &Metadata) -> FileFacts {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -78,8 +78,9 @@ fn file(path: &Path, name: Arc<str>) -> Formatted {
 fn source(name: Arc<str>, text: String) -> SourceFile {
     SourceFile {
         name,
-        text,
-        is_unread: false,
+        text: text.into(),
+        facts: None,
+        fault: None,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Files are found and read (`walk`, `files`), parsed and decoded (`yaml`, `decode`, `field`,
 //! `document`), compiled (`compile`) to what the request path reads (`model`, `routing`), and
-//! followed (`watch`, `reloader`, `store`); `describe` and `diff` say what they mean to people.
+//! followed (`watch`, `reloader`, `store`); what is at fault is replaced by what was good
+//! (`salvage`, `history`). `describe` and `diff` say what policies mean to people.
 //! Invariant: a policy that does not compile as a whole is never used.
 //! Refuses to guess: unknown keys, missing units and ambiguous routes are errors.
 
@@ -19,12 +20,14 @@ mod field;
 mod hints;
 pub mod files;
 pub mod format;
+pub mod history;
 pub mod hosts;
 mod load;
 pub mod model;
 pub mod reloader;
 pub mod routing;
 pub mod rules;
+pub mod salvage;
 mod schema;
 pub mod store;
 mod walk;
@@ -33,8 +36,8 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use files::FileFacts;
-pub use load::{Loaded, load, load_with};
-pub use reloader::{Reloader, StartError};
+pub use load::{Loaded, Lookup, load, load_text, load_with};
+pub use reloader::{Reloader, Rollback, RollbackError, Settings, StartError};
 pub use schema::schema;
-pub use store::{Facts, Failure, PolicyStore, Status};
+pub use store::{Failure, PolicyStore, Status};
 pub use watch::watch;

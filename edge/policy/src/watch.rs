@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::diagnostic::Diagnostics;
 use crate::load::{Attempt, Loaded};
+use crate::salvage::LastGood;
 
 /// Editors and copies write in several steps; after this much silence they are done.
 const QUIET: Duration = Duration::from_millis(50);
@@ -34,14 +35,14 @@ pub async fn watch(
     mut on_change: impl FnMut(Result<Loaded, Diagnostics>) + Send,
     stop: impl Future,
 ) {
-    let (mut watch, first) = Watch::open(dir).await;
-    on_change(first);
+    let (mut watch, first) = Watch::open(dir, None).await;
+    on_change(first.outcome);
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             biased;
             _ = &mut stop => return,
-            changed = watch.next() => on_change(changed),
+            changed = watch.next() => on_change(changed.outcome),
         }
     }
 }
@@ -57,7 +58,9 @@ pub(crate) struct Watch {
     inputs: Vec<PathBuf>,
     /// None when the set of inputs is new, and a change could have been missed.
     fingerprint: Option<u64>,
-    hash: String,
+    seen: String,
+    /// What files at fault are replaced by; none where one fault refuses all.
+    pub(crate) good: Option<Arc<LastGood>>,
 }
 
 /// What the watcher looks at; another one is made when this changes.
@@ -70,7 +73,7 @@ struct Armed {
 
 impl Watch {
     /// Watch first, then load: a change in between is seen.
-    pub(crate) async fn open(dir: PathBuf) -> (Self, Result<Loaded, Diagnostics>) {
+    pub(crate) async fn open(dir: PathBuf, good: Option<Arc<LastGood>>) -> (Self, Attempt) {
         let mut poll = interval(POLL_PERIOD);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Self {
@@ -81,22 +84,23 @@ impl Watch {
             armed: Armed::default(),
             inputs: Vec::new(),
             fingerprint: None,
-            hash: String::new(),
+            seen: String::new(),
+            good,
         };
         watch.arm().await;
         let attempt = watch.load().await;
-        watch.hash = attempt.hash;
-        (watch, attempt.outcome)
+        watch.seen.clone_from(&attempt.seen);
+        (watch, attempt)
     }
 
     /// Wait for content that differs from what was returned before.
-    pub(crate) async fn next(&mut self) -> Result<Loaded, Diagnostics> {
+    pub(crate) async fn next(&mut self) -> Attempt {
         loop {
             self.changed().await;
             let attempt = self.load().await;
-            if attempt.hash != self.hash {
-                self.hash = attempt.hash;
-                return attempt.outcome;
+            if attempt.seen != self.seen {
+                self.seen.clone_from(&attempt.seen);
+                return attempt;
             }
         }
     }
@@ -127,8 +131,9 @@ impl Watch {
     async fn load(&mut self) -> Attempt {
         // Before the files are read: what changes afterwards differs from this.
         let seen = self.look().await;
-        let dir = self.dir.clone();
-        let task = tokio::task::spawn_blocking(move || crate::load::attempt(&dir));
+        let (dir, good) = (self.dir.clone(), self.good.clone());
+        let load = move || crate::load::attempt(&dir, good.as_deref());
+        let task = tokio::task::spawn_blocking(load);
         let attempt = task
             .await
             .unwrap_or_else(|_| Attempt::failed("loading the policies failed unexpectedly"));

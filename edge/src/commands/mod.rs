@@ -9,6 +9,8 @@ mod check;
 mod diff;
 mod explain;
 mod fmt;
+mod history;
+mod rollback;
 mod schema;
 mod serve;
 mod shell;
@@ -49,6 +51,10 @@ pub enum Command {
     Diff(diff::Args),
     /// Explain what would become of a request, and why.
     Explain(Box<explain::Args>),
+    /// List the policies that were in force on a running edge.
+    History(history::Args),
+    /// Put a policy of the history in force again, until the files change.
+    Rollback(rollback::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
     /// Write policy files in one style.
@@ -99,6 +105,8 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args, format),
         Command::Diff(args) => diff::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
+        Command::History(args) => history::run(&args, format),
+        Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Fmt(args) => fmt::run(&args, format),
         Command::Schema(args) => schema::run(&args),

@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::{Gateway, connection};
-use crate::listen::{Listener, Refusal};
+use crate::listen::{Listener, Recalled, Refusal};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -107,6 +107,9 @@ impl Gateway {
         // The framing of the body broke; Pingora only knows that it could not be read.
         if let Some(refusal) = Refusal::of(error.root_cause()) {
             return Some(refusal.into());
+        }
+        if Recalled::is(error.root_cause()) {
+            return Some(Rejection::RouteWithdrawn);
         }
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,

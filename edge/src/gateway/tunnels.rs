@@ -8,6 +8,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::Gateway;
+use super::on_reload::Tied;
 use crate::listen::extended_connect::is_extended_connect;
 use crate::listen::tunnel::{self, Ending, Limits};
 use crate::request_ctx::{Now, RequestCtx, TunnelFacts};
@@ -58,6 +59,7 @@ impl Gateway {
             idle: (terms.idle_timeout, IDLE),
             deadline: (terms.ends_in, ending),
             drain: (self.tunnels.clone(), DRAINING),
+            recall: ctx.tied.as_ref().map(Tied::of_tunnel),
         };
         ctx.tunnel = Some(TunnelFacts {
             upstream_silence_max: terms.idle_timeout + UPSTREAM_SILENCE_SLACK,

@@ -13,8 +13,8 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
-use super::BodyClock;
 use super::tls::ClientCertificate;
+use super::{BodyClock, Recall};
 
 /// Which of our sockets a connection came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Connection {
     pub tunnel: Tunnel,
     /// Of HTTP/1.1, over all requests of the connection.
     pub body_clock: Arc<BodyClock>,
+    /// Of HTTP/1.1: of the request under way.
+    pub recall: Arc<Recall>,
 }
 
 /// The newest version's name.

@@ -11,6 +11,7 @@
 
 mod bounds;
 mod body_clock;
+mod recall;
 pub mod connection;
 mod caps;
 pub mod proxy_protocol;
@@ -52,6 +53,7 @@ pub use http1::refusal::Refusal;
 pub use inherited::Inherited;
 pub use quic::generation::{self, Generation};
 pub use quic::routed_socket::{Relay, RoutedSocket};
+pub use recall::{Recall, Recalled};
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {

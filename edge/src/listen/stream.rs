@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
+use super::Recalled;
 use super::connection::Connection;
 use super::http1::guard::Guard;
 use super::http2::{FrameGuard, FrameWatch};
@@ -147,6 +148,9 @@ impl AsyncRead for DownstreamStream {
         this.drain_before_waiting(cx)?;
         let tunnel = &this.connection.tunnel;
         let Some(frames) = &mut this.frames else {
+            if this.connection.recall.poll(cx).is_ready() {
+                return Poll::Ready(Err(Recalled.into_io()));
+            }
             let is_body = this.guard.is_in_body();
             let read = this.guard.poll_read(&mut this.transport, tunnel, cx, buf);
             if is_body {

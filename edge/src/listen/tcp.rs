@@ -188,6 +188,7 @@ async fn establish<A>(
         tls: facts,
         tunnel: Tunnel::default(),
         body_clock: Arc::default(),
+        recall: Arc::default(),
     });
     Ok(DownstreamStream::new(transport, connection))
 }

@@ -1,7 +1,7 @@
-//! A request of HTTP/2 or HTTP/3 whose body has a deadline and a clock.
+//! A request of HTTP/2 or HTTP/3 whose body has a deadline and a clock, or that can be recalled.
 //!
 //! Pingora reads these bodies without any deadline; HTTP/1.1 it reads with one, and its clock is in
-//! `stream`. Wraps the session of a request with a body and is itself a custom session of Pingora's.
+//! `stream`. Wraps the session of a request and is itself a custom session of Pingora's.
 
 mod session;
 
@@ -13,18 +13,33 @@ use std::time::Duration;
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
+use tokio_util::sync::CancellationToken;
 
-use super::BodyClock;
+use super::{BodyClock, Recalled};
 
 /// Put the timed session in the place of `session`, before anything was read.
 pub fn wrap(session: &mut ServerSession, silence_max: Duration) -> Arc<BodyClock> {
+    replace(session, Some(silence_max), None)
+}
+
+/// The same for a session whose reads fail once `recall` is cancelled.
+pub fn wrap_recallable(session: &mut ServerSession, recall: CancellationToken) {
+    replace(session, None, Some(recall));
+}
+
+fn replace(
+    session: &mut ServerSession,
+    silence_max: Option<Duration>,
+    recall: Option<CancellationToken>,
+) -> Arc<BodyClock> {
     let clock = Arc::new(BodyClock::default());
     // Stands in for an instant; nothing of it is ever called.
     let placeholder = ServerSession::new_custom(Box::new(()));
     let timed = TimedBody {
         inner: std::mem::replace(session, placeholder),
         clock: clock.clone(),
-        silence_max: Some(silence_max),
+        silence_max,
+        recall,
     };
     *session = ServerSession::new_custom(Box::new(timed));
     clock
@@ -34,6 +49,25 @@ struct TimedBody {
     inner: ServerSession,
     clock: Arc<BodyClock>,
     silence_max: Option<Duration>,
+    recall: Option<CancellationToken>,
+}
+
+/// Cancel safe as far as `read` is.
+async fn recallable<T>(
+    recall: Option<&CancellationToken>,
+    read: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(recall) = recall else {
+        return read.await;
+    };
+    tokio::select! {
+        biased;
+        () = recall.cancelled() => {
+            let what = "the request was recalled";
+            Err(Error::because(ErrorType::ReadError, what, Recalled.into_io()).into_down())
+        }
+        read = read => read,
+    }
 }
 
 /// A piece of the body. Cancel safe as far as `read` is.

@@ -36,6 +36,7 @@ pub struct Limits {
     /// From now on.
     pub deadline: (Duration, Ending),
     pub drain: (CancellationToken, Ending),
+    pub recall: Option<(CancellationToken, Ending)>,
 }
 
 /// Why the edge ended a tunnel, as the Close frame says it (RFC 6455, 7.4.1).
@@ -163,6 +164,7 @@ impl Tunnel {
         tokio::select! {
             biased;
             () = limits.drain.0.cancelled() => Ok(Event::Ending(limits.drain.1)),
+            ending = recalled(limits) => Ok(Event::Ending(ending)),
             () = sleep_until(self.deadline) => Ok(Event::Ending(limits.deadline.1)),
             read = self.inner.read_body_or_idle(false) => Ok(Event::Read(read?)),
             () = sleep(limits.idle.0) => Ok(Event::Ending(limits.idle.1)),
@@ -295,8 +297,19 @@ impl Tunnel {
 async fn stop(limits: &Limits, deadline: Instant) -> Ending {
     let ending = tokio::select! {
         () = limits.drain.0.cancelled() => limits.drain.1,
+        ending = recalled(limits) => ending,
         () = sleep_until(deadline) => limits.deadline.1,
     };
     sleep(CLOSE_GRACE).await;
     ending
+}
+
+async fn recalled(limits: &Limits) -> Ending {
+    match &limits.recall {
+        Some((recall, ending)) => {
+            recall.cancelled().await;
+            *ending
+        }
+        None => std::future::pending().await,
+    }
 }

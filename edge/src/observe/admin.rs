@@ -1,4 +1,4 @@
-//! The admin listener: metrics, health, the policy in force and what it does. Never through the edge.
+//! The admin listener: metrics, health, policies and what they do. Never through the edge.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use serde_json::json;
 use crate::explain::{self, Question};
 use crate::listen::tls::CertificateStore;
 use crate::observe::metrics::Metrics;
+use crate::observe::rollback;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 use crate::stages::cache::ResponseCache;
-use palisade_policy::PolicyStore;
+use palisade_policy::{PolicyStore, Rollback};
 use palisade_token::Issuers;
 
 /// Of a question: a head of the largest size that the edge takes, and claims.
@@ -27,6 +28,7 @@ const QUESTION_BYTES_MAX: usize = 256 * 1024;
 /// What the pages read.
 pub struct Admin {
     pub policies: Arc<PolicyStore<Snapshot>>,
+    pub rollback: Rollback,
     pub metrics: Arc<Metrics>,
     pub issuers: Arc<Issuers>,
     pub certificates: Arc<CertificateStore>,
@@ -42,6 +44,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/policy", get(policy))
+        .route("/policy/history", get(rollback::history))
+        .route("/policy/rollback", post(rollback::rollback))
         .route(
             "/explain",
             post(explain).layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX)),
@@ -101,7 +105,7 @@ async fn explain(
 
 /// A page on the internet can make a browser ask here under a name of its own (DNS rebinding), but
 /// not under an address; nor can it send JSON to another origin without being asked about first.
-fn is_local(headers: &HeaderMap) -> bool {
+pub(super) fn is_local(headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());

@@ -47,6 +47,9 @@ pub struct Metrics {
     pub policy_reloads: IntCounterVec,
     pub policy_last_success: IntGauge,
     pub policy_info: IntGaugeVec,
+    pub policy_files_held: IntGauge,
+    pub policy_tombstones: IntGauge,
+    pub streams_recalled: IntCounterVec,
     pub certificate_not_after: IntGaugeVec,
     pub certificate_errors: IntCounter,
     pub acme_orders: IntCounterVec,
@@ -166,6 +169,19 @@ impl Metrics {
                 "palisade_policy_last_reload_success_timestamp_seconds",
                 "When the policy in force was loaded",
             )?,
+            policy_files_held: table.gauge(
+                "palisade_policy_files_held",
+                "Policy files at fault, in force as they last were good",
+            )?,
+            policy_tombstones: table.gauge(
+                "palisade_policy_tombstones",
+                "Routes at fault, which answer 503",
+            )?,
+            streams_recalled: table.counters(
+                "palisade_streams_recalled_total",
+                "Requests under way whose route or credential went away, by what the route says about it",
+                &["http_route", "on_reload"],
+            )?,
             policy_info: table.gauges(
                 "palisade_policy_info",
                 "The policy in force; the value is its generation",
@@ -274,6 +290,9 @@ impl Metrics {
             let counter = self.policy_reloads.with_label_values(&[result]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.policy_files_held.set(whole(status.held.len()));
+        self.policy_tombstones.set(whole(status.tombstones.len()));
         let since = status
             .loaded_at
             .duration_since(SystemTime::UNIX_EPOCH)

@@ -4,4 +4,5 @@ pub mod metrics;
 pub mod access_log;
 pub mod trace;
 pub mod request;
+mod rollback;
 pub mod admin;

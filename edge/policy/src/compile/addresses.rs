@@ -106,7 +106,9 @@ impl Compiler<'_> {
                 shown(&item.value)
             );
             let hint = suggestion(&item.value, named.keys().map(String::as_str));
-            let fault = Fault::new(codes::UNKNOWN_NAME, message).maybe_hint(hint);
+            let fault = Fault::new(codes::UNKNOWN_NAME, message)
+                .maybe_hint(hint)
+                .wanted(AddressSetDoc::KIND, &item.value);
             self.report.push(item.mark, fault);
         }
         if texts.is_empty() {

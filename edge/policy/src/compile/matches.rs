@@ -163,7 +163,7 @@ impl Compiler<'_> {
                     self.place(*first)
                 );
                 self.report
-                    .push(mark, Fault::new(codes::SAME_MATCH, message));
+                    .push(mark, Fault::new(codes::SAME_MATCH, message).other(*first));
                 // One pair is enough to see it.
                 return;
             }

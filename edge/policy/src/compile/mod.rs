@@ -14,6 +14,7 @@ mod clusters;
 mod conditions;
 mod cors;
 mod defaults;
+mod fingerprints;
 mod forward;
 mod header_sets;
 mod headers;
@@ -56,10 +57,17 @@ const ROUTES_MAX: usize = 100_000;
 /// Clusters, issuers, limits: each has state at run time.
 const DEFINITIONS_MAX: usize = 10_000;
 
-/// The model of all documents. Only to be used when `report` stayed empty.
-pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut Report) -> Policy {
+/// The model of all documents. Only to be used when `report` stayed empty. Routes at the places in
+/// `buried` become tombstones.
+pub(crate) fn policy(
+    documents: &[Document],
+    folder: &mut Folder,
+    buried: &HashSet<Mark>,
+    report: &mut Report,
+) -> Policy {
     let mut compiler = Compiler {
         folder,
+        buried,
         report,
         shared: conditions::Shared::default(),
     };
@@ -98,25 +106,27 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|set| compiler.header_set(set))
         .collect();
+    let written_clusters = clusters;
+    let clusters: Vec<_> = written_clusters
+        .iter()
+        .map(|cluster| compiler.cluster(cluster))
+        .collect();
+    let issuers: Vec<_> = issuers
+        .iter()
+        .map(|issuer| compiler.issuer(issuer))
+        .collect();
     let defined = routes::Defined {
-        clusters: &clusters,
+        clusters: &written_clusters,
         limits: &limits,
         api_keys: &api_keys,
         access: &access,
         caches: &caches,
         header_sets: &header_sets,
+        referents: &fingerprints::Referents::of(&clusters, &issuers, &api_keys, (&limits, &access)),
     };
     let host_rules = compiler.host_rules(&hosts);
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
     let table = compiler.routes(&routes, (&names, &defined), &inheritance);
-    let clusters = clusters
-        .iter()
-        .map(|cluster| compiler.cluster(cluster))
-        .collect();
-    let issuers = issuers
-        .iter()
-        .map(|issuer| compiler.issuer(issuer))
-        .collect();
     let listeners = compiler.listeners(documents);
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
@@ -143,6 +153,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
 /// What compiling reads from and reports to.
 struct Compiler<'a> {
     folder: &'a mut Folder,
+    buried: &'a HashSet<Mark>,
     report: &'a mut Report,
     shared: conditions::Shared,
 }
@@ -181,8 +192,10 @@ impl Compiler<'_> {
                         name.value,
                         self.place(*mark)
                     );
-                    self.report
-                        .push(name.mark, Fault::new(codes::DEFINED_TWICE, message));
+                    self.report.push(
+                        name.mark,
+                        Fault::new(codes::DEFINED_TWICE, message).other(*mark),
+                    );
                 }
                 None => {
                     first.insert(&name.value, (position, name.mark));
@@ -211,7 +224,9 @@ impl Compiler<'_> {
         let hint = suggestion(name, index.positions.keys().copied());
         self.report.push(
             reference.mark,
-            Fault::new(codes::UNKNOWN_NAME, message).maybe_hint(hint),
+            Fault::new(codes::UNKNOWN_NAME, message)
+                .maybe_hint(hint)
+                .wanted(index.kind, name),
         );
         None
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::Inheritance;
+use super::fingerprints::Referents;
 use super::header_sets::HeaderSet;
 use super::matches::Claimed;
 use super::patterns::Variables;
 use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ClusterDoc, DefaultsDoc, ModeDoc, RouteDoc, Settings};
+use crate::document::{ClusterDoc, DefaultsDoc, ModeDoc, OnReloadDoc, RouteDoc, Settings};
 use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
@@ -42,6 +43,7 @@ pub(super) struct Names<'d> {
 pub(super) struct Defined<'d> {
     pub(super) clusters: &'d [&'d At<ClusterDoc>],
     pub(super) limits: &'d [Limit],
+    pub(super) referents: &'d Referents,
     pub(super) api_keys: &'d [ApiKeys],
     pub(super) access: &'d [AccessRule],
     pub(super) caches: &'d [CacheRule],
@@ -60,37 +62,46 @@ impl Compiler<'_> {
         let mut variants = 0;
         for at in routes {
             let hosts = self.hosts(&at.value.hosts);
-            let layers = inheritance.of(&hosts);
-            let mut route = self.route(at, (names, defined), &layers.base);
-            for (host, layers) in layers.variants {
-                let variant = self.route(at, (names, defined), &layers);
-                route.variants.push((host, Arc::new(variant)));
-            }
+            let route = if self.buried.contains(&at.mark) {
+                let name = at.value.name.given().map_or("", |name| &name.value);
+                Route::tombstone(name.into(), self.origin(&at.value.name, at.mark))
+            } else {
+                let layers = inheritance.of(&hosts);
+                let mut route = self.route(at, (names, defined), &layers.base);
+                for (host, layers) in layers.variants {
+                    let variant = self.route(at, (names, defined), &layers);
+                    route.variants.push((host, Arc::new(variant)));
+                }
+                route
+            };
             variants += route.variants.len();
             if self.too_many_variants(at.mark, variants) {
                 break;
             }
-            let route = Arc::new(route);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
+            let mut matches = Vec::new();
             for written in items(&at.value.matches) {
                 let path = self.required(&written.value.path, written.mark, "match", "path");
                 let at_path = path.map_or(written.mark, |path| path.mark);
                 let path = path.and_then(|path| self.path(path));
                 let conditions = self.conditions(&written.value);
-                for route in route.all() {
-                    self.check_claims(written, &conditions, route);
+                self.check_claims(written, &conditions, &route);
+                for (_, variant) in &route.variants {
+                    self.check_claims(written, &conditions, variant);
                 }
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
                 marks.push(at_path);
-                rules.push(Rule {
-                    hosts: hosts.clone(),
-                    path,
-                    conditions,
-                    route: route.clone(),
-                });
+                matches.push((path, conditions));
             }
+            let route = Arc::new(defined.referents.seal(route, &hosts, &matches));
+            rules.extend(matches.into_iter().map(|(path, conditions)| Rule {
+                hosts: hosts.clone(),
+                path,
+                conditions,
+                route: route.clone(),
+            }));
         }
         let table = RouteTable::build(rules);
         // Where a condition is at fault, the match seems to take more than it will.
@@ -126,9 +137,10 @@ impl Compiler<'_> {
             origin: self.origin(&doc.name, at.mark),
             settings: self.settings(&settings),
             fingerprint: 0,
+            admission: 0,
             plain_http: is_on(settings.plain_http),
             priority: forward::priority(&settings),
-            on_reload: OnReload::Keep,
+            on_reload: on_reload(settings.on_reload),
             access: self.access(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             auth,
@@ -199,6 +211,14 @@ impl Compiler<'_> {
             }
         }
         limits
+    }
+}
+
+fn on_reload(field: &Field<OnReloadDoc>) -> OnReload {
+    match field.given().map(|at| at.value) {
+        None | Some(OnReloadDoc::Keep) => OnReload::Keep,
+        Some(OnReloadDoc::Drain) => OnReload::Drain,
+        Some(OnReloadDoc::Cut) => OnReload::Cut,
     }
 }
 

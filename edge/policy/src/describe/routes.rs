@@ -27,9 +27,10 @@ fn route(name: &str, route: &Route, rules: &[&Rule], policy: &Policy) -> Definit
     let Route {
         name: _,
         origin,
-        // Where things are written is no difference, and the fingerprint is of what is described here.
+        // Where things are written is no difference, and the fingerprints are of what is described here.
         settings: _,
         fingerprint: _,
+        admission: _,
         plain_http,
         priority,
         on_reload,

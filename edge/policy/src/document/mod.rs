@@ -16,6 +16,7 @@ mod routes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::diagnostic::Mark;
 use crate::field::{At, Field, List};
 
 pub(crate) use actions::*;
@@ -140,3 +141,35 @@ pub(crate) fn all<'d, T>(
         .flat_map(move |document| crate::field::items(list(document)))
         .collect()
 }
+
+macro_rules! definitions {
+    ($($list:ident: $document:ty),*) => {
+        impl Document {
+            /// Kind and name of everything that others can refer to.
+            pub(crate) fn names(&self) -> Vec<(&'static str, &str)> {
+                let mut names = Vec::new();
+                $(for at in crate::field::items(&self.$list) {
+                    names.extend(at.value.name().given().map(|name| (<$document>::KIND, &*name.value)));
+                })*
+                names
+            }
+
+            /// Leave out the definitions at these places; routes stay, as tombstones.
+            pub(crate) fn bury(&mut self, places: &std::collections::HashSet<Mark>) {
+                $(if let Field::Given(list) = &mut self.$list {
+                    list.value.retain(|item| {
+                        item.given().is_none_or(|item| !places.contains(&item.mark))
+                    });
+                })*
+            }
+
+            /// The keys whose definitions can be left out: who refers to one is then at fault.
+            pub(crate) const BURIABLE: &[&str] = &[$(stringify!($list)),*];
+        }
+    };
+}
+
+definitions!(
+    clusters: ClusterDoc, issuers: IssuerDoc, api_keys: ApiKeysDoc, address_sets: AddressSetDoc,
+    access: AccessDoc, limits: LimitDoc, caches: CacheDoc, header_sets: HeaderSetDoc
+);

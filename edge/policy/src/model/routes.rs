@@ -19,8 +19,10 @@ pub struct Route {
     pub origin: Origin,
     /// Where each setting was written that is not left to its default: here, or in what the route inherits.
     pub settings: Vec<Setting>,
-    /// Changes when anything about the route does.
+    /// Changes when anything about the route does, or about what it refers to.
     pub fingerprint: u64,
+    /// Changes when who may have a stream on the route does, or where it leads.
+    pub admission: u64,
     /// Served on the plain-text listener too, instead of a redirect to https.
     pub plain_http: bool,
     pub priority: Priority,
@@ -55,7 +57,9 @@ impl Route {
             origin,
             settings: Vec::new(),
             fingerprint: 0,
-            plain_http: false,
+            admission: 0,
+            // Clients would remember a redirect to https for longer than the fault is there.
+            plain_http: true,
             priority: Priority::Normal,
             on_reload: OnReload::Keep,
             auth: None,
@@ -66,7 +70,8 @@ impl Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             request_timeout: None,
-            request_body_max: 0,
+            // Whatever it is, the answer is 503.
+            request_body_max: u64::MAX,
             response_body_max: None,
             action: Action::Tombstone,
             websocket: None,

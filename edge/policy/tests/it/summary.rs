@@ -7,7 +7,7 @@ use std::fmt::Write;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
     AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
-    LimitUse, Mirror, Mode, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
+    LimitUse, Mirror, Mode, OnReload, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -184,6 +184,9 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
 }
 
 fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
+    if route.on_reload != OnReload::Keep {
+        writeln!(out, "  on reload {:?}", route.on_reload).unwrap();
+    }
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
     }

@@ -52,6 +52,7 @@ fn facts(connection: &quinn::Connection, client: SocketAddr) -> Arc<Connection> 
         }),
         tunnel: Tunnel::default(),
         body_clock: Arc::default(),
+        recall: Arc::default(),
     })
 }
 

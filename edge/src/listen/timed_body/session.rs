@@ -14,22 +14,24 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{TimedBody, timed};
+use super::{TimedBody, recallable, timed};
 
 #[async_trait]
 impl Session for TimedBody {
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let read = self.inner.read_request_body();
-        timed(&self.clock, self.silence_max, read).await
+        let read = timed(&self.clock, self.silence_max, read);
+        recallable(self.recall.as_ref(), read).await
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let idle = no_body_expected || self.inner.is_body_done();
         let read = self.inner.read_body_or_idle(idle);
         if idle {
-            return read.await;
+            return recallable(self.recall.as_ref(), read).await;
         }
-        timed(&self.clock, self.silence_max, read).await
+        let read = timed(&self.clock, self.silence_max, read);
+        recallable(self.recall.as_ref(), read).await
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {

@@ -26,7 +26,7 @@ const EVERYTHING: [(Protocol, Style, usize); 6] = [
 ];
 
 #[derive(Clone, Copy)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// As many requests on one connection as it takes.
     KeepAlive,
     /// A connection for each request.
@@ -41,18 +41,18 @@ struct Tally {
 }
 
 /// Clients of every protocol, until told to stop.
-pub(super) struct Load {
+pub(crate) struct Load {
     tally: Arc<Tally>,
     clients: JoinSet<Result<(), String>>,
 }
 
 impl Load {
-    pub(super) fn start(https: SocketAddr) -> Self {
+    pub(crate) fn start(https: SocketAddr) -> Self {
         Self::of(&EVERYTHING, https)
     }
 
     /// So many clients of each kind.
-    pub(super) fn of(kinds: &[(Protocol, Style, usize)], https: SocketAddr) -> Self {
+    pub(crate) fn of(kinds: &[(Protocol, Style, usize)], https: SocketAddr) -> Self {
         let tally = Arc::new(Tally::default());
         let mut clients = JoinSet::new();
         for (protocol, style, count) in kinds {
@@ -64,7 +64,7 @@ impl Load {
     }
 
     /// Wait for this many more answers.
-    pub(super) async fn answers(&self, more: usize) {
+    pub(crate) async fn answers(&self, more: usize) {
         let goal = self.tally.answered.load(Ordering::Relaxed) + more;
         until("the clients to be served", || async {
             // A client that failed is found at the end.
@@ -75,7 +75,7 @@ impl Load {
     }
 
     /// Stop, and fail the test with every failure there was.
-    pub(super) async fn finish(mut self) -> (usize, usize) {
+    pub(crate) async fn finish(mut self) -> (usize, usize) {
         self.tally.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();
         while let Some(ended) = self.clients.join_next().await {

@@ -1,7 +1,7 @@
 //! A new process takes over: nothing that clients have begun is lost, and one that cannot serve
 //! changes nothing.
 
-mod load;
+pub(crate) mod load;
 mod under_load;
 mod failures;
 mod lifetimes;

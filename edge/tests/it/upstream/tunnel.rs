@@ -18,6 +18,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// FIN and opcode 1 (RFC 6455, 5.2).
 const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
 const MASKED: u8 = 0x80;
 /// Beyond it a length takes more bytes.
 const SHORT_MAX: u8 = 125;
@@ -110,6 +111,22 @@ impl Tunnel {
             io::Result::Ok(Self(stream))
         };
         within("a tunnel", opened).await.expect("a tunnel")
+    }
+
+    /// Code and reason of the Close frame that comes next (RFC 6455, 5.5.1).
+    pub(crate) async fn closed(&mut self) -> io::Result<(u16, String)> {
+        let frame = async {
+            let (kind, length) = (self.0.read_u8().await?, self.0.read_u8().await?);
+            if kind != CLOSE || length < 2 {
+                return Err(io::Error::other("not a Close frame"));
+            }
+            let code = self.0.read_u16().await?;
+            let mut reason = vec![0; usize::from(length) - 2];
+            self.0.read_exact(&mut reason).await?;
+            let reason = String::from_utf8(reason).map_err(io::Error::other)?;
+            Ok((code, reason))
+        };
+        within("a Close frame", frame).await
     }
 
     /// Send a message of at most 125 bytes and read it back.

@@ -302,6 +302,11 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "cluster: core",
         "cluster: core\n    plain_http: true",
     ),
+    (
+        "RouteDoc.on_reload",
+        "cluster: core",
+        "cluster: core\n    on_reload: cut",
+    ),
     ("RouteDoc.auth", "    auth: {issuer: id}\n", ""),
     (
         "RouteDoc.limits",
