@@ -20,4 +20,5 @@ pub mod cluster;
 pub mod rejection;
 pub mod respond;
 pub mod explain;
+pub mod replay;
 pub mod observe;

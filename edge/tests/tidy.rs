@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "config",
             "dev_certs",
             "explain",
+            "replay",
             "request_ctx",
             "server",
             "snapshot",
@@ -71,6 +72,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "stages",
         ],
     ),
+    ("replay", &["explain", "snapshot"]),
     // Judges what nobody sent by the functions that judge traffic.
     (
         "explain",

@@ -3,14 +3,16 @@
 //! Files are found and read (`walk`, `files`), parsed and decoded (`yaml`, `decode`, `field`,
 //! `document`), compiled (`compile`) to what the request path reads (`model`, `routing`), and
 //! followed (`watch`, `reloader`, `store`); what is at fault is replaced by what was good
-//! (`salvage`, `history`).
+//! (`salvage`, `history`). `describe` and `diff` say what policies mean to people.
 //! Invariant: a policy that does not compile as a whole is never used.
 //! Refuses to guess: unknown keys, missing units and ambiguous routes are errors.
 
 mod codes;
 mod compile;
 mod decode;
+pub mod describe;
 pub mod diagnostic;
+pub mod diff;
 mod document;
 mod environment;
 pub mod expression;

@@ -236,6 +236,7 @@ mod tests {
                 duration: Duration::from_secs(10),
             }),
             translator: None,
+            descriptors_sha256: None,
             fingerprint: 7,
         };
         Arc::new(ClusterState::new(&cluster).unwrap())

@@ -6,6 +6,7 @@
 mod admin_client;
 mod certs;
 mod check;
+mod diff;
 mod explain;
 mod fmt;
 mod history;
@@ -47,6 +48,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check a policies folder: exit code 0, or 1 with every error.
     Check(check::Args),
+    /// Say what makes two policies different, and which recorded requests it touches.
+    Diff(diff::Args),
     /// Explain what would become of a request, and why.
     Explain(Box<explain::Args>),
     /// Run the tests of a policies folder: exit code 0, or 1 where one fails.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Run(args) => serve::run(*args),
         Command::Check(args) => check::run(&args, format),
+        Command::Diff(args) => diff::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Test(args) => test::run(&args, format),
         Command::History(args) => history::run(&args, format),

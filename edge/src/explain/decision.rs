@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use palisade_policy::hosts::Host;
 use palisade_policy::model::{Action, Route};
 
 use super::question::{Asked, Question, Unaskable};
@@ -19,6 +20,8 @@ pub struct Decision {
     pub answer: Option<Answer>,
     /// Where the request goes on.
     pub cluster: Option<Arc<str>>,
+    /// As far as the host was understood.
+    pub host_rules: Option<Arc<Host>>,
 }
 
 /// An answer of the edge's own.
@@ -79,17 +82,18 @@ pub fn decide(snapshot: &Snapshot, question: &Question) -> Result<Decision, Unas
     let (mut head, asked) = Asked::of(question, snapshot)?;
     let outcome = stages::admit(snapshot, &mut head, asked.downstream(), asked.now);
     let answer = Answer::of(&outcome);
-    let (route, cluster) = match outcome {
+    let (route, cluster, host_rules) = match outcome {
         Ok(admitted) => {
             let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
             let cluster = cluster.map(|cluster| cluster.name.clone());
-            (Some(admitted.route), cluster)
+            (Some(admitted.route), cluster, Some(admitted.host_rules))
         }
-        Err(refused) => (refused.route, None),
+        Err(refused) => (refused.route, None, refused.host_rules),
     };
     Ok(Decision {
         route,
         answer,
         cluster,
+        host_rules,
     })
 }

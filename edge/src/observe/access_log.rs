@@ -23,6 +23,8 @@ pub struct Line<'a> {
     pub trace_id: String,
     pub client: String,
     pub protocol: &'static str,
+    /// What the client speaks, which a trusted proxy may know better than the connection.
+    pub scheme: &'static str,
     pub tls_version: Option<&'static str>,
     pub tls_server_name: Option<&'a str>,
     pub method: &'a str,

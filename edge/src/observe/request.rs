@@ -90,6 +90,11 @@ fn write_line(
             .as_ref()
             .map_or_else(String::new, |client| client.address.to_string()),
         protocol: protocol(session, connection),
+        scheme: match &ctx.client {
+            Some(client) if !client.encrypted => "http",
+            Some(_) => "https",
+            None => scheme(connection),
+        },
         tls_version: tls.map(|tls| tls.version),
         tls_server_name: tls.and_then(|tls| tls.server_name.as_deref()),
         method: head.method.as_str(),

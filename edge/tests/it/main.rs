@@ -29,6 +29,7 @@ mod clusters;
 mod forwarding;
 mod jwks;
 mod certs;
+mod diff;
 mod acme;
 mod tls_hosts;
 mod tls_clients;

@@ -209,7 +209,8 @@ impl Translator {
         self.streaming.iter().map(|name| &**name)
     }
 
-    pub(crate) fn options(&self) -> &Options {
+    /// What it was made with.
+    pub fn options(&self) -> &Options {
         &self.options
     }
 }

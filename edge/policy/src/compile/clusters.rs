@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_translate::{Options, Translator};
+use sha2::{Digest, Sha256};
 
 use super::{Compiler, Fingerprint};
 use crate::codes;
@@ -53,7 +54,10 @@ impl Compiler<'_> {
             0..=CONNECT_RETRIES_MAX,
         );
         let ejection = self.ejection(&doc.ejection);
-        let translator = self.translator(at, protocol, &mut fingerprint);
+        let descriptors = self.descriptors(at, protocol);
+        let translator = descriptors
+            .as_ref()
+            .and_then(|bytes| self.translator(doc, bytes, &mut fingerprint));
         fingerprint
             .debug(&endpoints)
             .debug(&protocol)
@@ -70,6 +74,7 @@ impl Compiler<'_> {
             connect_retries,
             ejection,
             translator,
+            descriptors_sha256: descriptors.map(|bytes| Sha256::digest(&bytes).into()),
             fingerprint: fingerprint.finish(),
         }
     }
@@ -120,12 +125,11 @@ impl Compiler<'_> {
         }
     }
 
-    fn translator(
+    fn descriptors(
         &mut self,
         at: &At<ClusterDoc>,
         protocol: UpstreamProtocol,
-        fingerprint: &mut Fingerprint,
-    ) -> Option<Arc<Translator>> {
+    ) -> Option<Arc<[u8]>> {
         let doc = &at.value;
         let unknown_fields = doc.unknown_json_fields.given();
         let Some(written) = doc.descriptors.given() else {
@@ -145,20 +149,29 @@ impl Compiler<'_> {
             );
             self.report.push(written.mark, fault);
         }
-        let bytes = self.input(written, DESCRIPTOR_BYTES_MAX)?;
+        self.input(written, DESCRIPTOR_BYTES_MAX)
+    }
+
+    fn translator(
+        &mut self,
+        doc: &ClusterDoc,
+        bytes: &[u8],
+        fingerprint: &mut Fingerprint,
+    ) -> Option<Arc<Translator>> {
+        let written = doc.descriptors.given()?;
         let ignore_unknown_fields = matches!(
-            unknown_fields,
+            doc.unknown_json_fields.given(),
             Some(At {
                 value: UnknownFieldsDoc::Ignore,
                 ..
             })
         );
-        fingerprint.add(&bytes).debug(&ignore_unknown_fields);
+        fingerprint.add(bytes).debug(&ignore_unknown_fields);
         let options = Options {
             ignore_unknown_fields,
             ..Options::default()
         };
-        match Translator::from_descriptor_set(&bytes, options) {
+        match Translator::from_descriptor_set(bytes, options) {
             Ok(translator) => Some(Arc::new(translator)),
             Err(errors) => {
                 for error in errors {

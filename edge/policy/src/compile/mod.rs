@@ -35,7 +35,7 @@ mod retries;
 mod routes;
 mod tests;
 mod tls;
-mod values;
+pub(crate) mod values;
 mod websocket;
 
 use std::cell::RefCell;

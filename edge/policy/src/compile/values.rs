@@ -62,7 +62,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
 }
 
 /// A duration as a policy writes it, in its largest whole unit.
-pub(super) fn written(duration: Duration) -> String {
+pub(crate) fn written(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let units = [
         (86_400_000, "d"),
@@ -77,6 +77,34 @@ pub(super) fn written(duration: Duration) -> String {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),
     }
+}
+
+/// A size as a policy writes it, in its largest whole unit.
+pub(crate) fn written_size(bytes: u64) -> String {
+    let units = [
+        (1 << 30, "GiB"),
+        (1_000_000_000, "GB"),
+        (1 << 20, "MiB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1_000, "kB"),
+    ];
+    match units
+        .iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit))
+    {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// A rate as a policy writes it: `10/m`, `100/10s`.
+pub(crate) fn written_rate(requests: u32, period: Duration) -> String {
+    let period = written(period);
+    let one = period
+        .strip_prefix('1')
+        .filter(|unit| unit.starts_with(char::is_alphabetic));
+    format!("{requests}/{}", one.unwrap_or(&period))
 }
 
 /// A duration within bounds.
@@ -253,6 +281,21 @@ mod tests {
             size("99999999999999GiB"),
             Err("P031 `99999999999999GiB` is not a size"),
         );
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        for text in ["1d", "90m", "10s", "1500ms", "0ms"] {
+            assert_eq!(written(duration(text).unwrap()), text);
+        }
+        for text in ["16MiB", "64KiB", "10MB", "3B", "0B", "1500kB"] {
+            assert_eq!(written_size(size(text).unwrap()), text);
+        }
+        for text in ["100/s", "10/m", "100/10s", "5/d", "1/1500ms"] {
+            let (requests, period) = rate(text).unwrap();
+            let requests = u32::try_from(requests).unwrap();
+            assert_eq!(written_rate(requests, period), text);
+        }
     }
 
     #[test]

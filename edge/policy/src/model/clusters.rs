@@ -24,6 +24,8 @@ pub struct Cluster {
     pub ejection: Option<Ejection>,
     /// Present where the cluster names a descriptor set.
     pub translator: Option<Arc<Translator>>,
+    /// Of the file of descriptors that the translator was made of.
+    pub descriptors_sha256: Option<[u8; 32]>,
     /// Changes when anything about reaching the endpoints changes; run-time state (health,
     /// pools, channels) is kept across reloads while it stays.
     pub fingerprint: u64,

@@ -12,6 +12,9 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use palisade_policy::describe::{Definition, describe};
+use palisade_policy::diff::changes;
+
 use crate::folder::Scratch;
 
 /// A part of the language with a policy of its own to change.
@@ -488,6 +491,24 @@ const CHANGES: &[(&str, &str, &str)] = &[
 /// Keys without an effect on the model.
 const NO_EFFECT: &[&str] = &["Document.version"];
 
+/// Keys whose effect nobody is told.
+const NOT_DESCRIBED: &[&str] = &[];
+
+/// The policy as `palisade diff` compares it.
+fn described(text: &str) -> Vec<Definition> {
+    let scratch = Scratch::with(&[("policy.yaml", text)]);
+    let loaded = scratch.load();
+    let loaded = loaded.unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{text}"));
+    describe(&loaded.policy, &scratch.policies())
+}
+
+#[track_caller]
+fn assert_described(key: &str, before: &[Definition], after: &str) {
+    let is_seen = !changes(before, &described(after)).is_empty();
+    let is_known = NOT_DESCRIBED.contains(&key);
+    assert!(is_seen != is_known, "{key}: a diff sees it {is_seen}");
+}
+
 /// Everything of the model, positions aside; what is secret is in it as a fingerprint.
 fn model(text: &str) -> String {
     let loaded = Scratch::with(&[("policy.yaml", text)]).load();
@@ -527,6 +548,8 @@ fn without(text: &str, from: &str, to: &str) -> String {
 fn every_key_has_an_effect() {
     let base = model(BASE);
     assert!(base == model(BASE), "the model differs without a change");
+    let description = described(BASE);
+    assert_eq!(changes(&description, &described(BASE)), []);
     for (key, before, after) in CHANGES {
         let changed = match *key {
             // What these refer to changes with them.
@@ -542,27 +565,29 @@ fn every_key_has_an_effect() {
                 let two = BASE.replace("issuers:\n", &format!("issuers:\n{other}"));
                 let other = two.replace("{issuer: id}", "{issuer: other}");
                 assert!(model(&two) != model(&other), "{key}");
+                assert_described(key, &described(&two), &other);
                 continue;
             }
             _ => BASE.replacen(before, after, 1),
         };
         assert_ne!(changed, BASE, "{key} changes nothing in the text");
         assert!(model(&changed) != base, "{key} has no effect");
+        assert_described(key, &description, &changed);
     }
 }
 
 #[test]
 fn every_key_of_a_section_has_an_effect() {
     for Section { base, changes } in SECTIONS {
-        let before = if changes.is_empty() {
-            String::new()
-        } else {
-            model(base)
-        };
+        if changes.is_empty() {
+            continue;
+        }
+        let (before, description) = (model(base), described(base));
         for (key, from, to) in *changes {
             let changed = base.replacen(from, to, 1);
             assert_ne!(&changed, base, "{key} changes nothing in the text");
             assert!(model(&changed) != before, "{key} has no effect");
+            assert_described(key, &description, &changed);
         }
     }
 }
