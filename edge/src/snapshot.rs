@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
 use palisade_policy::hosts::{HostTable, TlsVersion};
-use palisade_policy::model::{ClusterId, IssuerId, LimitId, Mode, Policy, Route};
+use palisade_policy::model::{ClusterId, IssuerId, LimitId, LimitUse, Mode, Policy, Route};
 use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::ClusterState;
@@ -31,7 +31,8 @@ pub struct Snapshot {
     pub reserved_headers: HashSet<HeaderName>,
     clusters: Vec<Arc<ClusterState>>,
     limits: Vec<Arc<LimitState>>,
-    limit_policies: HashMap<Arc<str>, HeaderValue>,
+    /// By the limits of a route.
+    limit_policies: HashMap<Vec<LimitUse>, HeaderValue>,
     issuers: Vec<Arc<Issuer>>,
     /// By `HostId`.
     handshakes: Vec<Arc<Handshake>>,
@@ -152,7 +153,7 @@ impl Snapshot {
 
     /// The `RateLimit-Policy` field of a route with limits.
     pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
-        self.limit_policies.get(&route.name)
+        self.limit_policies.get(&route.limits)
     }
 }
 
@@ -160,6 +161,7 @@ fn reserved_headers(policy: &Policy) -> HashSet<HeaderName> {
     let auths = policy
         .routes
         .routes()
+        .flat_map(Route::all)
         .filter_map(|route| route.auth.as_ref());
     let claims = auths.flat_map(|auth| auth.claim_headers.iter().map(|(_, name)| name.clone()));
     sanitize::reserved_headers(claims)
@@ -194,10 +196,14 @@ fn handshakes(table: &HostTable, make: &Handshakes) -> anyhow::Result<Vec<Arc<Ha
     Ok(handshakes)
 }
 
-fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<str>, HeaderValue> {
+fn limit_policies(
+    policy: &Policy,
+    limits: &[Arc<LimitState>],
+) -> HashMap<Vec<LimitUse>, HeaderValue> {
     let with_limits = policy
         .routes
         .routes()
+        .flat_map(Route::all)
         .filter(|route| !route.limits.is_empty());
     with_limits
         .filter_map(|route| {
@@ -209,7 +215,7 @@ fn limit_policies(policy: &Policy, limits: &[Arc<LimitState>]) -> HashMap<Arc<st
                 return None;
             }
             let value = HeaderValue::from_str(&members.join(", ")).ok()?;
-            Some((route.name.clone(), value))
+            Some((route.limits.clone(), value))
         })
         .collect()
 }

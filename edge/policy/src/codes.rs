@@ -53,6 +53,10 @@ pub(crate) const OWN_MIRROR: &str = "P102";
 pub(crate) const REDIRECT_LOOP: &str = "P105";
 pub(crate) const VARIABLE: &str = "P106";
 pub(crate) const CORS_ORIGIN: &str = "P107";
+pub(crate) const NOT_DECLARED: &str = "P110";
+pub(crate) const NOT_SET: &str = "P111";
+pub(crate) const MALFORMED_VARIABLE: &str = "P112";
+pub(crate) const NOT_FORMATTED: &str = "P113";
 pub(crate) const TEST_REQUEST: &str = "P125";
 pub(crate) const TEST_EXPECTATION: &str = "P126";
 
@@ -63,3 +67,4 @@ pub(crate) const TIMEOUT_WITHOUT_EFFECT: &str = "P202";
 pub(crate) const WITHOUT_CERTIFICATE: &str = "P203";
 pub(crate) const UNREACHABLE_BACKEND: &str = "P204";
 pub(crate) const TOKEN_IN_PLAIN_TEXT: &str = "P205";
+pub(crate) const UNUSED_VARIABLE: &str = "P210";

@@ -8,6 +8,7 @@ mod map;
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::rc::Rc;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
@@ -38,13 +39,13 @@ impl Default for NodeBudget {
     }
 }
 
-/// The document of one file; faults go to `report`.
-pub(crate) fn document(
+/// The tree of one file; faults go to `report`.
+pub(crate) fn tree(
     file: u32,
     text: &str,
     budget: &mut NodeBudget,
     report: &mut Report,
-) -> Option<Document> {
+) -> Option<Rc<Node>> {
     let faults_before = report.len();
     let Some(root) = yaml::parse(file, text, report) else {
         // Nothing, or comments only.
@@ -60,14 +61,12 @@ pub(crate) fn document(
         return None;
     };
     budget.0 = left;
-    let document = {
-        let report = RefCell::new(&mut *report);
-        Document::deserialize(Decoder {
-            node: &root,
-            report: &report,
-        })
-    };
-    let document = match document {
+    Some(root)
+}
+
+/// The document of a tree; faults go to `report`.
+pub(crate) fn document(root: &Node, report: &mut Report) -> Option<Document> {
+    let document: Document = match decoded(root, report) {
         Ok(document) => document,
         Err(error) => {
             let mut fault = error.fault;
@@ -78,6 +77,19 @@ pub(crate) fn document(
     };
     check_version(&document, root.mark, report);
     Some(document)
+}
+
+/// A part of the language; what is at fault as a whole is none, and is reported with its document.
+pub(crate) fn part<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
+    decoded(node, report).ok()
+}
+
+fn decoded<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Result<T, Error> {
+    let report = RefCell::new(report);
+    T::deserialize(Decoder {
+        node,
+        report: &report,
+    })
 }
 
 fn check_version(document: &Document, root: Mark, report: &mut Report) {
@@ -181,9 +193,7 @@ impl<'n> Decoder<'n, '_> {
             Value::List(items) => items.iter().map(|item| below(item)).collect(),
             Value::Map(entries) => {
                 let entries = entries.iter();
-                let pair = |(key, node): &'n (Key, std::rc::Rc<Node>)| {
-                    Ok((key.text.clone(), below(node)?))
-                };
+                let pair = |(key, node): &'n (Key, Rc<Node>)| Ok((key.text.clone(), below(node)?));
                 entries
                     .map(pair)
                     .collect::<Result<_, _>>()
@@ -192,7 +202,7 @@ impl<'n> Decoder<'n, '_> {
         }
     }
 
-    fn map(&self) -> Result<&'n [(Key, std::rc::Rc<Node>)], Error> {
+    fn map(&self) -> Result<&'n [(Key, Rc<Node>)], Error> {
         match &self.node.value {
             Value::Map(entries) => Ok(entries),
             _ => Err(self.wrong("a map")),
@@ -366,7 +376,7 @@ impl<'de> SeqAccess<'de> for Caught<'_, '_> {
 }
 
 struct Items<'n, 'r> {
-    items: std::slice::Iter<'n, std::rc::Rc<Node>>,
+    items: std::slice::Iter<'n, Rc<Node>>,
     report: &'r RefCell<&'r mut Report>,
 }
 

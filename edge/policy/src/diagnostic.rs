@@ -4,11 +4,13 @@
 //! Refuses to print terminal control characters or endless lines: a policy may come from
 //! anywhere, and its text ends up in terminals and logs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::codes;
 use crate::files::SourceFile;
 
 /// More faults than a person reads at once; the rest is counted.
@@ -216,6 +218,19 @@ impl Fault {
         self
     }
 
+    fn show_written(&mut self, value: &str, written: &str) {
+        let (value, written) = (shown(value), shown(written));
+        let name = |shown: &str| format!("\"{}\"", shown.trim_matches('`'));
+        self.message = self
+            .message
+            .replace(&value, &written)
+            .replace(&name(&value), &name(&written));
+        let inner = value.trim_matches('`');
+        if !inner.is_empty() && self.hint.as_ref().is_some_and(|hint| hint.contains(inner)) {
+            self.hint = None;
+        }
+    }
+
     pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
@@ -226,13 +241,38 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     faults: Vec<(Mark, Fault)>,
+    /// Places whose value came from the environment: the value and what is written. None where
+    /// there was no value, which says all that is to be said about the place.
+    environment: BTreeMap<Mark, Option<(String, String)>>,
 }
 
 impl Report {
-    pub(crate) fn push(&mut self, mark: Mark, fault: Fault) {
-        if self.faults.len() < COLLECTED_MAX {
+    pub(crate) fn push(&mut self, mark: Mark, mut fault: Fault) {
+        match self.environment.get(&mark) {
+            Some(Some((value, written))) => fault.show_written(value, written),
+            Some(None) => return,
+            None => {}
+        }
+        // What routes inherit is looked at for each of them.
+        let is_same = |(at, other): &(Mark, Fault)| {
+            *at == mark
+                && other.code == fault.code
+                && (other.message == fault.message || fault.code == codes::UNKNOWN_NAME)
+        };
+        if self.faults.len() < COLLECTED_MAX && !self.faults.iter().any(is_same) {
             self.faults.push((mark, fault));
         }
+    }
+
+    /// Faults at a place show what is written there instead of what it stands for.
+    pub(crate) fn conceal(&mut self, mark: Mark, value: &str, written: &str) {
+        self.environment
+            .insert(mark, Some((value.to_owned(), written.to_owned())));
+    }
+
+    /// No more faults at a place.
+    pub(crate) fn silence(&mut self, mark: Mark) {
+        self.environment.insert(mark, None);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -82,7 +82,7 @@ impl Folder {
         let mut total = 0;
         for found in walk.found {
             let index = u32::try_from(folder.sources.len()).unwrap_or(u32::MAX);
-            match folder.read_source(&found, &mut total) {
+            match folder.source(&found, &mut total) {
                 Ok(source) => folder.sources.push(source),
                 Err(fault) => {
                     folder.sources.push(SourceFile {
@@ -117,7 +117,7 @@ impl Folder {
         report.push(Mark::of_file(index), fault);
     }
 
-    fn read_source(&mut self, found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
+    fn source(&mut self, found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
         let bytes = read_bounded(&found.path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?;
         *total += bytes.len() as u64;
         if *total > TOTAL_BYTES_MAX {
@@ -126,16 +126,9 @@ impl Folder {
         }
         self.facts
             .push(facts(found.name.to_string(), &bytes, &found.metadata));
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let message = format!(
-                "not UTF-8: byte {} is not text",
-                error.utf8_error().valid_up_to() + 1
-            );
-            Fault::new(codes::UNREADABLE, message)
-        })?;
         Ok(SourceFile {
             name: found.name.clone(),
-            text,
+            text: utf8(bytes)?,
             is_unread: false,
         })
     }
@@ -209,6 +202,21 @@ impl Folder {
     pub(crate) fn into_facts(self) -> Vec<FileFacts> {
         self.facts
     }
+}
+
+/// The text of a policy file.
+pub(crate) fn read_source(path: &Path) -> Result<String, Fault> {
+    utf8(read_bounded(path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?)
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|error| {
+        let message = format!(
+            "not UTF-8: byte {} is not text",
+            error.utf8_error().valid_up_to() + 1
+        );
+        Fault::new(codes::UNREADABLE, message)
+    })
 }
 
 fn facts(path: String, bytes: &[u8], metadata: &Metadata) -> FileFacts {

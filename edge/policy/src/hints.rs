@@ -55,6 +55,9 @@ pub(crate) fn syntax(problem: &str, line: &str) -> Option<&'static str> {
             "a value that begins with a star needs quotes; an alias stands after its anchor",
         );
     }
+    if line.contains("${") {
+        return Some("in braces and brackets `${NAME}` stands in quotes");
+    }
     if problem.contains("',' or '}'") && line.matches('{').count() > 1 {
         return Some("inside of braces, a value with braces of its own needs quotes");
     }

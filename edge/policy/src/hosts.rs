@@ -13,7 +13,7 @@ use crate::model::Origin;
 use crate::routing::HostMatch;
 
 /// Position in `HostTable::hosts`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HostId(pub usize);
 
 /// The rules of one or more hosts; what an entry leaves out was taken from the entry for every host.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::compile;
 use crate::decode::{self, NodeBudget};
 use crate::diagnostic::{Diagnostic, Diagnostics, Report, Severity};
+use crate::environment::Environment;
 use crate::files::{FileFacts, Folder};
 use crate::model::Policy;
 use crate::store::Facts;
@@ -71,6 +72,22 @@ pub fn load(dir: &Path) -> Result<Loaded, Diagnostics> {
     attempt(dir).outcome
 }
 
+/// As `load`, with another environment than the process has.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_with(
+    dir: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Diagnostics> {
+    attempt_with(dir, environment).outcome
+}
+
+/// What is not UTF-8 is as if it were not set.
+fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A load, and what a watcher has to know about it even if it failed.
 pub(crate) struct Attempt {
     pub(crate) outcome: Result<Loaded, Diagnostics>,
@@ -103,22 +120,28 @@ impl Attempt {
 }
 
 pub(crate) fn attempt(dir: &Path) -> Attempt {
+    attempt_with(dir, &process_environment)
+}
+
+fn attempt_with(dir: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Attempt {
     let mut report = Report::default();
     let mut folder = Folder::read(dir, &mut report);
     let mut budget = NodeBudget::default();
-    let mut documents = Vec::with_capacity(folder.sources.len());
+    let mut trees = Vec::with_capacity(folder.sources.len());
     for (index, source) in folder.sources.iter().enumerate() {
         if source.is_unread {
             continue;
         }
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        documents.extend(decode::document(
-            index,
-            &source.text,
-            &mut budget,
-            &mut report,
-        ));
+        trees.extend(decode::tree(index, &source.text, &mut budget, &mut report));
     }
+    let mut environment = Environment::declared(trees.iter(), environment, &mut report);
+    let mut documents = Vec::with_capacity(trees.len());
+    for tree in trees {
+        let tree = environment.put_into(tree, &mut report);
+        documents.extend(decode::document(&tree, &mut report));
+    }
+    environment.report_unused(&mut report);
     let policy = compile::policy(&documents, &mut folder, &mut report);
     let (hash, inputs) = (folder.hash(), folder.input_paths());
     let has_errors = report.has_errors();

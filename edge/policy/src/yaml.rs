@@ -39,13 +39,18 @@ pub(crate) enum Value {
     Map(Vec<(Key, Rc<Node>)>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) text: String,
     pub(crate) mark: Mark,
 }
 
 impl Node {
+    /// The same place with another value, as deep and as heavy.
+    pub(crate) fn with(&self, value: Value) -> Self {
+        Self { value, ..*self }
+    }
+
     /// Without a value: `~`, `null`, or nothing at all.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
@@ -69,8 +74,8 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
     options.set_emit_comments(false);
     options.disallow_directives = true;
     let mut builder = Builder {
-        file,
         text,
+        file,
         report,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -90,6 +95,18 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
         }
     }
     builder.root
+}
+
+/// The comments of a text that `parse` takes, in their order.
+pub(crate) fn comments(text: &str) -> Vec<String> {
+    let mut options = Options::default();
+    options.set_emit_comments(true);
+    let events = Parser::new_from_str_with_options(text, options);
+    let comment = |event| match event {
+        Ok((Event::Comment(text, _), _)) => Some(text.trim().to_owned()),
+        _ => None,
+    };
+    events.filter_map(comment).collect()
 }
 
 /// The file cannot be read further; why is in the report.

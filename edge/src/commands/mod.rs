@@ -7,6 +7,8 @@ mod admin_client;
 mod certs;
 mod check;
 mod explain;
+mod fmt;
+mod schema;
 mod serve;
 mod shell;
 mod test;
@@ -49,6 +51,10 @@ pub enum Command {
     Test(test::Args),
     /// Make a development CA and certificates, or keep those that are still good.
     Certs(certs::Args),
+    /// Write policy files in one style.
+    Fmt(fmt::Args),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     /// Write manual pages.
@@ -94,6 +100,8 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args, format),
         Command::Test(args) => test::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
+        Command::Fmt(args) => fmt::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -157,7 +157,7 @@ pub fn admit(
         route,
         ..refused(rejection)
     })?;
-    let route = rule.route.clone();
+    let route = rule.route.under(rules.id).clone();
     let refused = |rejection| Refused {
         route: Some(route.clone()),
         rule: Some(rule.clone()),

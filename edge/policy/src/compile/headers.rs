@@ -10,10 +10,13 @@ use http::{HeaderName, HeaderValue};
 use super::patterns::{self, Variables};
 use super::{Compiler, values};
 use crate::codes;
-use crate::diagnostic::{Fault, shown};
-use crate::document::HeaderEditsDoc;
-use crate::field::{At, Entries, Field, items};
+use crate::diagnostic::{Fault, Mark, shown};
+use crate::document::{HeaderEditsDoc, HeaderValueDoc};
+use crate::field::{At, Either, Entries, Field, items};
 use crate::model::{EditValue, HeaderEdits};
+
+/// More than fits into a request head is no header value.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Fields that frame a message or are for one connection only (RFC 9110, 7.6.1 and 9112).
 const PROTECTED: [&str; 12] = [
@@ -151,22 +154,16 @@ impl Compiler<'_> {
 
     fn edits(
         &mut self,
-        field: &Field<Entries<String>>,
+        field: &Field<Entries<Either<HeaderValueDoc>>>,
         variables: Option<&Variables>,
     ) -> Vec<(HeaderName, EditValue)> {
         let mut edits = Vec::new();
         let mut seen = HashSet::new();
         for (key, written) in field.given().into_iter().flat_map(|at| &at.value.0) {
             let name = self.report.check(key.mark, editable_name(&key.value));
-            let value = written.given().and_then(|at| {
-                let value = self
-                    .report
-                    .check(at.mark, edit_value(name.as_ref(), &at.value))?;
-                if let (EditValue::Pattern(pattern), Some(variables)) = (&value, variables) {
-                    self.known(at.mark, pattern, variables);
-                }
-                Some(value)
-            });
+            let value = written
+                .given()
+                .and_then(|at| self.edit(name.as_ref(), at, variables));
             if let (Some(name), Some(value)) = (name, value)
                 && self.is_first(key, &name, &mut seen)
             {
@@ -174,6 +171,50 @@ impl Compiler<'_> {
             }
         }
         edits
+    }
+
+    fn edit(
+        &mut self,
+        name: Option<&HeaderName>,
+        at: &At<Either<HeaderValueDoc>>,
+        variables: Option<&Variables>,
+    ) -> Option<EditValue> {
+        let text = match &at.value {
+            Either::Plain(text) => text,
+            Either::Full(doc) => return self.secret(doc, at.mark).map(EditValue::Text),
+        };
+        let value = self.report.check(at.mark, edit_value(name, text))?;
+        if let (EditValue::Pattern(pattern), Some(variables)) = (&value, variables) {
+            self.known(at.mark, pattern, variables);
+        }
+        Some(value)
+    }
+
+    /// What comes from a file is a secret, whatever the field is called.
+    fn secret(&mut self, doc: &HeaderValueDoc, mark: Mark) -> Option<HeaderValue> {
+        let path = self.required(&doc.file, mark, "header value", "file")?;
+        let bytes = self.input(path, SECRET_BYTES_MAX)?;
+        // Editors and `echo` end a file with a line break.
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let text = std::str::from_utf8(text).map_err(|_| {
+            let message = format!("{} does not hold text", shown(&path.value));
+            Fault::new(codes::HEADER, message)
+        });
+        let text = self.report.check(path.mark, text)?;
+        // The line shows a path, and no secret.
+        let value = value(text).map_err(|fault| {
+            let message = format!("{}: {}", shown(&path.value), fault.message);
+            Fault::new(codes::HEADER, message)
+        });
+        let mut value = self.report.check(path.mark, value)?;
+        if value.is_empty() {
+            let message = format!("{} is empty", shown(&path.value));
+            self.report
+                .push(path.mark, Fault::new(codes::HEADER, message));
+        }
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Two spellings of one name are one name.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::defaults::Inheritance;
 use super::forward::clusters;
 use super::routes::{Defined, Names};
 use super::{Compiler, Index, hosts, quoted, values};
@@ -34,10 +35,10 @@ impl Compiler<'_> {
     pub(super) fn lint_route(
         &mut self,
         at: &At<RouteDoc>,
-        names: &Names<'_>,
-        defined: &Defined<'_>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
     ) {
-        let settings = Settings::of(&at.value, &[]);
+        let settings = Settings::of(&at.value, inheritance.everywhere());
         self.lint_plain_tokens(&settings);
         self.lint_backends(&at.value);
         let clusters = clusters(&at.value, names, defined);
@@ -126,12 +127,13 @@ impl Compiler<'_> {
     pub(super) fn lint_read_timeouts(
         &mut self,
         routes: &[&At<RouteDoc>],
-        names: &Names<'_>,
-        defined: &Defined<'_>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
     ) {
         let mut longest: BTreeMap<Mark, (Duration, Option<Duration>)> = BTreeMap::new();
         for route in routes {
-            let whole = duration(Settings::of(&route.value, &[]).request_timeout);
+            let whole =
+                duration(Settings::of(&route.value, inheritance.everywhere()).request_timeout);
             for cluster in clusters(&route.value, names, defined) {
                 let timeouts = cluster.value.timeouts.given();
                 let read = timeouts.and_then(|timeouts| duration(&timeouts.value.read));

@@ -13,6 +13,7 @@ mod client_certificates;
 mod clusters;
 mod conditions;
 mod cors;
+mod defaults;
 mod forward;
 mod header_sets;
 mod headers;
@@ -106,7 +107,9 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         caches: &caches,
         header_sets: &header_sets,
     };
-    let table = compiler.routes(&routes, &names, &defined);
+    let host_rules = compiler.host_rules(&hosts);
+    let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
+    let table = compiler.routes(&routes, (&names, &defined), &inheritance);
     let clusters = clusters
         .iter()
         .map(|cluster| compiler.cluster(cluster))
@@ -115,17 +118,16 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         .iter()
         .map(|issuer| compiler.issuer(issuer))
         .collect();
-    let hosts_of_requests = compiler.host_rules(&hosts);
     let listeners = compiler.listeners(documents);
     // What is at fault may be why something looks unused.
     if !compiler.report.has_errors() {
         compiler.unused([&names.clusters, &names.issuers, &names.limits]);
         compiler.unused_address_sets();
         for route in &routes {
-            compiler.lint_route(route, &names, &defined);
+            compiler.lint_route(route, (&names, &defined), &inheritance);
         }
-        compiler.lint_certificates(&routes, &hosts_of_requests);
-        compiler.lint_read_timeouts(&routes, &names, &defined);
+        compiler.lint_certificates(&routes, &host_rules);
+        compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
     }
     // After the lints: what only a test names is not used.
     let tests = all(documents, |document| &document.tests);
@@ -144,7 +146,7 @@ pub(crate) fn policy(documents: &[Document], folder: &mut Folder, report: &mut R
         api_keys,
         access,
         limits,
-        hosts: hosts_of_requests,
+        hosts: host_rules,
         tests,
     }
 }

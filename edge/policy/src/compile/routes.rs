@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::defaults::Inheritance;
 use super::header_sets::HeaderSet;
 use super::matches::Claimed;
 use super::patterns::Variables;
 use super::{Compiler, Index, forward, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ClusterDoc, ModeDoc, RouteDoc, Settings};
+use crate::document::{ClusterDoc, DefaultsDoc, ModeDoc, RouteDoc, Settings};
 use crate::field::{At, Field, items};
 use crate::model::{
     AccessRule, ApiKeys, Auth, CacheRule, Limit, LimitId, LimitKey, LimitUse, Mode, OnReload,
@@ -51,21 +52,34 @@ impl Compiler<'_> {
     pub(super) fn routes(
         &mut self,
         routes: &[&At<RouteDoc>],
-        names: &Names<'_>,
-        defined: &Defined<'_>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
     ) -> RouteTable {
         let mut claimed = Claimed::default();
         let (mut rules, mut marks) = (Vec::new(), Vec::new());
+        let mut variants = 0;
         for at in routes {
-            let route = Arc::new(self.route(at, names, defined));
             let hosts = self.hosts(&at.value.hosts);
+            let layers = inheritance.of(&hosts);
+            let mut route = self.route(at, (names, defined), &layers.base);
+            for (host, layers) in layers.variants {
+                let variant = self.route(at, (names, defined), &layers);
+                route.variants.push((host, Arc::new(variant)));
+            }
+            variants += route.variants.len();
+            if self.too_many_variants(at.mark, variants) {
+                break;
+            }
+            let route = Arc::new(route);
             self.required_list(&at.value.matches, at.mark, "route", "matches");
             for written in items(&at.value.matches) {
                 let path = self.required(&written.value.path, written.mark, "match", "path");
                 let at_path = path.map_or(written.mark, |path| path.mark);
                 let path = path.and_then(|path| self.path(path));
                 let conditions = self.conditions(&written.value);
-                self.check_claims(written, &conditions, &route);
+                for route in route.all() {
+                    self.check_claims(written, &conditions, route);
+                }
                 let Some(path) = path else { continue };
                 let name = at.value.name.given().map_or("", |name| &name.value);
                 self.claim(&mut claimed, (name, at_path), &hosts, (&path, &conditions));
@@ -86,9 +100,15 @@ impl Compiler<'_> {
         table
     }
 
-    fn route(&mut self, at: &At<RouteDoc>, names: &Names<'_>, defined: &Defined<'_>) -> Route {
+    /// What a route is where the `layers` hold.
+    fn route(
+        &mut self,
+        at: &At<RouteDoc>,
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        layers: &[&DefaultsDoc],
+    ) -> Route {
         let doc = &at.value;
-        let settings = Settings::of(doc, &[]);
+        let settings = Settings::of(doc, layers);
         let name = doc.name.given().map_or("", |name| &name.value);
         let owner = format!("route {}", quoted(name));
         let body_max = settings.request_body_max.given();
@@ -116,10 +136,11 @@ impl Compiler<'_> {
             cache: self.cache(&settings, &action, (names, defined), &owner),
             request_headers,
             response_headers,
-            request_timeout: self.optional_duration(settings.request_timeout, TIMEOUT_BOUNDS),
+            request_timeout: self.duration_or_off(settings.request_timeout, TIMEOUT_BOUNDS),
             request_body_max: body_max.unwrap_or(BODY_BYTES),
             response_body_max: self.response_body_max(&settings),
             websocket: self.websocket(doc, &clusters),
+            variants: Vec::new(),
             action,
         }
     }

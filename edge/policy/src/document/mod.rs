@@ -14,6 +14,7 @@ mod matches;
 mod routes;
 mod tests;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::field::{At, Field, List};
@@ -30,23 +31,83 @@ pub(crate) use routes::*;
 pub(crate) use tests::*;
 
 /// One file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Document {
+    /// Of the language; every file begins with it.
+    ///
+    /// `1`; required
     pub(crate) version: Field<u64>,
+    /// Variables of the environment that may stand in any value as `${NAME}`.
+    ///
+    /// list of maps; none
+    pub(crate) environment: List<EnvironmentDoc>,
+    /// Bounds on clients, and whose word about them is taken; once over all files.
+    ///
+    /// map; see its keys
     pub(crate) listeners: Field<ListenersDoc>,
+    /// What routes have that do not say otherwise; once over all files.
+    ///
+    /// map; none
     pub(crate) defaults: Field<DefaultsDoc>,
+    /// Where requests go.
+    ///
+    /// list of maps; none
     pub(crate) clusters: List<ClusterDoc>,
+    /// Whose tokens are believed.
+    ///
+    /// list of maps; none
     pub(crate) issuers: List<IssuerDoc>,
+    /// Sets of API keys.
+    ///
+    /// list of maps; none
     pub(crate) api_keys: List<ApiKeysDoc>,
+    /// Sets of client addresses.
+    ///
+    /// list of maps; none
     pub(crate) address_sets: List<AddressSetDoc>,
+    /// Rules about callers and requests.
+    ///
+    /// list of maps; none
     pub(crate) access: List<AccessDoc>,
+    /// How often.
+    ///
+    /// list of maps; none
     pub(crate) limits: List<LimitDoc>,
+    /// Cache rules with a name.
+    ///
+    /// list of maps; none
     pub(crate) caches: List<CacheDoc>,
+    /// Edits of headers with a name.
+    ///
+    /// list of maps; none
     pub(crate) header_sets: List<HeaderSetDoc>,
+    /// What connections for a host must prove, and what its answers carry.
+    ///
+    /// list of maps; none
     pub(crate) hosts: List<HostDoc>,
+    /// Which requests go where, and who may send them.
+    ///
+    /// list of maps; none
     pub(crate) routes: List<RouteDoc>,
+    /// Requests, and what is to become of them.
+    ///
+    /// list of maps; none
     pub(crate) tests: List<TestDoc>,
+}
+
+/// A variable of the environment that policies may use.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EnvironmentDoc {
+    /// Letters, digits and `_`, no digit first, at most 128.
+    ///
+    /// text; required
+    pub(crate) name: Field<String>,
+    /// For when it is not set; without one that is an error.
+    ///
+    /// text; none
+    pub(crate) default: Field<String>,
 }
 
 /// What is looked up by its name.

@@ -1,5 +1,6 @@
 //! Routes and what they inherit, as written.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::actions::{
@@ -13,18 +14,23 @@ use crate::field::{Either, Field, List};
 /// A route has keys of its own and keys that it inherits where it does not give them: from the
 /// `defaults` of its host, then from the `defaults` of all. What is given replaces what is inherited.
 macro_rules! route {
-    (own { $($own:ident: $own_type:ty,)* } inherited { $($key:ident: $type:ty,)* }) => {
-        #[derive(Debug, Default, Deserialize)]
+    (
+        own { $($(#[$own_doc:meta])* $own:ident: $own_type:ty,)* }
+        inherited { $($(#[$doc:meta])* $key:ident: $type:ty,)* }
+    ) => {
+        /// Which requests go where, and who may send them.
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub(crate) struct RouteDoc {
-            $(pub(crate) $own: $own_type,)*
-            $(pub(crate) $key: $type,)*
+            $($(#[$own_doc])* pub(crate) $own: $own_type,)*
+            $($(#[$doc])* pub(crate) $key: $type,)*
         }
 
-        #[derive(Debug, Default, Deserialize)]
+        /// What routes have that do not say otherwise.
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub(crate) struct DefaultsDoc {
-            $(pub(crate) $key: $type,)*
+            $($(#[$doc])* pub(crate) $key: $type,)*
         }
 
         /// What holds for a route: its own word, or the nearest inherited one. Marks tell which.
@@ -55,34 +61,120 @@ macro_rules! route {
 
 route! {
     own {
+        /// The `http_route` of metrics and logs.
+        ///
+        /// name; required
         name: Field<String>,
+        /// `api.example.com`, `*.example.com` (whole labels, one or more), `10.0.0.1`, `[::1]`; lower
+        /// case, no port.
+        ///
+        /// list of hosts; every host
         hosts: List<String>,
+        /// Any of them; within one, all conditions hold.
+        ///
+        /// list of maps; required
         matches: List<MatchDoc>,
+        /// Where its requests go.
+        ///
+        /// name; required, or `backends`
         cluster: Field<String>,
+        /// Clusters with weights instead of one; at most 16.
+        ///
+        /// list of maps; none
         backends: List<BackendDoc>,
+        /// Answered with a redirect, and not sent on.
+        ///
+        /// map; none
         redirect: Field<RedirectDoc>,
+        /// Answered by the edge itself.
+        ///
+        /// map; none
         respond: Field<RespondDoc>,
+        /// REST and JSON become gRPC calls by the cluster's `descriptors`; requests that are gRPC
+        /// already pass as they are.
+        ///
+        /// boolean; `false`
         translate: Field<bool>,
+        /// What is changed of the request's target on its way upstream.
+        ///
+        /// map; none
         rewrite: Field<RewriteDoc>,
+        /// A copy for another cluster, whose answers nobody sees.
+        ///
+        /// map; none
         mirror: Field<MirrorDoc>,
+        /// WebSocket connections are taken on these terms; `{}` for the defaults.
+        ///
+        /// map; refused with 403
         websocket: Field<WebSocketDoc>,
     }
     inherited {
+        /// Served without TLS too, instead of a redirect to https; tokens then travel in the clear.
+        ///
+        /// boolean; `false`
         plain_http: Field<bool>,
+        /// `shadow` counts and logs what `auth`, `access` and `limits` would have refused, and refuses
+        /// nothing.
+        ///
+        /// `enforce` `shadow`; `enforce`
         mode: Field<ModeDoc>,
+        /// Who is served last when the edge has too much to do: `critical` is shed last.
+        ///
+        /// `critical` `high` `normal` `low`; `normal`
         priority: Field<PriorityDoc>,
+        /// What becomes of streams under way when their own route or credential goes away.
+        ///
+        /// `keep` `drain` `cut`; `keep`
         on_reload: Field<OnReloadDoc>,
+        /// Who may use it, and how they show who they are.
+        ///
+        /// `none` or map; `none`
         auth: Field<Either<AuthDoc>>,
+        /// At most 16 access rules; all must let the request pass.
+        ///
+        /// list of names; none
         access: List<String>,
+        /// At most 8; all must allow, taken in this order.
+        ///
+        /// list of names; none
         limits: List<String>,
+        /// Which pages of other origins may use it.
+        ///
+        /// `off` or map; `off`
         cors: Field<Either<CorsDoc>>,
+        /// Which answers are kept and given to others: a rule, or the name of one.
+        ///
+        /// `off`, name or map; nothing is kept
         cache: Field<Either<CacheDoc>>,
+        /// Edits with a name, before those of the route.
+        ///
+        /// list of names; none
         header_sets: List<String>,
+        /// What is changed on the way upstream.
+        ///
+        /// map; none
         request_headers: Field<HeaderEditsDoc>,
+        /// What is changed on the way downstream.
+        ///
+        /// map; none
         response_headers: Field<HeaderEditsDoc>,
+        /// From the end of the request head to the end of the response; without it streams live as long
+        /// as `timeouts` of the cluster let them.
+        ///
+        /// duration, 1ms to 1d, or `off`; none
         request_timeout: Field<String>,
+        /// A larger body is answered 413.
+        ///
+        /// size, 0 to 16GiB; `16MiB`
         request_body_max: Field<String>,
+        /// A larger body is answered 502 where the upstream announces it, and broken off where it does
+        /// not.
+        ///
+        /// size, 0 to 16GiB; none
         response_body_max: Field<String>,
+        /// Another try after one that failed, beyond the cluster's `connect_retries`.
+        ///
+        /// `off` or map; `off`
         retries: Field<Either<RetriesDoc>>,
     }
 }

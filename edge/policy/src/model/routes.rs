@@ -9,6 +9,7 @@ use super::{
     AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Pattern,
     Priority,
 };
+use crate::hosts::HostId;
 
 /// What happens to the requests that one rule matches.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Route {
     pub action: Action,
     /// WebSocket connections are taken, on these terms.
     pub websocket: Option<WebSocket>,
+    /// What it is under hosts whose `defaults` it inherits from, sorted by host; none of them has any itself.
+    pub variants: Vec<(HostId, Arc<Route>)>,
 }
 
 impl Route {
@@ -67,7 +70,21 @@ impl Route {
             response_body_max: None,
             action: Action::Tombstone,
             websocket: None,
+            variants: Vec::new(),
         }
+    }
+
+    /// What holds for a request to a host.
+    pub fn under(self: &Arc<Self>, host: HostId) -> &Arc<Self> {
+        match self.variants.binary_search_by_key(&host, |(id, _)| *id) {
+            Ok(at) => self.variants.get(at).map_or(self, |(_, variant)| variant),
+            Err(_) => self,
+        }
+    }
+
+    /// The route, and what it is under hosts with `defaults`.
+    pub fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(self.variants.iter().map(|(_, variant)| variant))
     }
 
     /// Present where requests go upstream.
@@ -93,7 +110,7 @@ pub struct Setting {
 }
 
 /// A limit on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LimitUse {
     pub id: LimitId,
     /// Shadow where the limit or the route says so.

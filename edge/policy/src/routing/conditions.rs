@@ -11,7 +11,7 @@ use palisade_token::Claims;
 use percent_encoding::percent_decode_str;
 
 use super::{HostMatch, PathMatch, Request, Rule};
-use crate::model::{AddressSet, CertificateMatch, Conditions, Credential, Route, ValueMatch};
+use crate::model::{AddressSet, CertificateMatch, Conditions, Route, ValueMatch};
 
 /// The condition that a request does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Mismatch<'r> {
 pub(super) struct Facts<'r, 'q> {
     request: Request<'q>,
     /// A token is verified once for all routes that ask for the same credentials.
-    claims: Vec<(&'r [Credential], Option<Arc<Claims>>)>,
+    claims: Vec<(&'r Arc<Route>, Option<Arc<Claims>>)>,
 }
 
 impl<'r, 'q> Facts<'r, 'q> {
@@ -46,13 +46,22 @@ impl<'r, 'q> Facts<'r, 'q> {
     }
 
     fn claims(&mut self, route: &'r Arc<Route>) -> Option<Arc<Claims>> {
-        let credentials = route.auth.as_ref()?.any_of.as_slice();
-        let known = self.claims.iter().find(|(of, _)| *of == credentials);
+        // Under a host with `defaults` a route may ask for others.
+        let credentials = |route: &'r Arc<Route>| {
+            let auth = route.auth.as_ref().filter(|_| route.variants.is_empty());
+            auth.map(|auth| auth.any_of.as_slice())
+        };
+        let own = credentials(route);
+        if own.is_none() && route.variants.is_empty() {
+            return None;
+        }
+        let is_same = |of| Arc::ptr_eq(of, route) || (own.is_some() && credentials(of) == own);
+        let known = self.claims.iter().find(|(of, _)| is_same(of));
         if let Some((_, claims)) = known {
             return claims.clone();
         }
         let claims = (self.request.claims)(route);
-        self.claims.push((credentials, claims.clone()));
+        self.claims.push((route, claims.clone()));
         claims
     }
 }

@@ -40,6 +40,14 @@ fn pems() -> &'static Pems {
     })
 }
 
+/// What `secrets/` holds.
+pub(crate) const SECRETS: [(&str, &[u8]); 4] = [
+    ("upstream", b"Bearer swordfish\r\n"),
+    ("two_lines", b"swordfish\nswordfish\n"),
+    ("empty", b"\n"),
+    ("binary", b"swordfish\xff"),
+];
+
 fn revocation_list() -> CertificateRevocationListParams {
     CertificateRevocationListParams {
         this_update: rcgen::date_time_ymd(2026, 1, 1),
@@ -76,6 +84,9 @@ impl Scratch {
             ("certs/ca.crl", crl),
         ] {
             scratch.write_beside(path, text.as_bytes());
+        }
+        for (name, secret) in SECRETS {
+            scratch.write_beside(&format!("secrets/{name}.token"), secret);
         }
         scratch.write_beside("certs/api.key", b"5f1c4f5b7c0f4c0e9b1d0a7e6d3c2b1a\n");
         scratch.write_beside("certs/note.txt", b"closed for a while\n");

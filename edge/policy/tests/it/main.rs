@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cases;
+mod environment;
 mod fields;
 mod folder;
 mod hostile;
+mod inheritance;
+mod reference;
 mod reloading;
 mod rules;
 mod shipped;

@@ -189,6 +189,15 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
     {
         describe_rule(out, rule);
     }
+    describe_terms(out, policy, route);
+    for (host, variant) in &route.variants {
+        let host = &policy.hosts.hosts()[host.0].name;
+        writeln!(out, "  under host {host}:").unwrap();
+        describe_terms(out, policy, variant);
+    }
+}
+
+fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
     if route.plain_http {
         writeln!(out, "  plain http").unwrap();
     }
@@ -321,7 +330,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
             .collect();
         writeln!(out, "  backends {shares:?}").unwrap();
     }
-    let forward = route.forward().unwrap();
+    let forward = route.forward();
     if let Some(Retries {
         attempts,
         on,
@@ -329,7 +338,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         per_try_timeout,
         backoff,
         budget_percent,
-    }) = &forward.retries
+    }) = forward.and_then(|to| to.retries.as_ref())
     {
         writeln!(out, "  {attempts} retries on {on:?}, methods {methods:?}, per try {per_try_timeout:?}, backoff {backoff:?}, budget {budget_percent:?}").unwrap();
     }
@@ -337,7 +346,7 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
         cluster,
         percent,
         body_max,
-    }) = &forward.mirror
+    }) = forward.and_then(|to| to.mirror.as_ref())
     {
         let cluster = name(*cluster);
         writeln!(

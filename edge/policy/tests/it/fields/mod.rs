@@ -562,13 +562,13 @@ fn every_key_of_a_section_has_an_effect() {
     }
 }
 
-#[test]
-fn every_key_is_listed() {
+/// Every key of the language as `Type.key`, in the order of the source.
+pub(crate) fn keys() -> Vec<String> {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = std::fs::read_dir(manifest.join("src/document")).unwrap();
     let documents = documents.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     let source: String = documents.collect();
-    let mut keys = BTreeSet::new();
+    let mut keys = Vec::new();
     let mut owner = "";
     for line in source.lines() {
         if let Some(rest) = line.strip_prefix("pub(crate) struct ") {
@@ -583,14 +583,20 @@ fn every_key_is_listed() {
             })
             .and_then(|rest| rest.split_once(": "))
         {
-            keys.insert(format!("{owner}.{key}"));
+            keys.push(format!("{owner}.{key}"));
         } else if let Some((key, _)) = line
             .strip_prefix("    pub(crate) ")
             .and_then(|rest| rest.split_once(": "))
         {
-            keys.insert(format!("{owner}.{key}"));
+            keys.push(format!("{owner}.{key}"));
         }
     }
+    keys
+}
+
+#[test]
+fn every_key_is_listed() {
+    let keys: BTreeSet<String> = keys().into_iter().collect();
     let listed = CHANGES
         .iter()
         .map(|(key, ..)| *key)
