@@ -21,7 +21,7 @@ struct Section {
     changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-const SECTIONS: [&Section; 5] = [
+const SECTIONS: [&Section; 6] = [
     &actions::SECTION,
     &auth::SECTION,
     &forwarding::SECTION,
