@@ -113,6 +113,8 @@ fn narrow(schema: &Value, kind: &str) -> Value {
             let kind = kind.strip_prefix("list of ").unwrap_or("text");
             json!({ "type": "array", "items": narrow(&schema["items"], kind) })
         }
+        // Anything may be in it.
+        Some("object") if schema["additionalProperties"].is_null() => json!({ "type": "object" }),
         Some("object") => {
             let kind = kind.strip_prefix("map of ").unwrap_or("text");
             let values = narrow(&schema["additionalProperties"], kind);

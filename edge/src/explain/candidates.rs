@@ -10,13 +10,19 @@ use crate::stages::route;
 const CANDIDATES_MAX: usize = 50;
 
 pub(super) fn candidates(judged: &Judged<'_>) -> Vec<Candidate> {
-    let host = match judged.outcome {
-        Ok(admitted) => &admitted.host,
-        // Nothing was looked for.
-        Err(refused) if refused.host_rules.is_none() => return Vec::new(),
-        Err(refused) => &refused.host,
+    let (host, rules) = match judged.outcome {
+        Ok(admitted) => (&admitted.host, &admitted.host_rules),
+        Err(refused) => match &refused.host_rules {
+            Some(rules) => (&refused.host, rules),
+            // Nothing was looked for.
+            None => return Vec::new(),
+        },
     };
-    let facts = (host.as_str(), judged.head, judged.asked.downstream());
+    let facts = (
+        (host.as_str(), &**rules),
+        judged.head,
+        judged.asked.downstream(),
+    );
     let now = judged.asked.now;
     let mut candidates = route::candidates(judged.snapshot, facts, now, |candidate, request| {
         let rule = candidate.rule;

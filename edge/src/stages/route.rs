@@ -35,7 +35,7 @@ pub fn select<'s>(
         }
     };
     let table = &snapshot.policy.routes;
-    let facts = (host, (head, method), downstream);
+    let facts = ((host, rules), (head, method), downstream);
     let selected = with_request(snapshot, facts, now, &not_verified, |it| table.select(it));
     let encrypted = downstream.encrypted;
     // Nobody proves anything in plain text.
@@ -58,18 +58,25 @@ pub fn select<'s>(
     }
 }
 
+/// Host and its rules, head and the method it is judged by, what it came in by.
+type Facts<'a> = (
+    (&'a str, &'a Host),
+    (&'a RequestHeader, &'a Method),
+    Downstream<'a>,
+);
+
 /// What the table is asked about; a caller who shows nothing that holds has no claims.
 fn with_request<T>(
     snapshot: &Snapshot,
-    (host, (head, method), downstream): (&str, (&RequestHeader, &Method), Downstream<'_>),
+    ((host, rules), (head, method), downstream): Facts<'_>,
     now: Now,
     not_verified: &dyn Fn(&Arc<Route>, Rejection),
     ask: impl FnOnce(Request<'_>) -> T,
 ) -> T {
     let claims = |route: &Arc<Route>| {
         let facts = (downstream, now);
-        let here = route.under(snapshot.policy.hosts.find(host).id);
-        let caller = authn::verify(snapshot, here, head, facts, &mut Vec::new());
+        let route_here = route.under(rules.id);
+        let caller = authn::verify(snapshot, route_here, head, facts, &mut Vec::new());
         let caller = caller.map_err(|rejection| not_verified(route, rejection));
         caller.ok()?.claims
     };
@@ -89,7 +96,7 @@ fn with_request<T>(
 /// request is the one that they were compared with.
 pub fn candidates<T>(
     snapshot: &Snapshot,
-    (host, head, downstream): (&str, &RequestHeader, Downstream<'_>),
+    (host, head, downstream): ((&str, &Host), &RequestHeader, Downstream<'_>),
     now: Now,
     each: impl Fn(Candidate<'_>, Request<'_>) -> T,
 ) -> Vec<T> {

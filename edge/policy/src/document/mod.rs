@@ -91,6 +91,9 @@ pub(crate) struct Document {
     ///
     /// list of maps; none
     pub(crate) routes: List<RouteDoc>,
+    /// Requests, and what is to become of them.
+    ///
+    /// list of maps; none
     pub(crate) tests: List<TestDoc>,
 }
 
