@@ -82,10 +82,8 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
         Rejection::HttpsRequired { location } => {
             header.insert_header(LOCATION, location.as_str())?;
         }
-        Rejection::Unauthorized(unauthorized) => {
-            if !unauthorized.challenges.is_empty() {
-                header.insert_header(WWW_AUTHENTICATE, unauthorized.challenges.join(", "))?;
-            }
+        Rejection::Unauthorized(unauthorized) if !unauthorized.challenges.is_empty() => {
+            header.insert_header(WWW_AUTHENTICATE, unauthorized.challenges.join(", "))?;
         }
         Rejection::Forbidden { by_token: true, .. } => {
             let error = format!(

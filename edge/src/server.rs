@@ -4,6 +4,8 @@
 //! listens: `Edge::prepare` binds (or takes over what another process has bound) and loads,
 //! `Edge::run` serves.
 
+mod policies;
+
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -16,9 +18,8 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use palisade_acme::Pending;
-use palisade_policy::model::Policy;
-use palisade_policy::{Loaded, PolicyStore, Reloader, Rollback, Settings, Status};
-use palisade_token::{Issuers, Verifier};
+use palisade_policy::{PolicyStore, Rollback};
+use palisade_token::Issuers;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
@@ -29,20 +30,17 @@ use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::config::{AccessLogTarget, RunArgs};
-use crate::explain::cases;
 use crate::gateway::{Gateway, Mirrors, RefusedHeads, Streams};
 use crate::handover::{self, Predecessor, Respawn, Station, TakenOver};
 use crate::in_flight::InFlight;
-use crate::listen::{self, Bounds, Running, Sockets, tls::Handshakes, tls::ServerTls};
+use crate::listen::{self, Bounds, Inherited, Running, Sockets, tls::Handshakes, tls::ServerTls};
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::{self, Admin};
 use crate::observe::metrics::Metrics;
-use crate::request_ctx::Now;
-use crate::snapshot::{JWKS_FOLDER, Parts, Snapshot};
+use crate::snapshot::{JWKS_FOLDER, Snapshot};
 use crate::stages::cache::ResponseCache;
+use policies::{Policies, policies};
 
-/// Memory for verified tokens: about 32,000 of the usual size.
-const REMEMBERED_TOKENS_BYTES: u64 = 32 * 1024 * 1024;
 /// Idle upstream connections kept, over all endpoints.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one request that Pingora allows at most; the cluster's own number is smaller.
@@ -59,103 +57,6 @@ const TUNNELS_FAREWELL: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_secs(1);
 /// The name under which the admin listener is handed over.
 const ADMIN: &str = "admin";
-
-/// What the listeners need of a policy, in their own words.
-fn bounds(snapshot: &Snapshot, h2c: bool) -> Bounds {
-    let listeners = &snapshot.policy.listeners;
-    Bounds {
-        connections_max: listeners.connections_max,
-        connections_per_address: listeners.connections_per_address,
-        handshakes_max: listeners.handshakes_max,
-        trusted_proxies: listeners.trusted_proxies.clone(),
-        proxy_protocol: listeners.proxy_protocol,
-        handshake_timeout: listeners.timeouts.handshake,
-        head_timeout: listeners.timeouts.head,
-        keepalive_timeout: listeners.timeouts.idle,
-        h2c,
-        ..Bounds::default()
-    }
-}
-
-/// The policy in force, and what follows it.
-struct Policies {
-    store: Arc<PolicyStore<Snapshot>>,
-    bounds: Arc<ArcSwap<Bounds>>,
-    streams: Arc<Streams>,
-    rollback: Rollback,
-    /// Follows the policy files; never ends.
-    reloading: BoxFuture<'static, ()>,
-}
-
-/// The first policy in force, what is taken from it, and the task that follows its files.
-async fn policies(
-    args: &RunArgs,
-    issuers: &Arc<Issuers>,
-    handshakes: &Handshakes,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Policies> {
-    let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
-    let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
-    let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
-        let (issuers, verifier) = (issuers.clone(), verifier.clone());
-        let handshakes = handshakes.clone();
-        async move {
-            let now = Now::monotonic();
-            let policy = Arc::new(loaded.policy);
-            tested(policy.clone(), now).await?;
-            let parts = Parts {
-                issuers: &issuers,
-                handshakes: &handshakes,
-                verifier: &verifier,
-                previous: previous.as_deref(),
-                now,
-            };
-            Snapshot::build(policy, parts).await
-        }
-    };
-    let settings = Settings {
-        dir: args.policies.clone(),
-        strict: args.strict,
-        history: Some(args.state.join("policies")),
-    };
-    let reloader = Reloader::start(settings, build).await?;
-    let (store, rollback) = (reloader.store(), reloader.rollback());
-    let streams = Arc::new(Streams::new(args.drain_deadline(), metrics.clone()));
-    metrics.policy(&store.status());
-    let in_force = store.clone();
-    let h2c = args.http_h2c;
-    let bounds = Arc::new(ArcSwap::from_pointee(bounds(&store.current(), h2c)));
-    let (live, begun) = (bounds.clone(), streams.clone());
-    let observe = move |status: &Status| {
-        metrics.policy(status);
-        let snapshot = in_force.current();
-        live.store(Arc::new(self::bounds(&snapshot, h2c)));
-        begun.review(&snapshot);
-    };
-    Ok(Policies {
-        store,
-        bounds,
-        streams,
-        rollback,
-        reloading: Box::pin(reloader.run(observe, std::future::pending::<()>())),
-    })
-}
-
-/// Policies come into force when their tests pass. They are run ahead of all that lives: what is
-/// refused has changed nothing.
-async fn tested(policy: Arc<Policy>, now: std::time::Instant) -> anyhow::Result<()> {
-    if policy.tests.is_empty() {
-        return Ok(());
-    }
-    let running = tokio::task::spawn_blocking(move || {
-        let snapshot = Snapshot::offline(policy, None, now)?;
-        match cases::run(&snapshot, "").failures() {
-            None => Ok(()),
-            Some(failures) => Err(anyhow::anyhow!("tests of the policies failed\n{failures}")),
-        }
-    });
-    running.await.context("the tests of the policies")?
-}
 
 /// How long the last access lines may take to be written once everything else has ended.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -199,6 +100,26 @@ struct EdgeParts {
     challenges: Arc<Pending>,
 }
 
+/// Where a process that replaces this one reports.
+fn station(
+    args: &RunArgs,
+    sockets: &Sockets,
+    admin_listener: &TcpListener,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Option<Station>> {
+    let mut duplicates = sockets.duplicates()?;
+    duplicates.push((
+        ADMIN.to_owned(),
+        admin_listener.as_fd().try_clone_to_owned()?,
+    ));
+    let station = Station::open(&args.state, duplicates, inherited, args.upgrade_deadline());
+    let station = station.inspect_err(|error| {
+        let state = args.state.display();
+        warn!(%state, error = format!("{error:#}"), "this process can be restarted, not replaced");
+    });
+    Ok(station.ok())
+}
+
 impl Edge {
     /// Load certificates and policies, then bind: the first thing that is wrong ends it.
     pub async fn prepare(args: RunArgs) -> anyhow::Result<Self> {
@@ -231,21 +152,7 @@ impl Edge {
         let sockets =
             Sockets::bind(args.http, args.https, &mut inherited, taken.generation).await?;
         let admin_listener = listen::bind_tcp(ADMIN, args.admin, &mut inherited).await?;
-        let mut duplicates = sockets.duplicates()?;
-        duplicates.push((
-            ADMIN.to_owned(),
-            admin_listener.as_fd().try_clone_to_owned()?,
-        ));
-        let station = Station::open(
-            &args.state,
-            duplicates,
-            &mut inherited,
-            args.upgrade_deadline(),
-        );
-        let station = station.inspect_err(|error| {
-            let state = args.state.display();
-            warn!(%state, error = format!("{error:#}"), "this process can be restarted, not replaced");
-        });
+        let station = station(&args, &sockets, &admin_listener, &mut inherited)?;
         let parts = EdgeParts {
             bounds,
             args,
@@ -267,7 +174,7 @@ impl Edge {
             reloading,
             replacing: Replacing {
                 predecessor: taken.predecessor,
-                station: station.ok(),
+                station,
                 respawn,
             },
             acme,

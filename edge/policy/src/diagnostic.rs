@@ -188,7 +188,7 @@ pub(crate) struct Fault {
     /// Another place that it takes to be at fault: of two that say the same, the first.
     pub(crate) other: Option<Mark>,
     /// Kind and name of what is referred to and not there.
-    pub(crate) wanted: Option<(&'static str, String)>,
+    pub(crate) wanted: Option<Box<(&'static str, String)>>,
     /// The line may hold a credential: it is not shown.
     is_concealed: bool,
 }
@@ -225,7 +225,7 @@ impl Fault {
     }
 
     pub(crate) fn wanted(mut self, kind: &'static str, name: &str) -> Self {
-        self.wanted = Some((kind, name.to_owned()));
+        self.wanted = Some(Box::new((kind, name.to_owned())));
         self
     }
 

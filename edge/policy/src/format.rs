@@ -166,11 +166,9 @@ fn is_same(a: &Node, b: &Node) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
         }
         (Value::Map(a), Value::Map(b)) => {
-            let is_pair =
-                |((key, a), (other, b)): (&(yaml::Key, Rc<Node>), &(yaml::Key, Rc<Node>))| {
-                    key.text == other.text && is_same(a, b)
-                };
-            a.len() == b.len() && a.iter().zip(b).all(is_pair)
+            let mut pairs = a.iter().zip(b);
+            a.len() == b.len()
+                && pairs.all(|((key, a), (other, b))| key.text == other.text && is_same(a, b))
         }
         _ => false,
     }

@@ -202,7 +202,7 @@ fn culprits(
     for (mark, fault) in errors {
         let definer = fault
             .wanted
-            .as_ref()
+            .as_deref()
             .and_then(|wanted| definers.get(wanted));
         if let Some(definer) = definer.filter(|definer| is_changed(definer)) {
             culprits.insert(definer.clone());

@@ -30,7 +30,7 @@ pub(super) struct Judged<'a> {
     pub(super) raw: &'a RequestHeader,
     /// As the stages left it.
     pub(super) head: &'a RequestHeader,
-    pub(super) outcome: &'a Result<Admitted, Refused>,
+    pub(super) outcome: &'a Result<Admitted, Box<Refused>>,
 }
 
 impl Judged<'_> {

@@ -47,7 +47,7 @@ impl Answer {
     }
 
     /// Of the edge's own, if it is.
-    pub(super) fn of(outcome: &Result<Admitted, Refused>) -> Option<Self> {
+    pub(super) fn of(outcome: &Result<Admitted, Box<Refused>>) -> Option<Self> {
         match outcome {
             Ok(admitted) => Self::of_route(&admitted.route),
             Err(refused) => Some(Self {

@@ -49,7 +49,7 @@ impl Gateway {
         session: &mut Session,
         ctx: &RequestCtx,
         downstream: Downstream<'_>,
-    ) -> Result<stages::Admitted, stages::Refused> {
+    ) -> Result<stages::Admitted, Box<stages::Refused>> {
         let snapshot = &ctx.snapshot;
         let head = session.req_header_mut();
         let refused = match stages::admit(snapshot, head, downstream, ctx.started) {

@@ -123,116 +123,138 @@ pub struct Refused {
     pub shadowed: Vec<Shadowed>,
 }
 
-/// The order is the security argument: nothing is believed before `authn`, nothing is counted
-/// per caller before it. Runs ahead of the cache, so hits are guarded too.
+/// How far a request came.
+#[derive(Default)]
+struct Trail {
+    host: String,
+    host_rules: Option<Arc<Host>>,
+    route: Option<Arc<Route>>,
+    rule: Option<Arc<Rule>>,
+    caller: Option<Caller>,
+    quotas: Quotas,
+    shadowed: Vec<Shadowed>,
+}
+
+impl Trail {
+    fn ends(self, rejection: Rejection) -> Box<Refused> {
+        Box::new(Refused {
+            rejection,
+            host: self.host,
+            host_rules: self.host_rules,
+            route: self.route,
+            rule: self.rule,
+            caller: self.caller,
+            quotas: self.quotas,
+            shadowed: self.shadowed,
+        })
+    }
+}
+
+/// What becomes of the request; where it is refused, how far it came.
 pub fn admit(
     snapshot: &Snapshot,
     head: &mut RequestHeader,
     downstream: Downstream<'_>,
     now: Now,
-) -> Result<Admitted, Refused> {
-    let refused = |rejection| Refused {
-        rejection,
-        host: String::new(),
-        route: None,
-        rule: None,
-        host_rules: None,
-        quotas: Quotas::default(),
-        caller: None,
-        shadowed: Vec::new(),
-    };
-    let host = sanitize::in_place(head, &snapshot.reserved_headers).map_err(refused)?;
-    let is_websocket =
-        websocket::is_handshake(head, downstream.is_extended_connect).map_err(refused)?;
-    let rules = snapshot.policy.hosts.find(&host);
-    let refused = |rejection| Refused {
-        host: host.clone(),
-        host_rules: Some(rules.clone()),
-        ..refused(rejection)
-    };
-    host::check(rules, downstream, now).map_err(refused)?;
-    let find = |head: &RequestHeader, method: &Method| {
-        route::select(snapshot, (&host, rules), (head, method), downstream, now)
-    };
-    // Ahead of `authn`: a browser never sends credentials with one.
-    if let Some(method) = cors::announced(head)
-        && let Ok(rule) = find(head, &method)
-        && let Some(rule_of_pages) = &rule.route.under(rules.id).cors
-    {
-        return Err(Refused {
-            route: Some(rule.route.under(rules.id).clone()),
-            ..refused(cors::preflight(rule_of_pages, head, &method))
-        });
+) -> Result<Admitted, Box<Refused>> {
+    let mut trail = Trail::default();
+    match judge(snapshot, head, downstream, now, &mut trail) {
+        Ok(admitted) => Ok(admitted),
+        Err(rejection) => Err(trail.ends(rejection)),
     }
-    let rule = find(head, &head.method).map_err(|(rejection, route)| Refused {
-        route,
-        ..refused(rejection)
-    })?;
-    let route = rule.route.under(rules.id).clone();
-    let refused = |rejection| Refused {
-        route: Some(route.clone()),
-        rule: Some(rule.clone()),
-        ..refused(rejection)
-    };
+}
+
+/// The order is the security argument: nothing is believed before `authn`, nothing is counted
+/// per caller before it. Runs ahead of the cache, so hits are guarded too.
+fn judge(
+    snapshot: &Snapshot,
+    head: &mut RequestHeader,
+    downstream: Downstream<'_>,
+    now: Now,
+    trail: &mut Trail,
+) -> Result<Admitted, Rejection> {
+    trail.host = sanitize::in_place(head, &snapshot.reserved_headers)?;
+    let is_websocket = websocket::is_handshake(head, downstream.is_extended_connect)?;
+    let rules = snapshot.policy.hosts.find(&trail.host);
+    trail.host_rules = Some(rules.clone());
+    host::check(rules, downstream, now)?;
+    let (rule, route) = find(snapshot, (head, rules), downstream, now, trail)?;
+    trail.rule = Some(rule.clone());
     if matches!(route.action, Action::Tombstone) {
-        return Err(refused(Rejection::PolicyFault));
+        return Err(Rejection::PolicyFault);
     }
     let max = snapshot.policy.listeners.requests_max;
-    priority::shed(max, downstream.under_way, &route).map_err(refused)?;
+    priority::shed(max, downstream.under_way, route)?;
+    let shadowed = &mut trail.shadowed;
+    let caller = authn::verify(snapshot, route, head, (downstream, now), shadowed)?;
     let request = Judged {
         head,
-        host: &host,
+        host: &trail.host,
         downstream,
         rule,
         now,
     };
-    let mut shadowed = Vec::new();
-    let caller = authn::verify(snapshot, &route, head, (downstream, now), &mut shadowed);
-    let permit =
-        caller.and_then(|caller| authz::permit(snapshot, &route, &request, caller, &mut shadowed));
-    let permit = match permit {
-        Ok(permit) => permit,
-        Err(rejection) => {
-            return Err(Refused {
-                shadowed,
-                ..refused(rejection)
-            });
-        }
-    };
+    let permit = authz::permit(snapshot, route, &request, caller, shadowed)?;
     let websocket = is_websocket
-        .then(|| websocket::admit(snapshot, &route, head, &permit, now))
-        .transpose()
-        .map_err(refused)?;
-    let target = target::of(rule, (head, &host), downstream).map_err(refused)?;
-    let quotas = rate_limit::take(snapshot, &route, head, downstream, &permit, now);
-    shadowed.extend(quotas.shadowed());
-    if let Some(retry_after_s) = quotas.retry_after_s {
-        let rejection = Rejection::RateLimited { retry_after_s };
-        return Err(Refused {
-            quotas,
-            caller: Some(permit.caller().clone()),
-            shadowed,
-            ..refused(rejection)
-        });
-    }
-    if body::is_too_large(&head.headers, route.request_body_max) {
-        return Err(Refused {
-            quotas,
-            caller: Some(permit.caller().clone()),
-            shadowed,
-            ..refused(Rejection::BodyTooLarge)
-        });
+        .then(|| websocket::admit(snapshot, route, head, &permit, now))
+        .transpose()?;
+    let target = target::of(rule, (head, &trail.host), downstream)?;
+    trail.quotas = rate_limit::take(snapshot, route, head, downstream, &permit, now);
+    shadowed.extend(trail.quotas.shadowed());
+    let refusal = if let Some(retry_after_s) = trail.quotas.retry_after_s {
+        Some(Rejection::RateLimited { retry_after_s })
+    } else {
+        let too_large = body::is_too_large(&head.headers, route.request_body_max);
+        too_large.then_some(Rejection::BodyTooLarge)
+    };
+    if let Some(rejection) = refusal {
+        trail.caller = Some(permit.caller().clone());
+        return Err(rejection);
     }
     Ok(Admitted {
         target,
-        cluster: backend::choose(&route, downstream.request),
-        route,
+        cluster: backend::choose(route, downstream.request),
+        route: route.clone(),
         rule: rule.clone(),
         permit,
-        quotas,
-        host,
+        quotas: std::mem::take(&mut trail.quotas),
+        host: std::mem::take(&mut trail.host),
         host_rules: rules.clone(),
         websocket,
-        shadowed,
+        shadowed: std::mem::take(&mut trail.shadowed),
     })
+}
+
+/// The match that takes the request, and its route as it is under the request's host.
+fn find<'s>(
+    snapshot: &'s Snapshot,
+    (head, rules): (&RequestHeader, &Host),
+    downstream: Downstream<'_>,
+    now: Now,
+    trail: &mut Trail,
+) -> Result<(&'s Arc<Rule>, &'s Arc<Route>), Rejection> {
+    let select = |method: &Method| {
+        let host = (trail.host.as_str(), rules);
+        route::select(snapshot, host, (head, method), downstream, now)
+    };
+    // Ahead of `authn`: a browser never sends credentials with one.
+    if let Some(method) = cors::announced(head)
+        && let Ok(rule) = select(&method)
+        && let route = rule.route.under(rules.id)
+        && let Some(rule_of_pages) = &route.cors
+    {
+        trail.route = Some(route.clone());
+        return Err(cors::preflight(rule_of_pages, head, &method));
+    }
+    match select(&head.method) {
+        Ok(rule) => {
+            let route = rule.route.under(rules.id);
+            trail.route = Some(route.clone());
+            Ok((rule, route))
+        }
+        Err((rejection, route)) => {
+            trail.route = route;
+            Err(rejection)
+        }
+    }
 }

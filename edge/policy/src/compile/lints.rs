@@ -15,8 +15,35 @@ use crate::hosts::HostTable;
 use crate::routing::HostMatch;
 
 impl Compiler<'_> {
+    pub(super) fn lint(
+        &mut self,
+        (routes, hosts): (&[&At<RouteDoc>], &HostTable),
+        (names, defined): (&Names<'_>, &Defined<'_>),
+        inheritance: &Inheritance<'_>,
+    ) {
+        // What is at fault may be why something looks unused.
+        if self.report.has_errors() {
+            return;
+        }
+        self.unused([
+            &names.clusters,
+            &names.issuers,
+            &names.limits,
+            &names.api_keys,
+            &names.access,
+            &names.caches,
+            &names.header_sets,
+        ]);
+        self.unused_address_sets();
+        for route in routes {
+            self.lint_route(route, (names, defined), inheritance);
+        }
+        self.lint_certificates(routes, hosts);
+        self.lint_read_timeouts(routes, (names, defined), inheritance);
+    }
+
     /// Definitions that nothing refers to.
-    pub(super) fn unused<'i>(&mut self, indices: impl IntoIterator<Item = &'i Index<'i>>) {
+    fn unused<'i>(&mut self, indices: impl IntoIterator<Item = &'i Index<'i>>) {
         for index in indices {
             let used = index.used.borrow();
             for (name, position) in &index.positions {
@@ -32,7 +59,7 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn lint_route(
+    fn lint_route(
         &mut self,
         at: &At<RouteDoc>,
         (names, defined): (&Names<'_>, &Defined<'_>),
@@ -124,7 +151,7 @@ impl Compiler<'_> {
     }
 
     /// A cluster's `read` that every one of its routes is shorter than.
-    pub(super) fn lint_read_timeouts(
+    fn lint_read_timeouts(
         &mut self,
         routes: &[&At<RouteDoc>],
         (names, defined): (&Names<'_>, &Defined<'_>),
@@ -159,7 +186,7 @@ impl Compiler<'_> {
     }
 
     /// A route on a host that asks for client certificates, and on one that does not.
-    pub(super) fn lint_certificates(&mut self, routes: &[&At<RouteDoc>], table: &HostTable) {
+    fn lint_certificates(&mut self, routes: &[&At<RouteDoc>], table: &HostTable) {
         for route in routes {
             let mut guarded = None;
             let mut open = None;

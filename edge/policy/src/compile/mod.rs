@@ -93,29 +93,14 @@ pub(crate) fn policy(
     let route_names = compiler.index(&routes, ROUTES_MAX);
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
-    let limits: Vec<_> = limits.iter().map(|limit| compiler.limit(limit)).collect();
-    let api_keys: Vec<_> = api_keys.iter().map(|set| compiler.api_keys(set)).collect();
-    let access: Vec<_> = access
-        .iter()
-        .map(|rule| compiler.access_rule(rule))
-        .collect();
-    let caches: Vec<_> = caches
-        .iter()
-        .map(|cache| compiler.named_cache(cache))
-        .collect();
-    let header_sets: Vec<_> = header_sets
-        .iter()
-        .map(|set| compiler.header_set(set))
-        .collect();
+    let limits = compiler.each(&limits, Compiler::limit);
+    let api_keys = compiler.each(&api_keys, Compiler::api_keys);
+    let access = compiler.each(&access, Compiler::access_rule);
+    let caches = compiler.each(&caches, Compiler::named_cache);
+    let header_sets = compiler.each(&header_sets, Compiler::header_set);
     let written_clusters = clusters;
-    let clusters: Vec<_> = written_clusters
-        .iter()
-        .map(|cluster| compiler.cluster(cluster))
-        .collect();
-    let issuers: Vec<_> = issuers
-        .iter()
-        .map(|issuer| compiler.issuer(issuer))
-        .collect();
+    let clusters = compiler.each(&written_clusters, Compiler::cluster);
+    let issuers = compiler.each(&issuers, Compiler::issuer);
     let defined = routes::Defined {
         clusters: &written_clusters,
         limits: &limits,
@@ -129,22 +114,7 @@ pub(crate) fn policy(
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
     let table = compiler.routes(&routes, (&names, &defined), &inheritance);
     let listeners = compiler.listeners(documents);
-    // What is at fault may be why something looks unused.
-    if !compiler.report.has_errors() {
-        compiler.unused([
-            &names.clusters,
-            &names.issuers,
-            &names.limits,
-            &names.api_keys,
-            &names.access,
-        ]);
-        compiler.unused_address_sets();
-        for route in &routes {
-            compiler.lint_route(route, (&names, &defined), &inheritance);
-        }
-        compiler.lint_certificates(&routes, &host_rules);
-        compiler.lint_read_timeouts(&routes, (&names, &defined), &inheritance);
-    }
+    compiler.lint((&routes, &host_rules), (&names, &defined), &inheritance);
     // After the lints: what only a test names is not used.
     let tests = all(documents, |document| &document.tests);
     compiler.index(&tests, tests::TESTS_MAX);
@@ -186,6 +156,10 @@ struct Index<'d> {
 }
 
 impl Compiler<'_> {
+    fn each<T, C>(&mut self, all: &[&At<T>], compile: impl Fn(&mut Self, &At<T>) -> C) -> Vec<C> {
+        all.iter().map(|at| compile(self, at)).collect()
+    }
+
     /// Check the names of all definitions of a kind.
     fn index<'d, T: Named>(&mut self, all: &[&'d At<T>], most: usize) -> Index<'d> {
         let mut first: HashMap<&'d str, (usize, Mark)> = HashMap::with_capacity(all.len());

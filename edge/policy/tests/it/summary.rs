@@ -19,31 +19,7 @@ pub(crate) fn summary(policy: &Policy) -> String {
     for cluster in &policy.clusters {
         describe_cluster(&mut out, cluster);
     }
-    for issuer in &policy.issuers {
-        writeln!(
-            out,
-            "issuer {} {} {:?}",
-            issuer.name, issuer.issuer, issuer.audiences
-        )
-        .unwrap();
-        writeln!(
-            out,
-            "  algorithms {:?}, leeway {:?}, nbf {}, types {:?}",
-            issuer.algorithms, issuer.leeway, issuer.require_nbf, issuer.token_types
-        )
-        .unwrap();
-        let ca = issuer.ca.as_deref().map(file_name);
-        let source = match &issuer.source {
-            palisade_token::JwksSource::File(path) => format!("file {}", file_name(path)),
-            palisade_token::JwksSource::Url(url) => url.to_string(),
-        };
-        writeln!(
-            out,
-            "  keys {source}, ca {ca:?}, refresh {:?}, cooldown {:?}",
-            issuer.refresh, issuer.cooldown
-        )
-        .unwrap();
-    }
+    describe_issuers(&mut out, policy);
     for limit in &policy.limits {
         let Limit {
             name,
@@ -85,6 +61,34 @@ pub(crate) fn summary(policy: &Policy) -> String {
         .unwrap();
     }
     out
+}
+
+fn describe_issuers(out: &mut String, policy: &Policy) {
+    for issuer in &policy.issuers {
+        writeln!(
+            out,
+            "issuer {} {} {:?}",
+            issuer.name, issuer.issuer, issuer.audiences
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  algorithms {:?}, leeway {:?}, nbf {}, types {:?}",
+            issuer.algorithms, issuer.leeway, issuer.require_nbf, issuer.token_types
+        )
+        .unwrap();
+        let ca = issuer.ca.as_deref().map(file_name);
+        let source = match &issuer.source {
+            palisade_token::JwksSource::File(path) => format!("file {}", file_name(path)),
+            palisade_token::JwksSource::Url(url) => url.to_string(),
+        };
+        writeln!(
+            out,
+            "  keys {source}, ca {ca:?}, refresh {:?}, cooldown {:?}",
+            issuer.refresh, issuer.cooldown
+        )
+        .unwrap();
+    }
 }
 
 fn describe_host(out: &mut String, host: &Host) {

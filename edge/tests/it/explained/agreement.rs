@@ -19,7 +19,7 @@ const REQUESTS: usize = 20_000;
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// As the gateway asks.
-fn traffic(snapshot: &Snapshot, sent: &Generated, request: u128) -> Result<Admitted, Refused> {
+fn traffic(snapshot: &Snapshot, sent: &Generated, request: u128) -> Result<Admitted, Box<Refused>> {
     let method: Method = sent.method.parse().expect("a method");
     let mut head = RequestHeader::build(method, sent.target.as_bytes(), None).expect("a head");
     let host = sent.host.unwrap_or("localhost");
@@ -52,7 +52,7 @@ fn traffic(snapshot: &Snapshot, sent: &Generated, request: u128) -> Result<Admit
     admit(snapshot, &mut head, downstream, Now::read())
 }
 
-fn words(snapshot: &Snapshot, outcome: &Result<Admitted, Refused>) -> String {
+fn words(snapshot: &Snapshot, outcome: &Result<Admitted, Box<Refused>>) -> String {
     match outcome {
         Ok(admitted) => {
             let cluster = admitted.cluster.and_then(|id| snapshot.cluster(id));
