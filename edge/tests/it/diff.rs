@@ -173,8 +173,9 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_are_grouped_by_what_is_otherwise() {
+/// A thousand orders that are placed, a thousand reads that nothing happens to, and a few of each
+/// other kind.
+fn recorded() -> String {
     let mut log = String::new();
     for number in 0..3_000 {
         // Reads of others, in a number that no other group has.
@@ -202,6 +203,12 @@ async fn requests_are_grouped_by_what_is_otherwise() {
         "{{\"message\":\"request\",\"path\":\"/{}\"}}\n",
         "x".repeat(70_000)
     );
+    log
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_grouped_by_what_is_otherwise() {
+    let log = recorded();
     let case = Case::new(OLD, &new());
     let (code, report) = case.replay(log.as_bytes()).await;
     assert_eq!(code, Some(1));

@@ -71,6 +71,9 @@ routes:
     (Edge::start_with(files, &[]).await, origin)
 }
 
+/// Path, fields, and the route.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c str);
+
 fn from(address: &str) -> (&str, &str) {
     ("x-forwarded-for", address)
 }
@@ -87,7 +90,7 @@ async fn the_route_of_each_request() {
     let staff = signer.bearer(json!({"groups": ["dev", "staff"]}));
     let expired = signer.bearer(json!({"tier": "gold", "exp": 1}));
     let stranger = Signer::new("stranger").bearer(json!({"tier": "gold"}));
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("/echo", &[], "all"),
         ("/status/200", &[], "regex"),
         ("/echo", &[("x-version", "12")], "value"),
