@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
         Err(diagnostics) => diagnostics,
     };
     assert!(!diagnostics.0.is_empty(), "refused without a reason");
-    let lines = text.split('\n').count();
+    let lines = text.split(['\n', '\r']).count();
     for diagnostic in &diagnostics.0 {
         // The end of the text is a place, too.
         assert!(diagnostic.line as usize <= lines + 1, "{diagnostic:?}");

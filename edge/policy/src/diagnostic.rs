@@ -344,7 +344,7 @@ impl Report {
             if mark.file != lines.0 {
                 lines = (
                     mark.file,
-                    source.map_or_else(Vec::new, |source| source.text.lines().collect()),
+                    source.map_or_else(Vec::new, |source| lines_of(&source.text).collect()),
                 );
             }
             let line = (mark.line as usize)
@@ -367,6 +367,12 @@ impl Report {
         });
         Diagnostics(shown.collect())
     }
+}
+
+/// As YAML counts lines (1.2, 5.4): a carriage return alone ends one, too.
+pub(crate) fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 /// The part of a line around a column, and how many characters were left out before it.
@@ -440,6 +446,12 @@ mod tests {
         assert_eq!(text.chars().count(), SHOWN_LINE_CHARS);
         let at = 5_000 - skipped as usize;
         assert_eq!(text.get(at..at + 4), Some("here"));
+    }
+
+    #[test]
+    fn lines_end_as_in_yaml() {
+        let lines: Vec<&str> = lines_of("a\r\nb\rc\n\nd").collect();
+        assert_eq!(lines, ["a", "b", "c", "", "d"]);
     }
 
     #[test]

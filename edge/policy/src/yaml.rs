@@ -10,7 +10,7 @@ use std::rc::Rc;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report, shown};
+use crate::diagnostic::{Fault, Mark, Report, lines_of, shown};
 use crate::hints;
 
 /// The language needs ten.
@@ -165,7 +165,7 @@ impl Builder<'_> {
         let at = *error.marker();
         let mark = self.mark(&Span::empty(at));
         let at = (mark.line as usize).saturating_sub(1);
-        let line = self.text.lines().nth(at).unwrap_or("");
+        let line = lines_of(self.text).nth(at).unwrap_or("");
         let hint = hints::syntax(&error.info(), line).map(str::to_owned);
         let fault = Fault::new(codes::SYNTAX, format!("not YAML: {}", error.info()));
         self.report.push(mark, fault.maybe_hint(hint));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::routes::{Defined, Names, mode};
 use super::{Compiler, quoted, values};
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, shown};
+use crate::diagnostic::{Fault, Mark, lines_of, shown};
 use crate::document::{AccessDoc, Settings};
 use crate::expression::Expression;
 use crate::field::{At, items};
@@ -78,7 +78,7 @@ impl Compiler<'_> {
         // A block begins on the line after its `|`.
         let first = at.mark.line.saturating_sub(1) as usize;
         let below = before.matches('\n').count();
-        let mut lines = text.lines().enumerate().skip(first + below).take(2);
+        let mut lines = lines_of(text).enumerate().skip(first + below).take(2);
         let found = lines.find_map(|(number, text)| Some((number, text.find(line)?, text)));
         let Some((number, column, text)) = found.filter(|_| !line.is_empty()) else {
             return at.mark;
