@@ -198,7 +198,7 @@ fn judge(
     let websocket = is_websocket
         .then(|| websocket::admit(snapshot, route, head, &permit, now))
         .transpose()?;
-    let target = target::of(rule, (head, &trail.host), downstream)?;
+    let target = target::of((rule, route), (head, &trail.host), downstream)?;
     trail.quotas = rate_limit::take(snapshot, route, head, downstream, &permit, now);
     shadowed.extend(trail.quotas.shadowed());
     let refusal = if let Some(retry_after_s) = trail.quotas.retry_after_s {

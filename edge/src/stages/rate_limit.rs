@@ -16,7 +16,6 @@ use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
-use http::HeaderMap;
 use moka::sync::Cache;
 use palisade_policy::model::{Limit, LimitKey, Mode, Route};
 use pingora_http::RequestHeader;
@@ -86,7 +85,7 @@ pub fn take(
         let Some(state) = snapshot.limit(limit.id) else {
             continue;
         };
-        let key = key(&state.key, &head.headers, downstream.client, permit);
+        let key = key(snapshot, &state.key, head, downstream.client, permit);
         let outcome = match downstream.rehearsal {
             None => state.take(key, now.monotonic),
             Some(_) => state.peek(key, now.monotonic),
@@ -114,15 +113,21 @@ pub fn take(
 }
 
 /// Hash of what the limit counts by; distinct keys share a bucket with probability 2^-64 only.
-fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u64 {
+fn key(
+    snapshot: &Snapshot,
+    by: &LimitKey,
+    head: &RequestHeader,
+    client: IpAddr,
+    permit: &Permit,
+) -> u64 {
     // Seeded per process: a client cannot look for keys that collide with another's.
     static SEED: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
     let mut hasher = SEED.build_hasher();
     match by {
         LimitKey::ClientAddress => address_key(client).hash(&mut hasher),
-        LimitKey::Caller => caller_key(permit.caller(), client, &mut hasher),
+        LimitKey::Caller => caller_key(snapshot, permit.caller(), client, &mut hasher),
         LimitKey::Header(name) => {
-            for value in headers.get_all(name) {
+            for value in head.headers.get_all(name) {
                 value.as_bytes().hash(&mut hasher);
             }
         }
@@ -136,11 +141,15 @@ fn key(by: &LimitKey, headers: &HeaderMap, client: IpAddr, permit: &Permit) -> u
     hasher.finish()
 }
 
-/// One name means somebody else in each set of keys, and with each issuer.
-fn caller_key(caller: &Caller, client: IpAddr, hasher: &mut impl Hasher) {
+/// One name means somebody else in each set of keys, and with each issuer. By names, because
+/// positions are others after a reload, and the counters are not.
+fn caller_key(snapshot: &Snapshot, caller: &Caller, client: IpAddr, hasher: &mut impl Hasher) {
     match (&caller.claims, &caller.api_key, &caller.certificate) {
         (Some(claims), ..) => (&claims.issuer, &claims.subject).hash(hasher),
-        (None, Some((set, key)), _) => ("api key", set.0, &key.name).hash(hasher),
+        (None, Some((set, key)), _) => {
+            let set = snapshot.policy.api_keys.get(set.0).map(|set| &set.name);
+            ("api key", set, &key.name).hash(hasher);
+        }
         (None, None, Some(subject)) => ("certificate", subject).hash(hasher),
         (None, None, None) => address_key(client).hash(hasher),
     }

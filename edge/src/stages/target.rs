@@ -9,7 +9,7 @@ use std::ops::Deref;
 use http::HeaderValue;
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use palisade_policy::model::{Action, EditValue, HeaderEdits, PathRewrite, Redirect};
+use palisade_policy::model::{Action, EditValue, HeaderEdits, PathRewrite, Redirect, Route};
 use palisade_policy::routing::{Captures, Rule};
 use pingora_http::RequestHeader;
 
@@ -32,15 +32,14 @@ pub struct Target {
     pub response_values: Vec<HeaderValue>,
 }
 
-/// `host` is canonical, as is the head.
+/// `route` is the rule's as it is under the request's host; `host` is canonical, as is the head.
 pub fn of(
-    rule: &Rule,
+    (rule, route): (&Rule, &Route),
     (head, host): (&RequestHeader, &str),
     downstream: Downstream<'_>,
 ) -> Result<Target, Rejection> {
     // Those of a regular expression are a search of their own.
     let captures = LazyCell::new(|| rule.captures(head.uri.path()));
-    let route = &rule.route;
     let mut target = Target {
         request_values: values(&route.request_headers, &captures)?,
         response_values: values(&route.response_headers, &captures)?,

@@ -62,6 +62,32 @@ routes:
     assert_eq!(long.status, 200);
 }
 
+/// A variable is the route's, and the edit that it stands in the host's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inherited_edits_know_the_variables_of_the_route() {
+    let origin = Origin::h1().await;
+    let policy = format!(
+        "version: 1
+clusters: [{{ name: origin, endpoints: [\"{}\"] }}]
+defaults: {{ plain_http: true }}
+hosts:
+  - name: api
+    hosts: [api.example]
+    defaults: {{ response_headers: {{ set: {{ x-test-edit: \"api {{id}}\" }} }} }}
+routes:
+  - {{ name: one, matches: [{{ path: {{ template: \"/echo/{{id}}\" }} }}], cluster: origin }}
+",
+        origin.address
+    );
+    let edge = Edge::start(&[("policy.yaml", &policy)]).await;
+    let mut client = Client::plain(&edge).await;
+    for (host, edit) in [("api.example", Some("api 7")), ("other.example", None)] {
+        let response = client.get_with("/echo/7", &[("host", host)]).await;
+        assert_eq!(response.status, 200, "{host}");
+        assert_eq!(response.header("x-test-edit"), edit, "{host}");
+    }
+}
+
 /// From a file, and nowhere to be read but upstream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_header_goes_upstream_and_nowhere_else() {
