@@ -116,7 +116,7 @@ impl ProxyHttp for Gateway {
             &ctx.snapshot.policy.listeners,
         ));
         ctx.trace = TraceContext::from_headers(&session.req_header().headers);
-        ctx.is_grpc = respond::is_grpc(session.req_header());
+        ctx.dialect = respond::dialect(session.req_header());
         Ok(())
     }
 
@@ -164,7 +164,7 @@ impl ProxyHttp for Gateway {
     /// Errors here are only logged by Pingora: nothing that protects anything belongs in it.
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         if ctx.cache_rule().is_none()
-            || ctx.is_grpc
+            || ctx.dialect.is_grpc()
             || ctx.tunnel.is_some()
             || !cache::may_be_looked_up(session.req_header())
         {

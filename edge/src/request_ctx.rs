@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use palisade_cache::Arrival;
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{CacheRule, Route};
+use palisade_translate::Dialect;
 use pingora_error::{Error, ErrorType, Result};
 
 use crate::cluster::{Pick, mirror};
@@ -81,7 +82,7 @@ pub struct RequestCtx {
     pub body: RequestBody,
     /// Of the answer so far, in bytes.
     pub largest_piece: usize,
-    pub is_grpc: bool,
+    pub dialect: Dialect,
     pub tunnel: Option<TunnelFacts>,
     /// Where a reload may end the request.
     pub tied: Option<Tied>,
@@ -178,7 +179,7 @@ impl RequestCtx {
             upstream: UpstreamFacts::default(),
             body: RequestBody::default(),
             largest_piece: 0,
-            is_grpc: false,
+            dialect: Dialect::Http,
             tunnel: None,
             tied: None,
             mirroring: Mirroring::Undecided,
@@ -239,7 +240,7 @@ impl RequestCtx {
         let own = self
             .rejection
             .as_ref()
-            .filter(|_| self.is_grpc)
+            .filter(|_| self.dialect.is_grpc())
             .map(Rejection::grpc_status);
         own.or(self.upstream.grpc_status)
     }

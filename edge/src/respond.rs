@@ -1,4 +1,5 @@
-//! Answers of the edge's own as bytes: problem+json (RFC 9457) for HTTP, a trailers-only answer for gRPC.
+//! Answers of the edge's own as bytes: problem+json (RFC 9457) for HTTP, a trailers-only answer for
+//! gRPC, and what gRPC-Web and Connect have for them.
 
 use bytes::Bytes;
 use http::header::{
@@ -6,9 +7,11 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 use palisade_policy::model::{Action, DirectResponse};
+use palisade_translate::{Dialect, failed_call};
 use pingora_error::{ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
+use tonic::Code;
 
 use crate::rejection::Rejection;
 
@@ -29,17 +32,14 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
+/// What the client speaks, and so what it is answered in.
+pub fn dialect(request: &RequestHeader) -> Dialect {
+    Dialect::of(&request.method, request.uri.query(), &request.headers)
+}
+
 /// Whether the client expects a gRPC answer.
 pub fn is_grpc(request: &RequestHeader) -> bool {
-    let content_type = request
-        .headers
-        .get(CONTENT_TYPE)
-        .map(|value| value.as_bytes());
-    match content_type.and_then(|value| value.strip_prefix(b"application/grpc")) {
-        // Not `application/grpc-web`, which is HTTP with its trailers in the body.
-        Some(rest) => rest.is_empty() || matches!(rest.first(), Some(b'+' | b';')),
-        None => false,
-    }
+    dialect(request).is_grpc()
 }
 
 /// Header and body of the answer to `request`.
@@ -48,10 +48,34 @@ pub fn response(
     request: &RequestHeader,
     request_id: &str,
 ) -> Result<(ResponseHeader, Bytes)> {
-    if is_grpc(request) {
+    let dialect = dialect(request);
+    if dialect.is_grpc() {
         return grpc_response(rejection);
     }
-    http_response(rejection, request_id)
+    let code = Code::from_i32(rejection.grpc_status().into());
+    match failed_call(dialect, code, rejection.public_message()) {
+        Some(told) => told_response(told, rejection, request_id),
+        None => http_response(rejection, request_id),
+    }
+}
+
+/// The dialect's own words, in the fields that the answer has in HTTP: a challenge, when to come back.
+fn told_response(
+    told: http::Response<Bytes>,
+    rejection: &Rejection,
+    request_id: &str,
+) -> Result<(ResponseHeader, Bytes)> {
+    let (http, _) = http_response(rejection, request_id)?;
+    if !rejection.is_refusal() {
+        return Ok((http, Bytes::new()));
+    }
+    let (told, body) = told.into_parts();
+    let mut header = ResponseHeader::build(told.status, Some(10))?;
+    for (name, value) in http.headers.iter().chain(&told.headers) {
+        header.insert_header(name.clone(), value.clone())?;
+    }
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    Ok((header, body))
 }
 
 /// Header and body of the answer where no request could be read.

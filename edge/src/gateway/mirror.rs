@@ -61,7 +61,7 @@ impl Gateway {
             self.count_copy(&cluster.name, "too_large");
             return Ok(());
         }
-        let translate = route.forward().is_some_and(|to| to.translate) && !ctx.is_grpc;
+        let translate = route.forward().is_some_and(|to| to.translate) && !ctx.dialect.is_grpc();
         let Some(copy) = cluster.copy(upstream, translate, rule.body_max) else {
             self.count_copy(&cluster.name, "dropped");
             return Ok(());

@@ -88,7 +88,9 @@ impl Gateway {
             StatusCode::BAD_GATEWAY => RetryOn::BadGateway,
             StatusCode::SERVICE_UNAVAILABLE => RetryOn::Unavailable,
             StatusCode::GATEWAY_TIMEOUT => RetryOn::GatewayTimeout,
-            _ if ctx.is_grpc && grpc_status(&response.headers) == Some(GRPC_UNAVAILABLE) => {
+            _ if ctx.dialect.is_grpc()
+                && grpc_status(&response.headers) == Some(GRPC_UNAVAILABLE) =>
+            {
                 RetryOn::Unavailable
             }
             _ => return Ok(()),

@@ -15,7 +15,7 @@ impl Gateway {
     /// Start the clock of a request with a body.
     pub(super) fn time_body(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         let mut silence_max = ctx.snapshot.policy.listeners.timeouts.body;
-        if ctx.is_grpc {
+        if ctx.dialect.is_grpc() {
             // Messages may be far apart: there the cluster says how long is too long.
             silence_max = silence_max.max(upstream_silence(ctx));
         }
@@ -48,7 +48,7 @@ impl Gateway {
             ctx.body.waited_before = waited;
         }
         // Conversations have pauses: streams of messages, and whatever is answered already.
-        if ctx.is_grpc || session.response_written().is_some() {
+        if ctx.dialect.is_grpc() || session.response_written().is_some() {
             return Ok(());
         }
         let waited = waited.saturating_sub(ctx.body.waited_before);

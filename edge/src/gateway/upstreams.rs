@@ -24,7 +24,7 @@ impl Gateway {
         }
         let admitted = ctx.admitted()?;
         let translates = admitted.route.forward().is_some_and(|to| to.translate);
-        let translate = translates && !ctx.is_grpc;
+        let translate = translates && !ctx.dialect.is_grpc();
         let cluster = admitted.cluster.and_then(|id| ctx.snapshot.cluster(id));
         let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
         let pick = cluster.and_then(|cluster| cluster.pick(last, now));

@@ -14,9 +14,12 @@ pub enum Error {
     DescriptorSet(String),
 
     #[error(
-        "descriptor set binds no unary rpc to http\nhint: compile it with its imports, so that google/api/annotations.proto is part of it"
+        "descriptor set has no rpc\nhint: compile the files that define services, with their imports"
     )]
-    NoBindings,
+    NoRpcs,
+
+    #[error("descriptor set has more than `{max}` rpcs")]
+    TooManyRpcs { max: usize },
 
     #[error("descriptor set has more than `{max}` http bindings")]
     TooManyBindings { max: usize },

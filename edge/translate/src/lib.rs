@@ -1,31 +1,31 @@
-//! REST and JSON to gRPC for unary calls, driven by protobuf descriptors.
+//! What clients speak (JSON over HTTP, gRPC-Web, Connect) to gRPC, driven by protobuf descriptors.
 //!
 //! Served as an in-process upstream: the edge sees an HTTP/1.1 origin at the end of a socket
 //! pair, this crate serves the other end and calls a gRPC service.
 //! Invariant: everything that can be parsed is parsed when a [`Translator`] is built; a request
 //! only looks things up. Refuses to choose upstreams, to check callers and to keep state between
-//! requests. Streaming RPCs are not bound ([`Translator::streaming_rpcs`] lists them).
+//! requests.
 
-mod binding;
-mod body;
+mod dialect;
 mod error;
-mod field_path;
-mod index;
+mod framing;
+mod json;
 mod metadata;
-mod percent;
-mod problem;
-mod query;
-mod reply;
-mod request;
-mod rule;
-mod scalar;
-mod serve;
+mod options;
+mod rest;
+mod rpc;
+mod rules;
+mod server;
 mod status;
-mod template;
 mod translator;
 mod upstream;
 
-pub use binding::{Binding, BindingInfo, BoundMethod};
+pub use dialect::{Codec, Dialect};
 pub use error::Error;
-pub use serve::{serve_connection, translate};
-pub use translator::{Find, Options, Translator};
+pub use options::{JsonOptions, Options, SseOptions};
+pub use rpc::Rpc;
+pub use rules::binding::{Binding, BindingInfo, BoundMethod};
+pub use server::{ResponseBody, serve_connection, translate};
+pub use status::render::failed_call;
+pub use translator::{Find, Translator};
+pub use upstream::{AnswerBody, Upstream};

@@ -3,11 +3,13 @@
 //! Invariant: passes on what is the caller's or the service's, never what belongs to one hop or to
 //! one message's framing. Who may send which header is the edge's business, decided before this.
 
+use std::time::Duration;
+
 use base64::Engine;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 
-use crate::scalar::BASE64;
+use crate::json::scalar::BASE64;
 
 /// Set by a service in its initial metadata to choose the HTTP status of a success.
 const HTTP_STATUS: &str = "x-http-status";
@@ -119,14 +121,30 @@ fn is_sent(name: &HeaderName, value: &HeaderValue) -> bool {
         && !REQUEST_ONLY.contains(&text)
 }
 
-/// At most eight digits and a unit, as gRPC's `Timeout` in its PROTOCOL-HTTP2 document.
+/// Whether the value is a timeout at all.
 fn is_timeout(value: &[u8]) -> bool {
-    match value {
-        [digits @ .., unit] => {
-            (1..=8).contains(&digits.len())
-                && digits.iter().all(u8::is_ascii_digit)
-                && b"HMSmun".contains(unit)
-        }
-        [] => false,
+    parse_timeout(value).is_some()
+}
+
+/// How long the call may take, where it says so.
+pub(crate) fn timeout(metadata: &HeaderMap) -> Option<Duration> {
+    parse_timeout(metadata.get(GRPC_TIMEOUT)?.as_bytes())
+}
+
+/// At most eight digits and a unit, as gRPC's `Timeout` in its PROTOCOL-HTTP2 document.
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
     }
 }

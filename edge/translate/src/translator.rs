@@ -3,15 +3,19 @@
 //! Invariant: building reports every error it finds, not just the first, and a translator with an
 //! error in any rule does not exist: a rule that is silently missing would be a 404 in production.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
 use http::Method;
-use prost_reflect::{
-    DescriptorPool, DeserializeOptions, ExtensionDescriptor, MethodDescriptor, SerializeOptions,
-};
+use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor};
 
 use crate::Error;
-use crate::binding::{Binding, BindingInfo};
-use crate::index::Index;
-use crate::rule::HttpRule;
+use crate::options::Options;
+use crate::rpc::Rpc;
+use crate::rules::binding::{Binding, BindingInfo};
+use crate::rules::index::Index;
+use crate::rules::rule::HttpRule;
 
 /// Largest descriptor set. Googleapis in whole is about 10 MiB.
 const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -19,51 +23,13 @@ const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bindings of one translator; each costs memory for the life of a policy.
 const BINDINGS_MAX: usize = 10_000;
 
-/// How JSON is read and written, and how much of it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Longest JSON request body, in bytes. A parsed message can take some thirty times its JSON
-    /// in memory (a list of empty objects), so this also bounds the memory of one request.
-    pub json_body_bytes_max: usize,
-    /// Longest gRPC response message, in bytes. Longer ones become 502.
-    pub grpc_message_bytes_max: usize,
-    /// Longest JSON response body, in bytes: JSON can be many times longer than its message.
-    pub json_response_bytes_max: usize,
-    /// Ignore unknown JSON members and query parameters. Off: they are refused with 400, so that
-    /// a misspelt name is noticed. On: unknown enum names are ignored too (ProtoJSON).
-    pub ignore_unknown_fields: bool,
-    /// Write fields that have their default value. On, unlike ProtoJSON's and Envoy's default: a
-    /// REST client expects `{"count":0}` to have a `count`. Unset messages and `optional` fields
-    /// are left out either way.
-    pub emit_default_values: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            json_body_bytes_max: 1024 * 1024,
-            grpc_message_bytes_max: 4 * 1024 * 1024,
-            json_response_bytes_max: 16 * 1024 * 1024,
-            ignore_unknown_fields: false,
-            emit_default_values: true,
-        }
-    }
-}
-
-impl Options {
-    pub(crate) fn deserialize(&self) -> DeserializeOptions {
-        DeserializeOptions::new().deny_unknown_fields(!self.ignore_unknown_fields)
-    }
-
-    pub(crate) fn serialize(&self) -> SerializeOptions {
-        SerializeOptions::new().skip_default_fields(!self.emit_default_values)
-    }
-}
+/// Most RPCs of one translator.
+const RPCS_MAX: usize = 10_000;
 
 /// What [`Translator::find`] found.
 #[derive(Debug)]
 pub enum Find<'t> {
-    Found(&'t Binding),
+    Found(&'t Arc<Binding>),
     /// The path is bound, but not for this method. `allow` is sorted and never empty.
     MethodNotAllowed {
         allow: Vec<Method>,
@@ -71,12 +37,13 @@ pub enum Find<'t> {
     NotFound,
 }
 
-/// Translates between HTTP with JSON and gRPC, after the `google.api.http` rules of a descriptor
-/// set. Immutable: built once at policy load, nothing is left to parse per request.
-#[derive(Debug)]
+/// Translates between what clients speak and gRPC, after a descriptor set and its `google.api.http`
+/// rules. Immutable: built once at policy load, nothing is left to parse per request.
 pub struct Translator {
-    bindings: Vec<Binding>,
-    streaming: Vec<Box<str>>,
+    pool: DescriptorPool,
+    /// By the path of the gRPC call.
+    rpcs: HashMap<Box<str>, Arc<Rpc>, ahash::RandomState>,
+    bindings: Vec<Arc<Binding>>,
     index: Index,
     options: Options,
 }
@@ -96,27 +63,34 @@ impl Translator {
         }
         let pool = DescriptorPool::decode(bytes)
             .map_err(|error| vec![Error::DescriptorSet(error.to_string())])?;
-        let extension = pool
-            .get_extension_by_name("google.api.http")
-            .ok_or_else(|| vec![Error::NoBindings])?;
+        Self::from_pool(pool, options)
+    }
+
+    /// Like [`Self::from_descriptor_set`], of descriptors that are read already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_pool(pool: DescriptorPool, options: Options) -> Result<Self, Vec<Error>> {
         let mut translator = Self {
+            pool: pool.clone(),
+            rpcs: HashMap::default(),
             bindings: Vec::new(),
-            streaming: Vec::new(),
             index: Index::new(),
             options,
         };
+        let extension = pool.get_extension_by_name("google.api.http");
         let mut errors = Vec::new();
-        for service in pool.services() {
-            for method in service.methods() {
-                match rule_of(&method, &extension) {
-                    Ok(Some(rule)) => translator.add(&method, &rule, &mut errors),
-                    Ok(None) => {}
-                    Err(error) => errors.push(error),
-                }
+        for method in pool
+            .services()
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+        {
+            if let Err(error) = translator.add(method, extension.as_ref(), &mut errors) {
+                errors.push(error);
+                break;
             }
         }
-        if translator.bindings.is_empty() && errors.is_empty() {
-            errors.push(Error::NoBindings);
+        if translator.rpcs.is_empty() && errors.is_empty() {
+            errors.push(Error::NoRpcs);
         }
         if errors.is_empty() {
             Ok(translator)
@@ -125,39 +99,67 @@ impl Translator {
         }
     }
 
-    fn add(&mut self, method: &MethodDescriptor, rule: &HttpRule, errors: &mut Vec<Error>) {
-        if method.is_client_streaming() || method.is_server_streaming() {
-            self.streaming.push(method.full_name().into());
-            return;
+    /// Adds an RPC and its rules; `Err` where nothing more can be added.
+    fn add(
+        &mut self,
+        method: MethodDescriptor,
+        extension: Option<&ExtensionDescriptor>,
+        errors: &mut Vec<Error>,
+    ) -> Result<(), Error> {
+        let rule = extension
+            .map(|extension| rule_of(&method, extension))
+            .transpose();
+        let name = method.full_name().to_owned();
+        let rpc = match Rpc::new(method) {
+            Ok(rpc) => Arc::new(rpc),
+            Err(error) => {
+                let reason = error.to_string();
+                errors.push(Error::Rule { rpc: name, reason });
+                return Ok(());
+            }
+        };
+        if self.rpcs.len() == RPCS_MAX {
+            return Err(Error::TooManyRpcs { max: RPCS_MAX });
         }
+        self.rpcs.insert(rpc.path.as_str().into(), rpc.clone());
+        match rule {
+            Ok(Some(Some(rule))) => self.bind(&rpc, &rule, errors),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                errors.push(error);
+                Ok(())
+            }
+        }
+    }
+
+    fn bind(
+        &mut self,
+        rpc: &Arc<Rpc>,
+        rule: &HttpRule,
+        errors: &mut Vec<Error>,
+    ) -> Result<(), Error> {
         for rule in std::iter::once(rule).chain(&rule.additional_bindings) {
-            let added = rule.bind(method).and_then(|(binding, template)| {
-                if self.bindings.len() == BINDINGS_MAX {
-                    return Err(Error::TooManyBindings { max: BINDINGS_MAX });
-                }
+            if self.bindings.len() == BINDINGS_MAX {
+                return Err(Error::TooManyBindings { max: BINDINGS_MAX });
+            }
+            let added = rule.bind(rpc).and_then(|(binding, template)| {
                 self.index
                     .insert(&template, &binding.method, self.bindings.len())
                     .map_err(|first| self.conflict(first, &binding))?;
-                self.bindings.push(binding);
+                self.bindings.push(Arc::new(binding));
                 Ok(())
             });
             if let Err(error) = added {
-                let full = matches!(error, Error::TooManyBindings { .. });
                 errors.push(error);
-                if full {
-                    return;
-                }
             }
         }
-        if rule
-            .additional_bindings
-            .iter()
-            .any(|inner| !inner.additional_bindings.is_empty())
-        {
+        let nests = |inner: &HttpRule| !inner.additional_bindings.is_empty();
+        if rule.additional_bindings.iter().any(nests) {
             errors.push(Error::NestedBindings {
-                rpc: method.full_name().to_owned(),
+                rpc: rpc.name().to_owned(),
             });
         }
+        Ok(())
     }
 
     fn conflict(&self, first: usize, second: &Binding) -> Error {
@@ -167,9 +169,9 @@ impl Translator {
             first: self
                 .bindings
                 .get(first)
-                .map(|binding| binding.rpc.to_string())
+                .map(|binding| binding.rpc.name().to_owned())
                 .unwrap_or_default(),
-            second: second.rpc.to_string(),
+            second: second.rpc.name().to_owned(),
         }
     }
 
@@ -201,17 +203,34 @@ impl Translator {
 
     /// Every binding, in the order of the descriptors.
     pub fn bindings(&self) -> impl Iterator<Item = BindingInfo<'_>> {
-        self.bindings.iter().map(Binding::info)
+        self.bindings.iter().map(|binding| binding.info())
     }
 
-    /// Full names of the RPCs that have an HTTP rule but stream, and hence are not bound.
-    pub fn streaming_rpcs(&self) -> impl Iterator<Item = &str> {
-        self.streaming.iter().map(|name| &**name)
+    /// The RPC that a gRPC call with this `:path` is for.
+    #[must_use]
+    pub fn rpc(&self, path: &str) -> Option<&Arc<Rpc>> {
+        self.rpcs.get(path)
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
     }
 
     /// What it was made with.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+}
+
+/// Without its descriptors, which print all of themselves.
+impl fmt::Debug for Translator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Translator")
+            .field("bindings", &self.bindings)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,17 +1,16 @@
-//! Clusters: endpoints, protocol, timeouts, ejection, descriptors.
+//! Clusters: endpoints, protocol, timeouts, ejection.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_translate::{Options, Translator};
 use sha2::{Digest, Sha256};
 
 use super::{Compiler, Fingerprint};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ClusterDoc, EjectionDoc, ProtocolDoc, TimeoutsDoc, UnknownFieldsDoc};
+use crate::document::{ClusterDoc, EjectionDoc, ProtocolDoc, TimeoutsDoc};
 use crate::field::{At, Either, Field};
 use crate::model::{Cluster, Ejection, UpstreamProtocol, UpstreamTimeouts};
 
@@ -29,8 +28,6 @@ const EJECTION: Ejection = Ejection {
     duration: Duration::from_secs(10),
 };
 const EJECTION_FAILURES_BOUNDS: RangeInclusive<u32> = 1..=1_000;
-/// The descriptors of all of Google's interfaces take about 10 MiB.
-const DESCRIPTOR_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 impl Compiler<'_> {
     pub(super) fn cluster(&mut self, at: &At<ClusterDoc>) -> Cluster {
@@ -122,72 +119,6 @@ impl Compiler<'_> {
                 ),
                 duration: self.duration(&doc.duration, EJECTION.duration, TIMEOUT_BOUNDS),
             }),
-        }
-    }
-
-    fn descriptors(
-        &mut self,
-        at: &At<ClusterDoc>,
-        protocol: UpstreamProtocol,
-    ) -> Option<Arc<[u8]>> {
-        let doc = &at.value;
-        let unknown_fields = doc.unknown_json_fields.given();
-        let Some(written) = doc.descriptors.given() else {
-            if let Some(option) = unknown_fields {
-                let fault = Fault::new(
-                    codes::CONTRADICTION,
-                    "`unknown_json_fields` has no effect without `descriptors`",
-                );
-                self.report.push(option.mark, fault);
-            }
-            return None;
-        };
-        if protocol != UpstreamProtocol::Grpc {
-            let fault = Fault::new(
-                codes::CONTRADICTION,
-                "`descriptors` need a cluster with `protocol: grpc`",
-            );
-            self.report.push(written.mark, fault);
-        }
-        self.input(written, DESCRIPTOR_BYTES_MAX)
-    }
-
-    fn translator(
-        &mut self,
-        doc: &ClusterDoc,
-        bytes: &[u8],
-        fingerprint: &mut Fingerprint,
-    ) -> Option<Arc<Translator>> {
-        let written = doc.descriptors.given()?;
-        let ignore_unknown_fields = matches!(
-            doc.unknown_json_fields.given(),
-            Some(At {
-                value: UnknownFieldsDoc::Ignore,
-                ..
-            })
-        );
-        fingerprint.add(bytes).debug(&ignore_unknown_fields);
-        let options = Options {
-            ignore_unknown_fields,
-            ..Options::default()
-        };
-        match Translator::from_descriptor_set(bytes, options) {
-            Ok(translator) => Some(Arc::new(translator)),
-            Err(errors) => {
-                for error in errors {
-                    let text = error.to_string();
-                    let (message, hint) = match text.split_once("\nhint: ") {
-                        Some((message, hint)) => (message, Some(hint.to_owned())),
-                        None => (text.as_str(), None),
-                    };
-                    let message = format!("{}: {message}", shown(&written.value));
-                    self.report.push(
-                        written.mark,
-                        Fault::new(codes::DESCRIPTORS, message).maybe_hint(hint),
-                    );
-                }
-                None
-            }
         }
     }
 

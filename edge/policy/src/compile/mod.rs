@@ -35,6 +35,7 @@ mod retries;
 mod routes;
 mod tests;
 mod tls;
+mod translation;
 pub(crate) mod values;
 mod websocket;
 

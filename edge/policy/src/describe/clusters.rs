@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use palisade_translate::{JsonOptions, Options, SseOptions};
+
 use super::{Definition, digest_of, shortened, written_path};
-use crate::compile::values::written;
+use crate::compile::values::{written, written_size};
 use crate::model::{
     ClientIdentity, Cluster, Ejection, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
 };
@@ -62,11 +64,75 @@ pub(super) fn cluster(cluster: &Cluster, folder: &Path) -> Definition {
     }
     it.set_if("descriptors", descriptors_sha256.map(shortened));
     if let Some(translator) = translator {
-        let ignored = translator.options().ignore_unknown_fields;
-        let word = if ignored { "ignore" } else { "refuse" };
-        it.set("unknown_json_fields", word);
+        translation(&mut it, translator.options());
     }
     it
+}
+
+fn translation(it: &mut Definition, options: &Options) {
+    let Options {
+        json,
+        sse,
+        request_message_bytes_max,
+        response_message_bytes_max,
+        json_response_bytes_max,
+        validates,
+        honours_http_metadata,
+    } = options;
+    let JsonOptions {
+        ignore_unknown_fields,
+        write_defaults,
+        proto_names,
+        enum_numbers,
+        is_indented,
+    } = json;
+    let SseOptions {
+        id_field,
+        event_field,
+        retry,
+        heartbeat,
+    } = sse;
+    let size = |bytes: &usize| written_size(*bytes as u64);
+    for (key, is_second, words) in [
+        (
+            "translation.unknown_json_fields",
+            ignore_unknown_fields,
+            ["refuse", "ignore"],
+        ),
+        (
+            "translation.default_values",
+            write_defaults,
+            ["omit", "write"],
+        ),
+        ("translation.json_names", proto_names, ["camel", "proto"]),
+        ("translation.json_enums", enum_numbers, ["names", "numbers"]),
+        ("translation.indented_json", is_indented, ["false", "true"]),
+        ("translation.validation", validates, ["false", "true"]),
+        (
+            "translation.http_metadata",
+            honours_http_metadata,
+            ["ignore", "honour"],
+        ),
+    ] {
+        let word = words[usize::from(*is_second)];
+        it.set(key, word);
+    }
+    it.set_if("translation.event_id", id_field.as_deref());
+    it.set_if("translation.event_name", event_field.as_deref());
+    it.set_if("translation.event_retry", retry.map(written));
+    it.set("translation.heartbeat", written(*heartbeat));
+    it.set(
+        "translation.request_message_max",
+        size(request_message_bytes_max),
+    );
+    it.set(
+        "translation.response_message_max",
+        size(response_message_bytes_max),
+    );
+    it.set(
+        "translation.response_json_max",
+        size(json_response_bytes_max),
+    );
 }
 
 fn upstream_tls(it: &mut Definition, tls: &UpstreamTls, folder: &Path) {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::TranslationDoc;
 use crate::field::{Either, Field, List};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -42,10 +43,10 @@ pub(crate) struct ClusterDoc {
     ///
     /// path; none
     pub(crate) descriptors: Field<String>,
-    /// JSON members and query parameters that the message does not have.
+    /// How `translate` shows the RPCs of the descriptors.
     ///
-    /// `refuse` `ignore`; `refuse`
-    pub(crate) unknown_json_fields: Field<UnknownFieldsDoc>,
+    /// map; see its keys
+    pub(crate) translation: Field<TranslationDoc>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -54,13 +55,6 @@ pub(crate) enum ProtocolDoc {
     Http1,
     Http2,
     Grpc,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum UnknownFieldsDoc {
-    Refuse,
-    Ignore,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ mod listeners;
 mod matches;
 mod routes;
 mod tests;
+mod translation;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,6 +31,7 @@ pub(crate) use listeners::*;
 pub(crate) use matches::*;
 pub(crate) use routes::*;
 pub(crate) use tests::*;
+pub(crate) use translation::*;
 
 /// One file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

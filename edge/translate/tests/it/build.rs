@@ -103,10 +103,9 @@ fn all_errors_at_once_and_both_sides_of_a_conflict() {
 }
 
 #[test]
-fn sets_that_bind_nothing() {
-    let hint = "descriptor set binds no unary rpc to http\nhint: compile it with its imports, so that google/api/annotations.proto is part of it";
+fn sets_that_define_no_rpc() {
+    let hint = "descriptor set has no rpc\nhint: compile the files that define services, with their imports";
     check("message M {}", &[hint]);
-    check("message M {} service S { rpc R(M) returns (M); }", &[hint]);
     let empty = Translator::from_descriptor_set(&[], Options::default()).unwrap_err();
     assert_eq!(empty[0].to_string(), hint);
     let junk = Translator::from_descriptor_set(b"\x0a\xff", Options::default()).unwrap_err();
@@ -152,13 +151,13 @@ fn listing() {
     assert!(lines.contains(&"test.v1.Things.Whatever * /v1/whatever -".to_owned()));
     let inner = "test.v1.Things.SetInner PATCH /v1/things/{inner.name}/inner inner";
     assert!(lines.contains(&inner.to_owned()));
-    let streaming: Vec<_> = translator.streaming_rpcs().collect();
-    assert_eq!(streaming, ["test.v1.Things.Watch"]);
+    let watch = translator.rpc("/test.v1.Things/Watch").unwrap();
+    assert!(watch.is_streaming());
 
     match translator.find(&http::Method::HEAD, "/v1/things/7") {
         Find::Found(binding) => {
-            assert_eq!(binding.rpc(), "test.v1.Things.Get");
-            assert_eq!(binding.grpc_path().as_str(), "/test.v1.Things/Get");
+            assert_eq!(binding.rpc().name(), "test.v1.Things.Get");
+            assert_eq!(binding.rpc().path().as_str(), "/test.v1.Things/Get");
         }
         other => panic!("{other:?}"),
     }

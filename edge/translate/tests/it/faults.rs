@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use palisade_translate::Options;
+use palisade_translate::{JsonOptions, Options};
 use tokio::sync::Notify;
 
 use crate::client::{Client, request};
@@ -14,10 +14,13 @@ const UNUSABLE: &str = "the service did not give a usable answer";
 
 fn small() -> Options {
     Options {
-        json_body_bytes_max: 64,
-        grpc_message_bytes_max: 32,
+        request_message_bytes_max: 64,
+        response_message_bytes_max: 32,
         json_response_bytes_max: 100,
-        emit_default_values: false,
+        json: JsonOptions {
+            write_defaults: false,
+            ..JsonOptions::default()
+        },
         ..Options::default()
     }
 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use std::sync::Arc;
+
 use palisade_translate::{Options, Translator, translate};
 use proptest::prelude::*;
 use tonic::transport::Endpoint;
@@ -88,10 +90,11 @@ fn check(method: &str, uri: &str, body: String, expected: &[u16]) {
     assert!(expected.contains(&status.as_u16()), "{status}");
 }
 
-fn translator() -> &'static Translator {
-    static TRANSLATOR: std::sync::OnceLock<Translator> = std::sync::OnceLock::new();
+fn translator() -> &'static Arc<Translator> {
+    static TRANSLATOR: std::sync::OnceLock<Arc<Translator>> = std::sync::OnceLock::new();
     TRANSLATOR.get_or_init(|| {
-        Translator::from_descriptor_set(&descriptors::things(), Options::default()).unwrap()
+        let set = descriptors::things();
+        Arc::new(Translator::from_descriptor_set(&set, Options::default()).unwrap())
     })
 }
 

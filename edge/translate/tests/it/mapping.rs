@@ -1,6 +1,6 @@
 //! What a request becomes: each case goes through JSON, protobuf, a real call and back.
 
-use palisade_translate::Options;
+use palisade_translate::{JsonOptions, Options};
 
 use crate::client::{Client, request};
 use crate::upstream::{Script, Upstream};
@@ -37,7 +37,10 @@ async fn check(options: Options, cases: &str) -> usize {
 
 fn omitting_defaults() -> Options {
     Options {
-        emit_default_values: false,
+        json: JsonOptions {
+            write_defaults: false,
+            ..JsonOptions::default()
+        },
         ..Options::default()
     }
 }
@@ -101,10 +104,8 @@ async fn bodies_that_attack_the_parser() {
 
 #[tokio::test]
 async fn unknown_names_can_be_ignored() {
-    let options = Options {
-        ignore_unknown_fields: true,
-        ..omitting_defaults()
-    };
+    let mut options = omitting_defaults();
+    options.json.ignore_unknown_fields = true;
     check(options, include_str!("../cases/ignore_unknown.case")).await;
 }
 

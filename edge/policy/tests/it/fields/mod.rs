@@ -222,9 +222,79 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
-        "ClusterDoc.unknown_json_fields",
+        "ClusterDoc.translation",
         "timeouts: {}",
-        "unknown_json_fields: ignore",
+        "translation: {json_names: proto}",
+    ),
+    (
+        "TranslationDoc.unknown_json_fields",
+        "timeouts: {}",
+        "translation: {unknown_json_fields: ignore}",
+    ),
+    (
+        "TranslationDoc.default_values",
+        "timeouts: {}",
+        "translation: {default_values: omit}",
+    ),
+    (
+        "TranslationDoc.json_names",
+        "timeouts: {}",
+        "translation: {json_names: proto}",
+    ),
+    (
+        "TranslationDoc.json_enums",
+        "timeouts: {}",
+        "translation: {json_enums: numbers}",
+    ),
+    (
+        "TranslationDoc.indented_json",
+        "timeouts: {}",
+        "translation: {indented_json: true}",
+    ),
+    (
+        "TranslationDoc.event_id",
+        "timeouts: {}",
+        "translation: {event_id: seq}",
+    ),
+    (
+        "TranslationDoc.event_name",
+        "timeouts: {}",
+        "translation: {event_name: kind}",
+    ),
+    (
+        "TranslationDoc.event_retry",
+        "timeouts: {}",
+        "translation: {event_retry: 3s}",
+    ),
+    (
+        "TranslationDoc.heartbeat",
+        "timeouts: {}",
+        "translation: {heartbeat: 3s}",
+    ),
+    (
+        "TranslationDoc.validation",
+        "timeouts: {}",
+        "translation: {validation: false}",
+    ),
+    (
+        "TranslationDoc.http_metadata",
+        "timeouts: {}",
+        "translation: {http_metadata: honour}",
+    ),
+    (
+        "TranslationDoc.request_message_max",
+        "timeouts: {}",
+        "translation: {request_message_max: 2MiB}",
+    ),
+    (
+        "TranslationDoc.response_message_max",
+        "timeouts: {}",
+        "translation: {response_message_max: 2MiB}",
+    ),
+    (
+        "TranslationDoc.response_json_max",
+        "timeouts: {}",
+        "translation: {response_json_max: 2MiB}",
     ),
     ("TlsDoc.server_name", "server_name: a", "server_name: b"),
     ("TlsDoc.ca", "../certs/ca.pem", "../certs/edge.pem"),

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::scalar::BASE64;
+use crate::json::scalar::BASE64;
 
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
@@ -94,6 +94,29 @@ pub(crate) fn name(code: Code) -> &'static str {
         Code::Unavailable => "unavailable",
         Code::DataLoss => "data_loss",
         Code::Unauthenticated => "unauthenticated",
+    }
+}
+
+/// The code's name in the Connect protocol.
+pub(crate) fn connect_name(code: Code) -> &'static str {
+    match code {
+        Code::Cancelled => "canceled",
+        other => name(other),
+    }
+}
+
+/// What a gRPC client is told of an answer that HTTP has a status for.
+pub(crate) fn of_http(status: StatusCode) -> Code {
+    match status.as_u16() {
+        400 | 411 | 412 | 415 | 422 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 | 405 | 501 => Code::Unimplemented,
+        408 | 504 => Code::DeadlineExceeded,
+        413 | 429 | 431 => Code::ResourceExhausted,
+        499 => Code::Cancelled,
+        502 | 503 => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 

@@ -1,14 +1,16 @@
-//! One HTTP method and path template bound to one unary RPC.
+//! One HTTP method and path template bound to one RPC.
 //!
 //! Invariant: immutable, fully resolved against the descriptors.
 
-use http::Method;
-use http::uri::PathAndQuery;
-use prost_reflect::{FieldDescriptor, MessageDescriptor};
+use std::sync::Arc;
 
-use crate::field_path::FieldPath;
-use crate::reply::ResponseBody;
-use crate::template::Span;
+use http::Method;
+use prost_reflect::FieldDescriptor;
+
+use crate::json::reply::ResponseBody;
+use crate::rpc::Rpc;
+use crate::rules::field_path::FieldPath;
+use crate::rules::template::Span;
 
 /// The HTTP method of a binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +56,10 @@ pub(crate) struct Capture {
     pub(crate) keeps_slash: bool,
 }
 
-/// One `google.api.http` rule of one unary RPC.
+/// One `google.api.http` rule of one RPC.
 #[derive(Debug)]
 pub struct Binding {
-    pub(crate) rpc: Box<str>,
-    pub(crate) grpc_path: PathAndQuery,
+    pub(crate) rpc: Arc<Rpc>,
     pub(crate) method: BoundMethod,
     pub(crate) template: Box<str>,
     /// Length of `:verb`, 0 without one.
@@ -66,8 +67,6 @@ pub struct Binding {
     pub(crate) captures: Vec<Capture>,
     pub(crate) body: RequestBody,
     pub(crate) response: ResponseBody,
-    pub(crate) input: MessageDescriptor,
-    pub(crate) output: MessageDescriptor,
 }
 
 /// A binding in words, for `explain` and for documents.
@@ -84,23 +83,16 @@ pub struct BindingInfo<'a> {
 }
 
 impl Binding {
-    /// Full name of the RPC, for instance `shop.v1.Orders.Get`.
     #[must_use]
-    pub fn rpc(&self) -> &str {
+    pub fn rpc(&self) -> &Rpc {
         &self.rpc
-    }
-
-    /// `:path` of the gRPC call, for instance `/shop.v1.Orders/Get`.
-    #[must_use]
-    pub fn grpc_path(&self) -> &PathAndQuery {
-        &self.grpc_path
     }
 
     /// The binding in words.
     #[must_use]
     pub fn info(&self) -> BindingInfo<'_> {
         BindingInfo {
-            rpc: &self.rpc,
+            rpc: &self.rpc.name,
             method: &self.method,
             template: &self.template,
             body: match &self.body {

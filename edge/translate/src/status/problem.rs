@@ -1,4 +1,5 @@
-//! Every answer that is not the upstream's message: RFC 9457 problem documents.
+//! Every answer that is not the upstream's message: RFC 9457 problem documents, or what the client's
+//! dialect has for them.
 //!
 //! Invariant: `code` is stable, for programs; `detail` is for people and never holds what is
 //! internal to a service or to this process. All lists and texts are bounded.
@@ -8,11 +9,14 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 use tonic::Code;
 
-use crate::status::{self, GrpcStatus};
+use super::code::{self, GrpcStatus};
+use super::render;
+use crate::dialect::Dialect;
+use crate::server::ResponseBody;
 
 /// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -36,6 +40,7 @@ pub(crate) struct Rejection(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     status: StatusCode,
+    grpc: Code,
     code: &'static str,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
@@ -65,12 +70,13 @@ struct Problem<'a> {
 impl Rejection {
     pub(crate) fn new(
         status: StatusCode,
-        code: &'static str,
+        name: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self(Box::new(Parts {
             status,
-            code,
+            grpc: code::of_http(status),
+            code: name,
             detail: bounded(detail.into()),
             errors: Vec::new(),
             reason: String::new(),
@@ -136,14 +142,16 @@ impl Rejection {
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
     pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
-        let http = status::http_status(status.code);
-        let code = status::name(status.code);
-        if status::is_internal(status.code) {
-            let mut rejection = Self::new(http, code, INTERNAL_DETAIL);
+        let http = code::http_status(status.code);
+        let name = code::name(status.code);
+        if code::is_internal(status.code) {
+            let mut rejection = Self::new(http, name, INTERNAL_DETAIL);
+            rejection.0.grpc = status.code;
             rejection.0.headers = headers;
             return rejection;
         }
-        let mut rejection = Self::new(http, code, status.message);
+        let mut rejection = Self::new(http, name, status.message);
+        rejection.0.grpc = status.code;
         rejection.0.headers = headers;
         if let Some(bad) = status.details.bad_request() {
             for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
@@ -187,8 +195,16 @@ impl Rejection {
         self
     }
 
-    pub(crate) fn into_response(self, request_id: Option<&str>) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(
+        self,
+        dialect: Dialect,
+        request_id: Option<&str>,
+    ) -> Response<ResponseBody> {
         let parts = *self.0;
+        if let Some(mut told) = render::failed_call(dialect, parts.grpc, &parts.detail) {
+            told.headers_mut().extend(parts.headers);
+            return told.map(whole);
+        }
         let title = match parts.status.as_u16() {
             499 => "Client Closed Request",
             _ => parts.status.canonical_reason().unwrap_or_default(),
@@ -206,7 +222,7 @@ impl Rejection {
         };
         // Strings and numbers only: there is nothing that could fail to be written.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+        let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         response.headers_mut().insert(
@@ -215,6 +231,12 @@ impl Rejection {
         );
         response
     }
+}
+
+fn whole(body: Bytes) -> ResponseBody {
+    Full::new(body)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {

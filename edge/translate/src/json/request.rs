@@ -5,10 +5,10 @@
 
 use prost_reflect::DynamicMessage;
 
-use crate::binding::{Binding, Capture};
-use crate::problem::Rejection;
-use crate::translator::Options;
-use crate::{body, percent, query, scalar};
+use super::{body, percent, query, scalar};
+use crate::options::Options;
+use crate::rules::binding::{Binding, Capture};
+use crate::status::problem::Rejection;
 
 /// Builds the message. `path` is percent-encoded and matched `binding`'s template.
 pub(crate) fn message(
@@ -20,7 +20,12 @@ pub(crate) fn message(
 ) -> Result<DynamicMessage, Rejection> {
     let mut message = body::parse(binding, json, options)?;
     if let Some(query) = query {
-        query::apply(binding, query, options.ignore_unknown_fields, &mut message)?;
+        query::apply(
+            binding,
+            query,
+            options.json.ignore_unknown_fields,
+            &mut message,
+        )?;
     }
     let end = path.len().saturating_sub(binding.verb_bytes);
     let path = path.get(..end).unwrap_or_default();

@@ -6,11 +6,11 @@
 
 use prost_reflect::DynamicMessage;
 
-use crate::binding::{Binding, RequestBody};
-use crate::field_path::{FieldPath, FieldPathError};
-use crate::percent;
-use crate::problem::Rejection;
-use crate::scalar;
+use crate::json::percent;
+use crate::json::scalar;
+use crate::rules::binding::{Binding, RequestBody};
+use crate::rules::field_path::{FieldPath, FieldPathError};
+use crate::status::problem::Rejection;
 
 /// Most parameters of one request; each may allocate messages, and looking for a repeated one
 /// compares it with all before it.
@@ -47,7 +47,7 @@ fn target(
     name: &str,
     ignore_unknown: bool,
 ) -> Result<Option<FieldPath>, Rejection> {
-    let refused = match FieldPath::resolve(&binding.input, name) {
+    let refused = match FieldPath::resolve(&binding.rpc.input, name) {
         Err(error @ FieldPathError::TooDeep) => return Err(reject(name, error)),
         Err(error) => error.to_string(),
         Ok(path) if in_path(binding, &path) => "the path sets this field".to_owned(),

@@ -17,9 +17,9 @@ use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess};
 use serde_json::de::SliceRead;
 use tonic::codegen::StdError;
 
-use crate::binding::{Binding, RequestBody};
-use crate::problem::Rejection;
-use crate::translator::Options;
+use crate::options::Options;
+use crate::rules::binding::{Binding, RequestBody};
+use crate::status::problem::Rejection;
 
 /// How much of a refused body is read and thrown away, in bytes.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
@@ -129,14 +129,14 @@ pub(crate) fn parse(
     options: &Options,
 ) -> Result<DynamicMessage, Rejection> {
     if bytes.is_empty() {
-        return Ok(DynamicMessage::new(binding.input.clone()));
+        return Ok(DynamicMessage::new(binding.rpc.input.clone()));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let input = binding.input.clone();
+    let input = binding.rpc.input.clone();
     let message = match &binding.body {
         RequestBody::None => Ok(DynamicMessage::new(input)),
         RequestBody::Whole => {
-            DynamicMessage::deserialize_with_options(input, &mut json, &options.deserialize())
+            DynamicMessage::deserialize_with_options(input, &mut json, &options.json.deserialize())
         }
         RequestBody::Field(field) => DynamicMessage::deserialize_with_options(
             input,
@@ -144,7 +144,7 @@ pub(crate) fn parse(
                 field: Some(field),
                 json: &mut json,
             }),
-            &options.deserialize(),
+            &options.json.deserialize(),
         ),
     };
     message

@@ -13,8 +13,8 @@ use prost_reflect::{
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::field_path;
-use crate::translator::Options;
+use crate::options::Options;
+use crate::rules::field_path;
 
 /// Which part of the response message is the body.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl ResponseBody {
             bytes: Vec::with_capacity(size_hint.min(options.json_response_bytes_max)),
             max: options.json_response_bytes_max,
         };
-        let json = options.serialize();
+        let json = options.json.serialize();
         let mut serializer = serde_json::Serializer::new(&mut out);
         let written = match self {
             Self::Whole => message.serialize_with_options(&mut serializer, &json),

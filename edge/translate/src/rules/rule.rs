@@ -3,16 +3,18 @@
 //! Invariant: whatever a rule names (fields, methods, templates) has been found in the
 //! descriptors by the time a binding exists; nothing is left that could fail per request.
 
+use std::sync::Arc;
+
 use http::Method;
-use http::uri::PathAndQuery;
-use prost_reflect::{MessageDescriptor, MethodDescriptor};
+use prost_reflect::MessageDescriptor;
 
 use crate::Error;
-use crate::binding::{Binding, BoundMethod, Capture, RequestBody};
-use crate::field_path::{self, FieldPath};
-use crate::reply::ResponseBody;
-use crate::scalar;
-use crate::template::{self, Template};
+use crate::json::reply::ResponseBody;
+use crate::json::scalar;
+use crate::rpc::Rpc;
+use crate::rules::binding::{Binding, BoundMethod, Capture, RequestBody};
+use crate::rules::field_path::{self, FieldPath};
+use crate::rules::template::{self, Template};
 
 /// The wire form of `google.api.HttpRule`. The oneof `pattern` is read as plain fields: an
 /// encoder writes at most one of them.
@@ -72,8 +74,8 @@ impl HttpRule {
     }
 
     /// Resolves this rule (not its additional bindings) against the RPC it belongs to.
-    pub(crate) fn bind(&self, method: &MethodDescriptor) -> Result<(Binding, Template), Error> {
-        let rpc = method.full_name();
+    pub(crate) fn bind(&self, called: &Arc<Rpc>) -> Result<(Binding, Template), Error> {
+        let rpc = called.name();
         let (bound, text) = self.pattern(rpc)?;
         let template_error = |reason: String| Error::Template {
             rpc: rpc.to_owned(),
@@ -81,27 +83,21 @@ impl HttpRule {
             reason,
         };
         let template = template::parse(text).map_err(|e| template_error(e.to_string()))?;
-        let grpc_path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let input = method.input();
-        let captures = captures(rpc, text, &template, &input)?;
+        let captures = captures(rpc, text, &template, &called.input)?;
         let binding = Binding {
-            rpc: rpc.into(),
-            grpc_path: PathAndQuery::try_from(grpc_path)
-                .map_err(|e| template_error(e.to_string()))?,
+            rpc: called.clone(),
             method: bound,
             template: text.into(),
             verb_bytes: template.verb.as_ref().map_or(0, |verb| verb.len() + 1),
             captures,
-            body: self.request_body(rpc, &input)?,
-            response: ResponseBody::new(&method.output(), &self.response_body).map_err(
-                |reason| Error::ResponseBody {
+            body: self.request_body(rpc, &called.input)?,
+            response: ResponseBody::new(&called.output, &self.response_body).map_err(|reason| {
+                Error::ResponseBody {
                     rpc: rpc.to_owned(),
                     field: self.response_body.clone(),
                     reason,
-                },
-            )?,
-            input,
-            output: method.output(),
+                }
+            })?,
         };
         Ok((binding, template))
     }

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use crate::binding::BoundMethod;
-use crate::template::{Segment, Template};
+use crate::rules::binding::BoundMethod;
+use crate::rules::template::{Segment, Template};
 
 #[derive(Debug, Default)]
 struct Node {
@@ -182,7 +182,7 @@ fn pick(leaves: &[Leaf], wanted: &Wanted<'_>, allow: &mut Vec<Method>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template;
+    use crate::rules::template;
     use proptest::prelude::*;
 
     const TEMPLATES: [(&str, &str); 16] = [

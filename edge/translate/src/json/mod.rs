@@ -1,0 +1,8 @@
+//! Requests as HTTP writes them to messages, and messages to JSON.
+
+pub(crate) mod body;
+pub(crate) mod percent;
+pub(crate) mod query;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod scalar;

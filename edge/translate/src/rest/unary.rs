@@ -1,0 +1,86 @@
+//! One message there, one message back.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+use tonic::body::Body;
+use tonic::codegen::StdError;
+
+use crate::json::reply::ReplyError;
+use crate::json::{body, request as message};
+use crate::metadata;
+use crate::rules::binding::Binding;
+use crate::server::ResponseBody;
+use crate::status::failure::{self, reject};
+use crate::status::problem::Rejection;
+use crate::translator::Translator;
+use crate::upstream::{self, Upstream};
+
+pub(super) async fn answer<B, S>(
+    translator: &Translator,
+    binding: &Binding,
+    mut service: S,
+    request: Request<B>,
+) -> Result<Response<ResponseBody>, Rejection>
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+    S: Upstream,
+{
+    let options = translator.options();
+    let rpc = &*binding.rpc;
+    let (head, body) = request.into_parts();
+    let mut body = pin!(body);
+    let bytes_max = options.request_message_bytes_max;
+    let json = match body::read(binding, &head.headers, body.as_mut(), bytes_max).await {
+        Ok(json) => json,
+        Err(rejection) => {
+            body::drain(body).await;
+            return Err(rejection);
+        }
+    };
+    let message = message::message(binding, options, head.uri.path(), head.uri.query(), &json)?;
+    drop(json);
+    let frame = upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))?;
+    drop(message);
+    let metadata = metadata::request(head.headers);
+    let bytes_max = options.response_message_bytes_max;
+    let sent = Body::new(Full::new(frame));
+    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max)
+        .await
+        .map_err(|failure| reject(rpc, failure))?;
+    let (status, headers) = metadata::response(reply.initial);
+    if matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    ) {
+        return Ok(respond(status, headers, Bytes::new()));
+    }
+    // JSON with its names is about twice its message.
+    let size_hint = reply.frame.bytes.len().saturating_mul(2);
+    let message =
+        upstream::decode(&rpc.output, reply.frame).map_err(|failure| reject(rpc, failure))?;
+    let json = binding
+        .response
+        .to_json(&message, size_hint, options)
+        .map_err(|error| match error {
+            ReplyError::TooLarge(_) => failure::bad_gateway(rpc, failure::TOO_LARGE, &error),
+            ReplyError::Json(_) => failure::bad_gateway(rpc, failure::INVALID, &error),
+        })?;
+    let mut response = respond(status, headers, json.into());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<ResponseBody> {
+    let body = Full::new(body).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

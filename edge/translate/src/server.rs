@@ -1,0 +1,90 @@
+//! A connection of HTTP requests, and which dialect answers each.
+//!
+//! Invariant: every request gets an answer; nothing outlives its request. When the edge hangs up the
+//! call is dropped and so cancelled.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::codegen::StdError;
+
+use crate::dialect::Dialect;
+use crate::translator::Translator;
+use crate::upstream::Upstream;
+use crate::{Error, rest};
+
+/// Read buffer of a connection, in bytes; it bounds a request's head.
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 128;
+
+/// Longest `x-request-id` that is repeated in a problem, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Of a known length, or a stream. An error in it breaks the connection off.
+pub type ResponseBody = UnsyncBoxBody<Bytes, StdError>;
+
+/// Serves one HTTP/1.1 connection (the far end of a socket pair) until it closes.
+///
+/// When the peer closes while a request is in flight, the gRPC call is cancelled.
+///
+/// # Errors
+/// The connection broke, or its peer does not speak HTTP/1.1.
+pub async fn serve_connection<IO, S>(
+    io: IO,
+    translator: Arc<Translator>,
+    service: S,
+) -> Result<(), Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Upstream,
+{
+    let handler = service_fn(move |request| {
+        let translator = Arc::clone(&translator);
+        let service = service.clone();
+        async move { Ok::<_, Infallible>(translate(&translator, service, request).await) }
+    });
+    http1::Builder::new()
+        // Idle connections are the edge's to close: they wait in its pool.
+        .header_read_timeout(None)
+        // A closed peer cancels the call; a half-closed one does not exist between two halves
+        // of one process.
+        .half_close(false)
+        .max_buf_size(READ_BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(io), handler)
+        .await?;
+    Ok(())
+}
+
+/// Answers one request. Never fails: what goes wrong is told as the client's dialect tells it.
+pub async fn translate<B, S>(
+    translator: &Arc<Translator>,
+    service: S,
+    request: Request<B>,
+) -> Response<ResponseBody>
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+    S: Upstream,
+{
+    let dialect = Dialect::of(request.method(), request.uri().query(), request.headers());
+    let request_id = request
+        .headers()
+        .get("x-request-id")
+        .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
+        .cloned();
+    let answer = rest::answer(translator, service, request).await;
+    answer.unwrap_or_else(|rejection| {
+        let request_id = request_id.as_ref().map(HeaderValue::to_str);
+        rejection.into_response(dialect, request_id.and_then(Result::ok))
+    })
+}
