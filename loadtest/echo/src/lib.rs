@@ -1,0 +1,43 @@
+//! `palisade.echo.v1.EchoService`: does as its requests say.
+
+mod service;
+mod streams;
+
+pub use service::Echo;
+
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated from the proto"
+)]
+mod palisade {
+    pub mod echo {
+        pub mod v1 {
+            tonic::include_proto!("palisade.echo.v1");
+        }
+    }
+}
+
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated from the proto"
+)]
+mod google {
+    pub mod api {
+        tonic::include_proto!("google.api");
+    }
+}
+
+pub use google::api::HttpBody;
+pub use palisade::echo::v1 as proto;
+pub use proto::echo_service_server::EchoServiceServer;
+
+/// Encoded `FileDescriptorSet`, with its imports and their options.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.pb"));
