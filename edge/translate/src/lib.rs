@@ -19,6 +19,7 @@ mod server;
 mod status;
 mod translator;
 mod upstream;
+mod validate;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;
