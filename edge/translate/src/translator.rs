@@ -20,7 +20,7 @@ use crate::status::problem::Rejection;
 use crate::validate::Rules;
 
 /// Largest descriptor set. Googleapis in whole is about 10 MiB.
-const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most bindings of one translator; each costs memory for the life of a policy.
 const BINDINGS_MAX: usize = 10_000;
