@@ -55,6 +55,7 @@ impl Compiler<'_> {
         let translator = descriptors
             .as_ref()
             .and_then(|bytes| self.translator(doc, bytes, &mut fingerprint));
+        let reflection = self.reflection(doc, protocol, &mut fingerprint);
         fingerprint
             .debug(&endpoints)
             .debug(&protocol)
@@ -72,6 +73,7 @@ impl Compiler<'_> {
             ejection,
             translator,
             descriptors_sha256: descriptors.map(|bytes| Sha256::digest(&bytes).into()),
+            reflection,
             fingerprint: fingerprint.finish(),
         }
     }

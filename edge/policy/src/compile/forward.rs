@@ -89,7 +89,7 @@ impl Compiler<'_> {
             return is_on(field);
         };
         for cluster in clusters {
-            if !cluster.value.descriptors.is_absent() {
+            if !cluster.value.descriptors.is_absent() || !cluster.value.reflection.is_absent() {
                 continue;
             }
             let name = cluster.value.name.given().map_or("", |name| &name.value);
@@ -102,7 +102,9 @@ impl Compiler<'_> {
             );
             self.report.push(
                 translate.mark,
-                fault.hint("name a protobuf FileDescriptorSet in the cluster's `descriptors`"),
+                fault.hint(
+                    "name a protobuf FileDescriptorSet in the cluster's `descriptors`, or ask the endpoints with `reflection: {}`",
+                ),
             );
         }
         true

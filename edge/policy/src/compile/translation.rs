@@ -15,7 +15,7 @@ use crate::document::{
     UnknownFieldsDoc,
 };
 use crate::field::{At, Field};
-use crate::model::UpstreamProtocol;
+use crate::model::{Reflection, UpstreamProtocol};
 
 /// The descriptors of all of Google's interfaces take about 10 MiB.
 const DESCRIPTOR_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -25,6 +25,10 @@ const RETRY_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(3_600);
 const HEARTBEAT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// Services change when they are deployed.
+const REFRESH: Duration = Duration::from_secs(300);
+const REFRESH_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 impl Compiler<'_> {
     /// The content of the file of descriptors.
@@ -35,10 +39,12 @@ impl Compiler<'_> {
     ) -> Option<Arc<[u8]>> {
         let doc = &at.value;
         let Some(written) = doc.descriptors.given() else {
-            if let Some(option) = doc.translation.given() {
+            if let Some(option) = doc.translation.given()
+                && doc.reflection.is_absent()
+            {
                 let fault = Fault::new(
                     codes::CONTRADICTION,
-                    "`translation` has no effect without `descriptors`",
+                    "`translation` has no effect without `descriptors` or `reflection`",
                 );
                 self.report.push(option.mark, fault);
             }
@@ -52,6 +58,33 @@ impl Compiler<'_> {
             self.report.push(written.mark, fault);
         }
         self.input(written, DESCRIPTOR_BYTES_MAX)
+    }
+
+    /// What the endpoints are asked for, instead of a file.
+    pub(super) fn reflection(
+        &mut self,
+        doc: &ClusterDoc,
+        protocol: UpstreamProtocol,
+        fingerprint: &mut Fingerprint,
+    ) -> Option<Reflection> {
+        let written = doc.reflection.given()?;
+        if !doc.descriptors.is_absent() {
+            let message = "`reflection` and `descriptors` exclude each other";
+            let fault = Fault::new(codes::CONTRADICTION, message);
+            self.report.push(written.mark, fault);
+            return None;
+        }
+        if protocol != UpstreamProtocol::Grpc {
+            let message = "`reflection` needs a cluster with `protocol: grpc`";
+            let fault = Fault::new(codes::CONTRADICTION, message);
+            self.report.push(written.mark, fault);
+        }
+        let reflection = Reflection {
+            refresh: self.duration(&written.value.refresh, REFRESH, REFRESH_BOUNDS),
+            options: self.translation(doc.translation.given().map(|at| &at.value)),
+        };
+        fingerprint.debug(&reflection);
+        Some(reflection)
     }
 
     pub(super) fn translator(

@@ -7,7 +7,7 @@ use palisade_translate::{JsonOptions, Options, SseOptions};
 use super::{Definition, digest_of, shortened, written_path};
 use crate::compile::values::{written, written_size};
 use crate::model::{
-    ClientIdentity, Cluster, Ejection, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
+    ClientIdentity, Cluster, Ejection, Reflection, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
 };
 
 pub(super) const KIND: &str = "cluster";
@@ -24,6 +24,7 @@ pub(super) fn cluster(cluster: &Cluster, folder: &Path) -> Definition {
         ejection,
         translator,
         descriptors_sha256,
+        reflection,
         // Of what is described here.
         fingerprint: _,
     } = cluster;
@@ -65,6 +66,14 @@ pub(super) fn cluster(cluster: &Cluster, folder: &Path) -> Definition {
     it.set_if("descriptors", descriptors_sha256.map(shortened));
     if let Some(translator) = translator {
         translation(&mut it, translator.options());
+        let left_out = translator.rules_left_out();
+        if left_out > 0 {
+            it.set("translation.validation.left_to_the_service", left_out);
+        }
+    }
+    if let Some(Reflection { refresh, options }) = reflection {
+        it.set("reflection.refresh", written(*refresh));
+        translation(&mut it, options);
     }
     it
 }

@@ -43,6 +43,11 @@ pub(crate) struct ClusterDoc {
     ///
     /// path; none
     pub(crate) descriptors: Field<String>,
+    /// The endpoints are asked for the descriptors instead (gRPC server reflection); needs `protocol:
+    /// grpc`.
+    ///
+    /// map; none
+    pub(crate) reflection: Field<ReflectionDoc>,
     /// How `translate` shows the RPCs of the descriptors.
     ///
     /// map; see its keys
@@ -97,6 +102,15 @@ pub(crate) struct TimeoutsDoc {
     ///
     /// duration, 1ms to 1d; `60s`
     pub(crate) idle: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReflectionDoc {
+    /// How long it is until they are asked again.
+    ///
+    /// duration, 1s to 1d; `5m`
+    pub(crate) refresh: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

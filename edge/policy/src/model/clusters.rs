@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_translate::Translator;
+use palisade_translate::{Options, Translator};
 
 use super::Origin;
 
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub translator: Option<Arc<Translator>>,
     /// Of the file of descriptors that the translator was made of.
     pub descriptors_sha256: Option<[u8; 32]>,
+    /// Instead of a descriptor set of its own.
+    pub reflection: Option<Reflection>,
     /// Changes when anything about reaching the endpoints changes; run-time state (health,
     /// pools, channels) is kept across reloads while it stays.
     pub fingerprint: u64,
@@ -72,6 +74,14 @@ pub struct UpstreamTimeouts {
     pub write: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
+}
+
+/// The endpoints themselves are asked what they serve.
+#[derive(Debug, Clone)]
+pub struct Reflection {
+    pub refresh: Duration,
+    /// Of the translator that is made of what they say.
+    pub options: Options,
 }
 
 /// An endpoint that fails in a row is left out for a while.

@@ -222,6 +222,16 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "ClusterDoc.reflection",
+        "descriptors: ../descriptors/core.pb",
+        "reflection: {}",
+    ),
+    (
+        "ReflectionDoc.refresh",
+        "descriptors: ../descriptors/core.pb",
+        "reflection: {refresh: 1m}",
+    ),
+    (
         "ClusterDoc.translation",
         "timeouts: {}",
         "translation: {json_names: proto}",
