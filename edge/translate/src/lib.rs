@@ -29,6 +29,6 @@ pub use reflection::{Description, ReflectionError, describe};
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
 pub use server::{ResponseBody, serve_connection, translate};
-pub use status::render::failed_call;
+pub use status::render::{FailedCall, failed_call};
 pub use translator::{Find, Translator};
 pub use upstream::{AnswerBody, Upstream};
