@@ -70,6 +70,8 @@ pub enum Rejection {
     ResponseTooLarge,
     /// No endpoint could be reached.
     Unavailable,
+    /// No endpoint has told yet what it serves.
+    NoDescriptors,
     /// An endpoint answered with something that is not HTTP, or broke off.
     BadUpstream,
     UpstreamTimeout,
@@ -188,6 +190,7 @@ impl Rejection {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable
+            | Self::NoDescriptors
             | Self::NoKeys
             | Self::PolicyFault
             | Self::Overloaded
@@ -238,6 +241,7 @@ impl Rejection {
             Self::Overloaded => "overloaded",
             Self::ResponseTooLarge => "response_too_large",
             Self::Unavailable => "upstream_unavailable",
+            Self::NoDescriptors => "descriptors_unavailable",
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::RequestTimeout => "request_timeout",
@@ -296,6 +300,7 @@ impl Rejection {
             | Self::MethodNotAllowed(_) => 12,
             Self::Internal => 13,
             Self::Unavailable
+            | Self::NoDescriptors
             | Self::NoKeys
             | Self::PolicyFault
             | Self::RouteWithdrawn
@@ -340,6 +345,7 @@ impl Rejection {
             Self::Overloaded => "too much is under way at the moment",
             Self::ResponseTooLarge => "the answer is larger than this route lets through",
             Self::Unavailable => "the service behind this route cannot be reached",
+            Self::NoDescriptors => "the service behind this route has not described itself yet",
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",
             Self::RequestTimeout => "the request was not sent in time",

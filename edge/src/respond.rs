@@ -129,7 +129,10 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
         Rejection::RateLimited { retry_after_s } => {
             header.insert_header(RETRY_AFTER, *retry_after_s)?;
         }
-        Rejection::Unavailable | Rejection::NoKeys | Rejection::Overloaded => {
+        Rejection::Unavailable
+        | Rejection::NoDescriptors
+        | Rejection::NoKeys
+        | Rejection::Overloaded => {
             header.insert_header(RETRY_AFTER, 1)?;
         }
         Rejection::PolicyFault => {

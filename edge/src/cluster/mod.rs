@@ -5,6 +5,7 @@
 
 pub mod mirror;
 pub mod peer;
+pub mod reflection;
 mod translation;
 
 use std::net::SocketAddr;
@@ -13,7 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use palisade_policy::model::{Cluster, Ejection};
+use palisade_translate::Translator;
 use pingora_core::upstreams::peer::HttpPeer;
+use translation::Descriptors;
 
 use crate::in_flight::{Held, InFlight};
 
@@ -40,6 +43,8 @@ pub struct ClusterState {
     retrying: InFlight,
     /// For this cluster as a mirror.
     copies: InFlight,
+    descriptors: Option<Descriptors>,
+    _asking: Option<reflection::Asking>,
     /// Ejections are kept as milliseconds since this.
     epoch: Instant,
 }
@@ -65,32 +70,44 @@ impl ClusterState {
 
     fn build(cluster: &Cluster, translating: bool) -> anyhow::Result<Self> {
         let peers = peer::Templates::new(cluster)?;
-        let endpoints = cluster
-            .endpoints
-            .iter()
-            .enumerate()
-            .map(|(index, address)| {
-                Ok(EndpointState {
-                    address: *address,
-                    failures: AtomicU32::new(0),
-                    ejected_until_ms: AtomicU64::new(0),
-                    peer: peers.direct(*address),
-                    translating_peer: match translating {
-                        true => peers.translating(*address, index)?,
-                        false => None,
-                    },
-                })
-            });
+        let descriptors = Descriptors::of(cluster);
+        let mut channels = Vec::new();
+        let mut endpoints = Vec::with_capacity(cluster.endpoints.len());
+        for (index, address) in cluster.endpoints.iter().enumerate() {
+            let mut endpoint = EndpointState {
+                address: *address,
+                failures: AtomicU32::new(0),
+                ejected_until_ms: AtomicU64::new(0),
+                peer: peers.direct(*address),
+                translating_peer: None,
+            };
+            if let Some(descriptors) = descriptors.clone().filter(|_| translating) {
+                let channel = translation::channel(cluster, *address)?;
+                channels.push(channel.clone());
+                let peer = peers.translating(descriptors, channel, index);
+                endpoint.translating_peer = Some(peer);
+            }
+            endpoints.push(endpoint);
+        }
+        let asking = match (&descriptors, &cluster.reflection) {
+            (Some(Descriptors::Reflected(reflected)), Some(rule)) if translating => {
+                let (name, reflected) = (cluster.name.clone(), reflected.clone());
+                Some(reflection::ask(name, rule.clone(), channels, reflected))
+            }
+            _ => None,
+        };
         Ok(Self {
             name: cluster.name.clone(),
             fingerprint: cluster.fingerprint,
             connect_retries: cluster.connect_retries,
             ejection: cluster.ejection.clone(),
-            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+            endpoints,
             next: AtomicUsize::new(0),
             under_way: InFlight::default(),
             retrying: InFlight::default(),
             copies: InFlight::default(),
+            descriptors,
+            _asking: asking,
             epoch: crate::request_ctx::Now::monotonic(),
         })
     }
@@ -138,6 +155,19 @@ impl ClusterState {
             endpoint.translating_peer.clone()
         } else {
             Some(endpoint.peer.clone())
+        }
+    }
+
+    /// What requests are translated by, as soon as there is something.
+    pub fn translator(&self) -> Option<Arc<Translator>> {
+        self.descriptors.as_ref()?.translator()
+    }
+
+    /// Where the endpoints are asked for it.
+    pub fn reflected(&self) -> Option<&reflection::Reflected> {
+        match &self.descriptors {
+            Some(Descriptors::Reflected(reflected)) => Some(reflected),
+            _ => None,
         }
     }
 
@@ -237,6 +267,7 @@ mod tests {
             }),
             translator: None,
             descriptors_sha256: None,
+            reflection: None,
             fingerprint: 7,
         };
         Arc::new(ClusterState::new(&cluster).unwrap())

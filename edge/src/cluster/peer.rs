@@ -13,9 +13,10 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::transport::Channel;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::translation::Translation;
+use super::translation::{Descriptors, Translation};
 
 /// Requests at once on one h2 connection. Pingora's default is one connection for each.
 const H2_STREAMS_MAX: usize = 100;
@@ -89,13 +90,11 @@ impl<'a> Templates<'a> {
     /// Through the translation, which looks like an HTTP/1.1 origin.
     pub(super) fn translating(
         &self,
-        address: SocketAddr,
+        descriptors: Descriptors,
+        channel: Channel,
         index: usize,
-    ) -> anyhow::Result<Option<HttpPeer>> {
-        let Some(translator) = &self.cluster.translator else {
-            return Ok(None);
-        };
-        let translation = Translation::new(self.cluster, address, translator.clone())?;
+    ) -> HttpPeer {
+        let translation = Translation::new(descriptors, channel);
         // Pingora compares a pooled socket's address with its peer's, except for this one; the
         // far end of a socket pair has none.
         let mut peer = HttpPeer::new((std::net::Ipv4Addr::UNSPECIFIED, 0), false, String::new());
@@ -107,7 +106,7 @@ impl<'a> Templates<'a> {
             .fingerprint
             .rotate_left(1)
             .wrapping_add(index as u64);
-        Ok(Some(peer))
+        peer
     }
 }
 

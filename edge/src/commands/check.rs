@@ -53,7 +53,19 @@ fn report(outcome: &Result<Loaded, Diagnostics>) {
     }
     if let Ok(loaded) = outcome {
         answer(&loaded.summary());
+        for cluster in unread(loaded) {
+            answer(&format!(
+                "what routes to cluster `{cluster}` translate is not checked: its endpoints tell, once they run"
+            ));
+        }
     }
+}
+
+/// Clusters whose descriptors nobody has yet.
+fn unread(loaded: &Loaded) -> impl Iterator<Item = &str> {
+    let clusters = loaded.policy.clusters.iter();
+    let reflected = clusters.filter(|cluster| cluster.reflection.is_some());
+    reflected.map(|cluster| &*cluster.name)
 }
 
 fn report_json(outcome: &Result<Loaded, Diagnostics>, is_good: bool) {
@@ -61,8 +73,15 @@ fn report_json(outcome: &Result<Loaded, Diagnostics>, is_good: bool) {
         warnings: found, ..
     })
     | Err(found)) = outcome;
-    let summary = outcome.as_ref().ok().map(Loaded::summary);
-    answer_json(&json!({ "ok": is_good, "summary": summary, "diagnostics": found }));
+    let loaded = outcome.as_ref().ok();
+    let summary = loaded.map(Loaded::summary);
+    let unread: Vec<_> = loaded.into_iter().flat_map(unread).collect();
+    answer_json(&json!({
+        "ok": is_good,
+        "summary": summary,
+        "diagnostics": found,
+        "clusters_not_checked": unread,
+    }));
 }
 
 fn explain_rule(id: &str, format: Format) -> ExitCode {

@@ -49,6 +49,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         Rejection::BodyTooLarge => "body",
         // These are not known before something is sent on; one that is ends where routes are known.
         Rejection::Unavailable
+        | Rejection::NoDescriptors
         | Rejection::RouteWithdrawn
         | Rejection::BadUpstream
         | Rejection::ResponseTooLarge

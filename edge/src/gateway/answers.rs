@@ -10,6 +10,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::response_bounds::RESPONSE_TOO_LARGE;
+use super::upstreams::NO_DESCRIPTORS;
 use super::{Gateway, connection};
 use crate::listen::{Listener, Recalled, Refusal};
 use crate::rejection::Rejection;
@@ -106,6 +107,7 @@ impl Gateway {
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
             (_, kind) if *kind == RESPONSE_TOO_LARGE => Rejection::ResponseTooLarge,
+            (_, kind) if *kind == NO_DESCRIPTORS => Rejection::NoDescriptors,
             (_, ErrorType::HTTPStatus(505)) => {
                 Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
             }

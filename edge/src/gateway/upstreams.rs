@@ -10,6 +10,9 @@ use super::{Gateway, retries};
 use crate::cluster::Pick;
 use crate::request_ctx::{Now, RequestCtx};
 
+/// A cluster's endpoints were asked what they serve, and nobody has answered yet.
+pub(super) const NO_DESCRIPTORS: ErrorType = ErrorType::Custom("NoDescriptors");
+
 impl Gateway {
     /// For the first try and for each after it.
     pub(super) async fn next_peer(&self, ctx: &mut RequestCtx) -> Result<HttpPeer> {
@@ -26,6 +29,9 @@ impl Gateway {
         let translates = admitted.route.forward().is_some_and(|to| to.translate);
         let translate = translates && !ctx.dialect.is_grpc();
         let cluster = admitted.cluster.and_then(|id| ctx.snapshot.cluster(id));
+        if translate && cluster.is_some_and(|cluster| cluster.translator().is_none()) {
+            return Error::e_explain(NO_DESCRIPTORS, "no endpoint has told what it serves");
+        }
         let last = ctx.upstream.picked.as_ref().map(|pick| pick.index);
         let pick = cluster.and_then(|cluster| cluster.pick(last, now));
         let peer = pick

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::Json;
 use axum::Router;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
+use crate::cluster::reflection::Reflected;
 use crate::explain::{self, Question};
 use crate::listen::tls::CertificateStore;
 use crate::observe::metrics::Metrics;
@@ -83,7 +85,34 @@ async fn policy(State(admin): State<Arc<Admin>>) -> Response {
         .routes()
         .map(|route| route.name.to_string())
         .collect();
-    Json(json!({ "status": admin.policies.status(), "routes": routes })).into_response()
+    let reflection: Vec<_> = reflected(&snapshot).collect();
+    Json(json!({
+        "status": admin.policies.status(),
+        "routes": routes,
+        "reflection": reflection,
+    }))
+    .into_response()
+}
+
+/// Of each cluster whose endpoints are asked for descriptors.
+fn reflected(snapshot: &Snapshot) -> impl Iterator<Item = serde_json::Value> {
+    let now = Now::monotonic();
+    snapshot.clusters().filter_map(move |cluster| {
+        let status = cluster.reflected()?.status();
+        let age = status
+            .described_at
+            .map(|at| now.saturating_duration_since(at));
+        let rpcs = cluster.translator().map(|it| it.rpcs().len());
+        Some(json!({
+            "cluster": &*cluster.name,
+            "age_s": age.map(|age| age.as_secs()),
+            "services": status.services,
+            "rpcs": rpcs,
+            "unknown_services": status.unknown,
+            "failures": status.failures,
+            "error": status.error,
+        }))
+    })
 }
 
 /// What would become of a request now. Changes nothing, and what is asked is logged nowhere: it may
@@ -117,6 +146,34 @@ pub(super) fn is_local(headers: &HeaderMap) -> bool {
 }
 
 impl Admin {
+    fn collect_reflection(&self, snapshot: &Snapshot, now: Instant) {
+        let metrics = &self.metrics;
+        metrics.reflection_age.reset();
+        metrics.reflection_services.reset();
+        metrics.reflection_failures.reset();
+        for cluster in snapshot.clusters() {
+            let Some(status) = cluster.reflected().map(Reflected::status) else {
+                continue;
+            };
+            let labels = [&*cluster.name];
+            if let Some(at) = status.described_at {
+                let age = now.saturating_duration_since(at).as_secs();
+                metrics
+                    .reflection_age
+                    .with_label_values(&labels)
+                    .set(whole(age));
+            }
+            metrics
+                .reflection_services
+                .with_label_values(&labels)
+                .set(whole(status.services as u64));
+            metrics
+                .reflection_failures
+                .with_label_values(&labels)
+                .set(status.failures.into());
+        }
+    }
+
     /// Values that are read when asked for instead of being kept up to date.
     fn collect(&self) {
         let now = Now::monotonic();
@@ -132,6 +189,7 @@ impl Admin {
                     .set(i64::from(up));
             }
         }
+        self.collect_reflection(&snapshot, now);
         metrics.limit_keys.reset();
         for limit in snapshot.limits() {
             metrics

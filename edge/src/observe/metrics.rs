@@ -55,6 +55,9 @@ pub struct Metrics {
     pub acme_orders: IntCounterVec,
     pub jwks_age: IntGaugeVec,
     pub jwks_keys: IntGaugeVec,
+    pub reflection_age: IntGaugeVec,
+    pub reflection_services: IntGaugeVec,
+    pub reflection_failures: IntGaugeVec,
     pub endpoint_up: IntGaugeVec,
     pub limit_keys: IntGaugeVec,
     pub cache_bytes: IntGauge,
@@ -215,6 +218,21 @@ impl Metrics {
                 "palisade_endpoint_up",
                 "1 while an endpoint is in use, 0 while it is ejected",
                 &["cluster", "endpoint"],
+            )?,
+            reflection_age: table.gauges(
+                "palisade_reflection_age_seconds",
+                "Time since a cluster's descriptors were last told by its endpoints",
+                &["cluster"],
+            )?,
+            reflection_services: table.gauges(
+                "palisade_reflection_services",
+                "Services in a cluster's descriptors",
+                &["cluster"],
+            )?,
+            reflection_failures: table.gauges(
+                "palisade_reflection_failures",
+                "Attempts to get a cluster's descriptors that failed since the last good one",
+                &["cluster"],
             )?,
             limit_keys: table.gauges(
                 "palisade_limit_keys",

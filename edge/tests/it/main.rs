@@ -28,6 +28,7 @@ mod http1_corpus;
 mod clusters;
 mod forwarding;
 mod jwks;
+mod reflection;
 mod certs;
 mod diff;
 mod acme;

@@ -28,7 +28,7 @@ pub use options::{JsonOptions, Options, SseOptions};
 pub use reflection::{Description, ReflectionError, describe};
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
-pub use server::{ResponseBody, serve_connection, translate};
+pub use server::{ResponseBody, Translators, serve_connection, translate};
 pub use status::render::{FailedCall, failed_call};
 pub use translator::{Find, Translator};
 pub use upstream::{AnswerBody, Upstream};

@@ -33,23 +33,32 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Of a known length, or a stream. An error in it breaks the connection off.
 pub type ResponseBody = UnsyncBoxBody<Bytes, StdError>;
 
+/// Where a connection takes its translator from, for each request anew: connections live longer
+/// than descriptors that services tell of themselves.
+pub trait Translators: Clone + Send + 'static {
+    fn current(&self) -> Arc<Translator>;
+}
+
+impl Translators for Arc<Translator> {
+    fn current(&self) -> Arc<Translator> {
+        self.clone()
+    }
+}
+
 /// Serves one HTTP/1.1 connection (the far end of a socket pair) until it closes.
 ///
 /// When the peer closes while a request is in flight, the gRPC call is cancelled.
 ///
 /// # Errors
 /// The connection broke, or its peer does not speak HTTP/1.1.
-pub async fn serve_connection<IO, S>(
-    io: IO,
-    translator: Arc<Translator>,
-    service: S,
-) -> Result<(), Error>
+pub async fn serve_connection<IO, T, S>(io: IO, translators: T, service: S) -> Result<(), Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Translators,
     S: Upstream,
 {
     let handler = service_fn(move |request| {
-        let translator = Arc::clone(&translator);
+        let translator = translators.current();
         let service = service.clone();
         async move { Ok::<_, Infallible>(translate(&translator, service, request).await) }
     });

@@ -218,6 +218,11 @@ impl Translator {
         self.bindings.iter().map(|binding| binding.info())
     }
 
+    /// Every RPC, in no order.
+    pub fn rpcs(&self) -> impl ExactSizeIterator<Item = &Arc<Rpc>> {
+        self.rpcs.values()
+    }
+
     /// The RPC that a gRPC call with this `:path` is for.
     #[must_use]
     pub fn rpc(&self, path: &str) -> Option<&Arc<Rpc>> {

@@ -70,7 +70,7 @@ pub(crate) enum RetryOnDoc {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MirrorDoc {
-    /// None of the route's own; with `translate` it has `descriptors`, too.
+    /// None of the route's own; with `translate` it has `descriptors` or `reflection`, too.
     ///
     /// name; required
     pub(crate) cluster: Field<String>,
