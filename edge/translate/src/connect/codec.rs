@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost_reflect::DynamicMessage;
 
-use crate::compression::{Coding, Refused};
+use crate::compression::Coding;
 use crate::dialect::Codec;
 use crate::framing::{self, Frame};
 use crate::json::reply::{ReplyError, ResponseBody};
@@ -22,22 +22,16 @@ pub(super) fn unpacked(
     coding: Option<Coding>,
     bytes: Bytes,
 ) -> Result<Bytes, Rejection> {
-    let Some(coding) = coding else {
-        return Ok(bytes);
-    };
-    // Connect: what is empty is not compressed, whatever its header says.
-    if bytes.is_empty() {
-        return Ok(bytes);
+    match coding {
+        // Connect: what is empty is not compressed, whatever its header says.
+        Some(coding) if !bytes.is_empty() => {
+            let bytes_max = translator.options().request_message_bytes_max;
+            coding
+                .decompress(&bytes, bytes_max)
+                .map_err(|refused| Rejection::compression(&refused))
+        }
+        _ => Ok(bytes),
     }
-    let bytes_max = translator.options().request_message_bytes_max;
-    coding
-        .decompress(&bytes, bytes_max)
-        .map_err(|refused| match refused {
-            Refused::TooLong(max) => Rejection::body_too_large(max),
-            Refused::Ratio | Refused::Malformed(_) => {
-                Rejection::bad_request("invalid_compression", format!("the message: {refused}"))
-            }
-        })
 }
 
 /// The frame of the call.
@@ -49,7 +43,10 @@ pub(super) fn request(
 ) -> Result<Bytes, Rejection> {
     let too_large = || Rejection::body_too_large(translator.options().request_message_bytes_max);
     match codec {
-        Codec::Proto => framing::frame(0, bytes).ok_or_else(too_large),
+        Codec::Proto => {
+            translator.check_encoded(rpc, bytes)?;
+            framing::frame(0, bytes).ok_or_else(too_large)
+        }
         Codec::Json => {
             let options = translator.options().json.deserialize();
             let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -59,6 +56,7 @@ pub(super) fn request(
                 .map_err(|error| {
                     Rejection::bad_request("invalid_json", format!("the message: {error}"))
                 })?;
+            translator.check(rpc, &message)?;
             upstream::frame(&message).ok_or_else(too_large)
         }
     }

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use tonic::Code;
 
 use crate::answer_frames::{AnswerFrames, Write, failed};
+use crate::compression::Coding;
 use crate::dialect::Dialect;
 use crate::framing::{self, COMPRESSED, Frame};
 use crate::metadata;
@@ -51,9 +52,14 @@ pub(crate) async fn answer<S: Upstream>(
     };
     let is_text = dialect == Dialect::GrpcWeb { is_text: true };
     let bytes_max = translator.options().request_message_bytes_max;
+    let encodings = encodings(&head.headers);
+    let convert = {
+        let (translator, rpc) = (translator.clone(), rpc.clone());
+        let coding = coding(&encodings);
+        move |frame| convert(&translator, &rpc, coding, frame)
+    };
     let frames = RequestFrames::new(body, is_text, bytes_max, convert);
     let (body, refused) = frames.into_call(&rpc).await?;
-    let encodings = encodings(&head.headers);
     let mut sent = metadata::request(head.headers);
     sent.extend(encodings);
     let bytes_max = translator.options().response_message_bytes_max;
@@ -95,11 +101,33 @@ fn encodings(headers: &HeaderMap) -> HeaderMap {
     found
 }
 
-fn convert(frame: Frame) -> Result<Bytes, Rejection> {
+/// Of the request's messages, where it is one that is known here too.
+fn coding(encodings: &HeaderMap) -> Option<Coding> {
+    let [sent, _] = &ENCODINGS;
+    Coding::of(encodings.get(sent)?.to_str().ok()?)
+}
+
+/// Passes a message on as it is, once it keeps to the rules that it has.
+fn convert(
+    translator: &Translator,
+    rpc: &Rpc,
+    coding: Option<Coding>,
+    frame: Frame,
+) -> Result<Bytes, Rejection> {
     // Trailers are the service's to send.
     if frame.flags > COMPRESSED {
         let reason = format!("a message with the flags `{:#04x}`", frame.flags);
         return Err(Rejection::bad_request("malformed_body", reason));
+    }
+    if frame.flags == 0 {
+        translator.check_encoded(rpc, &frame.bytes)?;
+    } else if translator.checks(rpc) {
+        let bytes_max = translator.options().request_message_bytes_max;
+        let message = coding
+            .ok_or_else(Rejection::coding_unknown)?
+            .decompress(&frame.bytes, bytes_max)
+            .map_err(|refused| Rejection::compression(&refused))?;
+        translator.check_encoded(rpc, &message)?;
     }
     framing::frame(frame.flags, &frame.bytes)
         .ok_or_else(|| Rejection::body_too_large(frame.bytes.len()))

@@ -18,7 +18,7 @@ use tonic::Code;
 use super::code::{self, GrpcStatus};
 use super::connect;
 use super::render::{self, FailedCall, Told};
-use crate::compression::Coding;
+use crate::compression::{Coding, Refused};
 use crate::dialect::Dialect;
 use crate::metadata;
 use crate::server::ResponseBody;
@@ -34,10 +34,24 @@ const VIOLATIONS_MAX: usize = 64;
 
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
 
+/// What is wrong with one field of a request.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub(crate) struct Violation {
     field: String,
     description: String,
+    /// Of `buf.validate`, for programs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rule: String,
+}
+
+impl Violation {
+    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
+        Self {
+            field: truncated(field),
+            description: truncated(description),
+            rule: truncated(rule),
+        }
+    }
 }
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
@@ -113,6 +127,13 @@ impl Rejection {
         rejection
     }
 
+    /// A message that breaks rules of its descriptors.
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
+        let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
+        rejection.0.errors = violations;
+        rejection
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -137,6 +158,16 @@ impl Rejection {
             format!("this rpc takes `{accepted}`"),
         )
         .with_header(ACCEPT_POST, accepted)
+    }
+
+    /// A message that cannot be unpacked.
+    pub(crate) fn compression(refused: &Refused) -> Self {
+        match refused {
+            Refused::TooLong(max) => Self::body_too_large(*max),
+            Refused::Ratio | Refused::Malformed(_) => {
+                Self::bad_request("invalid_compression", format!("the message: {refused}"))
+            }
+        }
     }
 
     /// A message that is compressed as nobody here knows.
@@ -235,10 +266,7 @@ impl Rejection {
     }
 
     fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation {
-            field: truncated(field),
-            description: truncated(description),
-        });
+        self.0.errors.push(Violation::new(field, description, ""));
     }
 
     /// What a dialect's answer is made of.
