@@ -9,6 +9,7 @@
 mod dialect;
 mod error;
 mod framing;
+mod http_metadata;
 mod json;
 mod metadata;
 mod options;

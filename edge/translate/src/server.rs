@@ -19,7 +19,7 @@ use tonic::codegen::StdError;
 use crate::dialect::Dialect;
 use crate::translator::Translator;
 use crate::upstream::Upstream;
-use crate::{Error, rest};
+use crate::{Error, http_metadata, rest};
 
 /// Read buffer of a connection, in bytes; it bounds a request's head.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -70,7 +70,7 @@ where
 pub async fn translate<B, S>(
     translator: &Arc<Translator>,
     service: S,
-    request: Request<B>,
+    mut request: Request<B>,
 ) -> Response<ResponseBody>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
@@ -82,6 +82,7 @@ where
         .get("x-request-id")
         .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
         .cloned();
+    http_metadata::tell(dialect, &mut request);
     let answer = rest::answer(translator, service, request).await;
     answer.unwrap_or_else(|rejection| {
         let request_id = request_id.as_ref().map(HeaderValue::to_str);

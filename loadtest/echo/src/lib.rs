@@ -2,6 +2,7 @@
 
 mod service;
 mod streams;
+mod tus;
 
 pub use service::Echo;
 

@@ -177,6 +177,9 @@ pub(crate) fn download(
             let mut status = Status::new(Code::OutOfRange, "the range is past the end");
             let metadata = status.metadata_mut();
             metadata.insert("x-http-status", MetadataValue::from_static("416"));
+            if let Ok(value) = MetadataValue::try_from(format!("bytes */{}", asked.bytes)) {
+                metadata.insert("x-http-header-content-range", value);
+            }
             return Err(status);
         }
         (from, to) = (first, last.saturating_add(1).min(asked.bytes));
@@ -186,7 +189,11 @@ pub(crate) fn download(
             head.insert("x-http-header-content-range", value);
         }
     }
-    if let Ok(value) = MetadataValue::try_from((to - from).to_string()) {
+    let announced = match asked.announced_bytes {
+        0 => to - from,
+        bytes => bytes,
+    };
+    if let Ok(value) = MetadataValue::try_from(announced.to_string()) {
         head.insert("x-http-header-content-length", value);
     }
     let step = match asked.piece_bytes {
@@ -194,6 +201,7 @@ pub(crate) fn download(
         bytes => u64::from(bytes),
     };
     let content_type = content_type(asked);
+    let fails_at = Some(asked.fails_at).filter(|at| *at > 0);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         let _counted = counted;
@@ -201,6 +209,10 @@ pub(crate) fn download(
         // An empty file has a type, too.
         let mut is_first = true;
         while at < to || is_first {
+            if fails_at.is_some_and(|fails_at| at >= fails_at) {
+                let _ = sender.send(Err(Status::data_loss("as it was told"))).await;
+                return;
+            }
             let end = at.saturating_add(step).min(to);
             let body = HttpBody {
                 content_type: if is_first {
