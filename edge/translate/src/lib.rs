@@ -17,6 +17,7 @@ mod rest;
 mod rpc;
 mod rules;
 mod server;
+mod socket;
 mod status;
 mod translator;
 mod upstream;

@@ -157,6 +157,9 @@ impl Form {
 
     fn head(&mut self) -> Result<Option<Event>, FormError> {
         const END: &[u8] = b"\r\n\r\n";
+        if self.held.starts_with(b"\r\n") {
+            return Err(FormError::Disposition);
+        }
         let end = memmem::find(&self.held, END).map(|at| at + END.len());
         if end.unwrap_or(self.held.len()) > HEAD_BYTES_MAX {
             return Err(FormError::LongHead);

@@ -112,7 +112,11 @@ async fn a_body_that_is_not_what_was_announced_breaks_off() {
     ];
     for path in paths {
         let mut client = echo.client().await;
-        let answer = client.start(request("GET", path, &[], "")).await;
+        // What is wrong at once may be seen before the head has left.
+        let answer = client.sender.send_request(request("GET", path, &[], ""));
+        let Ok(answer) = within("a head", answer).await else {
+            continue;
+        };
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let body = within("a body", answer.into_body().collect()).await;
         assert!(body.is_err(), "{path}");
@@ -125,7 +129,7 @@ async fn a_client_that_leaves_cancels_the_call() {
     let echo = Echo::start().await;
     for method in ["GET", "HEAD"] {
         let mut client = echo.client().await;
-        let endless = format!("/v1/files/a?bytes={}", u64::MAX);
+        let endless = format!("/v1/files/a?bytes={}", 1_u64 << 40);
         let mut answer = client.start(request(method, &endless, &[], "")).await;
         if method == "GET" {
             within("a piece", answer.body_mut().frame())
