@@ -5,6 +5,7 @@ mod streams;
 mod tus;
 
 pub use service::Echo;
+pub use streams::{Checksum, piece};
 
 #[allow(
     clippy::all,

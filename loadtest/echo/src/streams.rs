@@ -128,8 +128,35 @@ fn byte_at(at: u64) -> u8 {
     u8::try_from(at % 251).unwrap_or(0)
 }
 
-fn piece(from: u64, to: u64) -> Bytes {
+/// What a file holds from one place to another.
+#[must_use]
+pub fn piece(from: u64, to: u64) -> Bytes {
     (from..to).map(byte_at).collect()
+}
+
+/// FNV-1a, 64 bits: enough to see that no byte is another or elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Checksum(u64);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Checksum {
+    /// Goes on with these bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        for byte in data {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+impl std::fmt::Display for Checksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 fn content_type(asked: &FileRequest) -> String {
@@ -244,8 +271,7 @@ fn span(range: &str) -> Option<(u64, u64)> {
 
 pub(crate) async fn upload(mut pieces: Streaming<UploadRequest>) -> Result<UploadResponse, Status> {
     let mut seen = UploadResponse::default();
-    // FNV-1a, 64 bits: enough to see that no byte is another or elsewhere.
-    let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut sum = Checksum::default();
     while let Some(message) = pieces.next().await {
         let UploadRequest { name, file, title } = message?;
         seen.messages += 1;
@@ -253,12 +279,10 @@ pub(crate) async fn upload(mut pieces: Streaming<UploadRequest>) -> Result<Uploa
         keep(&mut seen.title, title);
         let file = file.unwrap_or_default();
         keep(&mut seen.content_type, file.content_type);
-        for byte in &file.data {
-            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        sum.update(&file.data);
         seen.bytes += file.data.len() as u64;
     }
-    seen.checksum = format!("{sum:016x}");
+    seen.checksum = sum.to_string();
     Ok(seen)
 }
 

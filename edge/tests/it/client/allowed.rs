@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 29] = [
+const ALLOWED: [&str; 37] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,9 +15,12 @@ const ALLOWED: [&str; 29] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-disposition",
     "content-length",
+    "content-range",
     "content-type",
     "date",
+    "etag",
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
@@ -28,6 +31,12 @@ const ALLOWED: [&str; 29] = [
     "retry-after",
     "strict-transport-security",
     "vary",
+    // Resumable uploads (tus).
+    "tus-extension",
+    "tus-resumable",
+    "tus-version",
+    "upload-length",
+    "upload-offset",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use palisade_echo::{DESCRIPTORS, EchoServiceServer};
+use palisade_echo::{Checksum, DESCRIPTORS, EchoServiceServer};
 use palisade_translate::{Options, Translator, serve_connection};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -205,16 +205,12 @@ fn builder(method: &str, path: &str, headers: &[(&str, &str)]) -> http::request:
 }
 
 /// What the echo service's files hold.
-fn pattern(from: u64, to: u64) -> Vec<u8> {
-    (from..to)
-        .map(|at| u8::try_from(at % 251).unwrap())
-        .collect()
+fn pattern(from: u64, to: u64) -> Bytes {
+    palisade_echo::piece(from, to)
 }
 
-/// As the echo service counts it.
 fn checksum(data: &[u8]) -> String {
-    let sum = data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{sum:016x}")
+    let mut sum = Checksum::default();
+    sum.update(data);
+    sum.to_string()
 }
