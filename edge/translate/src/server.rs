@@ -13,14 +13,15 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tonic::codegen::StdError;
 
 use crate::dialect::{Codec, Dialect};
 use crate::json::body;
+use crate::socket::Socket;
 use crate::translator::{Find, Translator};
 use crate::upstream::Upstream;
-use crate::{Error, connect, grpc_web, request_frames, rest};
+use crate::{Error, connect, grpc_web, http_metadata, request_frames, rest};
 
 /// Read buffer of a connection, in bytes; it bounds a request's head.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -40,21 +41,22 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, StdError>;
 ///
 /// # Errors
 /// The connection broke, or its peer does not speak HTTP/1.1.
-pub async fn serve_connection<IO, S>(
-    io: IO,
+pub async fn serve_connection<S>(
+    stream: UnixStream,
     translator: Arc<Translator>,
     service: S,
 ) -> Result<(), Error>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Upstream,
 {
+    let socket = Socket::new(stream);
     let handler = service_fn(move |request| {
         let translator = Arc::clone(&translator);
         let service = service.clone();
         async move { Ok::<_, Infallible>(translate(&translator, service, request).await) }
     });
-    http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    let serving = builder
         // Idle connections are the edge's to close: they wait in its pool.
         .header_read_timeout(None)
         // A closed peer cancels the call; a half-closed one does not exist between two halves
@@ -62,16 +64,19 @@ where
         .half_close(false)
         .max_buf_size(READ_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), handler)
-        .await?;
-    Ok(())
+        .serve_connection(TokioIo::new(socket.clone()), handler);
+    tokio::select! {
+        biased;
+        served = serving => Ok(served?),
+        () = socket.closed() => Ok(()),
+    }
 }
 
 /// Answers one request. Never fails: what goes wrong is told as the client's dialect tells it.
 pub async fn translate<B, S>(
     translator: &Arc<Translator>,
     service: S,
-    request: Request<B>,
+    mut request: Request<B>,
 ) -> Response<ResponseBody>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
@@ -83,6 +88,7 @@ where
         .get("x-request-id")
         .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
         .cloned();
+    http_metadata::tell(dialect, &mut request);
     let answer = match dialect {
         Dialect::Http | Dialect::Grpc => rest::answer(translator, service, request).await,
         Dialect::GrpcWeb { .. } => {

@@ -265,6 +265,12 @@ impl Rejection {
         rejection
     }
 
+    /// With another HTTP status, where the service chose one.
+    pub(crate) fn with_status(mut self, chosen: Option<StatusCode>) -> Self {
+        self.0.status = chosen.unwrap_or(self.0.status);
+        self
+    }
+
     fn violation(&mut self, field: &str, description: &str) {
         self.0.errors.push(Violation::new(field, description, ""));
     }
