@@ -11,6 +11,7 @@ use http::Method;
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor};
 
 use crate::Error;
+use crate::framing::PREFIX_BYTES;
 use crate::options::Options;
 use crate::rpc::Rpc;
 use crate::rules::binding::{Binding, BindingInfo};
@@ -122,7 +123,7 @@ impl Translator {
             .map(|extension| rule_of(&method, extension))
             .transpose();
         let name = method.full_name().to_owned();
-        let rpc = match Rpc::new(method) {
+        let rpc = match Rpc::new(method, self.options.honours_http_metadata) {
             Ok(rpc) => Arc::new(rpc),
             Err(error) => {
                 let reason = error.to_string();
@@ -237,6 +238,11 @@ impl Translator {
         }
     }
 
+    /// Whether there is anything to [`Self::check`].
+    pub(crate) fn checks(&self, rpc: &Rpc) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.concern(rpc))
+    }
+
     /// Like [`Self::check`], of a message that is passed on as it is and so need not be read for
     /// anything else. One that is not protobuf is refused only where it is read.
     pub(crate) fn check_encoded(&self, rpc: &Rpc, message: &[u8]) -> Result<(), Rejection> {
@@ -247,6 +253,11 @@ impl Translator {
             Rejection::bad_request("invalid_message", format!("the request message: {error}"))
         })?;
         rules.check(rpc, &message)
+    }
+
+    /// Like [`Self::check_encoded`], of a message behind its prefix.
+    pub(crate) fn check_frame(&self, rpc: &Rpc, frame: &[u8]) -> Result<(), Rejection> {
+        self.check_encoded(rpc, frame.get(PREFIX_BYTES..).unwrap_or_default())
     }
 
     /// How many `buf.validate` rules of the descriptors are left to the service: those in CEL.

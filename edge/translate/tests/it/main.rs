@@ -5,9 +5,11 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+mod bodies;
 mod build;
 mod client;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
