@@ -19,6 +19,7 @@ mod server;
 mod status;
 mod translator;
 mod upstream;
+mod web_socket;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;

@@ -4,10 +4,10 @@
 //! call is dropped and so cancelled.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http1;
@@ -17,9 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::codegen::StdError;
 
 use crate::dialect::Dialect;
+use crate::status::problem::Rejection;
 use crate::translator::Translator;
 use crate::upstream::Upstream;
-use crate::{Error, rest};
+use crate::{Error, rest, web_socket};
 
 /// Read buffer of a connection, in bytes; it bounds a request's head.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -48,10 +49,28 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Upstream,
 {
+    // At most one, and the last thing on its connection: it lives and dies with it.
+    let upgraded = Arc::new(Mutex::new(None));
+    let begun = upgraded.clone();
     let handler = service_fn(move |request| {
         let translator = Arc::clone(&translator);
         let service = service.clone();
-        async move { Ok::<_, Infallible>(translate(&translator, service, request).await) }
+        let begun = begun.clone();
+        async move {
+            if !web_socket::is_handshake(&request) {
+                return Ok::<_, Infallible>(translate(&translator, service, request).await);
+            }
+            let request_id = request_id(request.headers());
+            Ok(
+                match web_socket::open(&translator, service, request).await {
+                    Ok((response, conversation)) => {
+                        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(conversation);
+                        response
+                    }
+                    Err(rejection) => told(rejection, Dialect::Http, request_id.as_ref()),
+                },
+            )
+        }
     });
     http1::Builder::new()
         // Idle connections are the edge's to close: they wait in its pool.
@@ -62,7 +81,15 @@ where
         .max_buf_size(READ_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(io), handler)
+        .with_upgrades()
         .await?;
+    let conversation = upgraded
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(conversation) = conversation {
+        conversation.await;
+    }
     Ok(())
 }
 
@@ -77,14 +104,21 @@ where
     S: Upstream,
 {
     let dialect = Dialect::of(request.method(), request.uri().query(), request.headers());
-    let request_id = request
-        .headers()
-        .get("x-request-id")
-        .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
-        .cloned();
+    let request_id = request_id(request.headers());
     let answer = rest::answer(translator, service, request).await;
-    answer.unwrap_or_else(|rejection| {
-        let request_id = request_id.as_ref().map(HeaderValue::to_str);
-        rejection.into_response(dialect, request_id.and_then(Result::ok))
-    })
+    answer.unwrap_or_else(|rejection| told(rejection, dialect, request_id.as_ref()))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get("x-request-id")?;
+    (id.len() <= REQUEST_ID_BYTES_MAX).then(|| id.clone())
+}
+
+fn told(
+    rejection: Rejection,
+    dialect: Dialect,
+    request_id: Option<&HeaderValue>,
+) -> Response<ResponseBody> {
+    let request_id = request_id.and_then(|id| id.to_str().ok());
+    rejection.into_response(dialect, request_id)
 }

@@ -14,3 +14,4 @@ mod headers;
 mod mapping;
 mod statuses;
 mod upstream;
+mod web_socket;
