@@ -28,7 +28,7 @@ async fn a_path_that_is_no_stream() {
         ),
         (
             "/v1/count/1?nope=2",
-            "400 invalid_query: query parameter `nope`: no field `nope` in `palisade.echo.v1.CountRequest`",
+            "400 invalid_query: query parameter `nope`: message `palisade.echo.v1.CountRequest` has no field `nope`",
         ),
         (
             "/v1/rooms/a/chat?text=2",
