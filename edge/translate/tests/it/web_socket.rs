@@ -4,6 +4,7 @@ mod chat;
 mod endings;
 mod refusals;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ const BOUND: Duration = Duration::from_secs(20);
 /// The echo service and a way to it.
 struct World {
     echo: Echo,
+    address: SocketAddr,
     channel: Channel,
     options: Options,
 }
@@ -52,6 +54,7 @@ impl World {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         Self {
             echo,
+            address,
             channel: endpoint.connect_lazy(),
             options,
         }

@@ -7,9 +7,11 @@ use futures::{SinkExt, StreamExt};
 use palisade_translate::{Options, SseOptions};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tonic::transport::Endpoint;
 
 use super::{World, within};
 
@@ -184,6 +186,20 @@ async fn a_client_that_leaves_cancels_the_call() {
             .unwrap();
         world.idle().await;
     }
+}
+
+#[tokio::test]
+async fn a_service_that_dies_is_a_failure() {
+    let runtime = Runtime::new().unwrap();
+    let mut world = runtime.spawn(World::start()).await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap();
+    world.channel = endpoint.connect_lazy();
+    let mut chat = world.open("/v1/rooms/a/chat").await;
+    chat.say("{}").await;
+    chat.json().await;
+    runtime.shutdown_background();
+    let unusable = "4014 the service did not give a usable answer";
+    assert_eq!(chat.closed().await, unusable);
 }
 
 #[tokio::test]
