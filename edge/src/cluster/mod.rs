@@ -3,6 +3,7 @@
 //! Invariant: a cluster with endpoints always gives one. When all are ejected the ejections
 //! are ignored: a guess that may work beats an answer that cannot.
 
+mod descriptors;
 pub mod mirror;
 pub mod peer;
 pub mod reflection;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use descriptors::Descriptors;
 use palisade_policy::model::{Cluster, Ejection};
 use palisade_translate::Translator;
 use pingora_core::upstreams::peer::HttpPeer;
-use translation::Descriptors;
 
 use crate::in_flight::{Held, InFlight};
 
@@ -71,7 +72,7 @@ impl ClusterState {
     fn build(cluster: &Cluster, translating: bool) -> anyhow::Result<Self> {
         let peers = peer::Templates::new(cluster)?;
         let descriptors = Descriptors::of(cluster);
-        let mut channels = Vec::new();
+        let mut asked = Vec::new();
         let mut endpoints = Vec::with_capacity(cluster.endpoints.len());
         for (index, address) in cluster.endpoints.iter().enumerate() {
             let mut endpoint = EndpointState {
@@ -82,9 +83,9 @@ impl ClusterState {
                 translating_peer: None,
             };
             if let Some(descriptors) = descriptors.clone().filter(|_| translating) {
-                let channel = translation::channel(cluster, *address)?;
-                channels.push(channel.clone());
-                let peer = peers.translating(descriptors, channel, index);
+                let to = translation::endpoint(cluster, *address)?;
+                asked.push(to.clone());
+                let peer = peers.translating(descriptors, to, index);
                 endpoint.translating_peer = Some(peer);
             }
             endpoints.push(endpoint);
@@ -92,7 +93,7 @@ impl ClusterState {
         let asking = match (&descriptors, &cluster.reflection) {
             (Some(Descriptors::Reflected(reflected)), Some(rule)) if translating => {
                 let (name, reflected) = (cluster.name.clone(), reflected.clone());
-                Some(reflection::ask(name, rule.clone(), channels, reflected))
+                Some(reflection::ask(name, rule.clone(), asked, reflected))
             }
             _ => None,
         };

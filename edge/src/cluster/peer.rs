@@ -13,10 +13,11 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tonic::transport::Channel;
+use tonic::transport::Endpoint;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::translation::{Descriptors, Translation};
+use super::descriptors::Descriptors;
+use super::translation::Translation;
 
 /// Requests at once on one h2 connection. Pingora's default is one connection for each.
 const H2_STREAMS_MAX: usize = 100;
@@ -91,10 +92,10 @@ impl<'a> Templates<'a> {
     pub(super) fn translating(
         &self,
         descriptors: Descriptors,
-        channel: Channel,
+        endpoint: Endpoint,
         index: usize,
     ) -> HttpPeer {
-        let translation = Translation::new(descriptors, channel);
+        let translation = Translation::new(descriptors, endpoint);
         // Pingora compares a pooled socket's address with its peer's, except for this one; the
         // far end of a socket pair has none.
         let mut peer = HttpPeer::new((std::net::Ipv4Addr::UNSPECIFIED, 0), false, String::new());

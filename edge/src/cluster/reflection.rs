@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use palisade_policy::model::Reflection;
 use palisade_translate::{Description, Options, Translator, describe};
 use tokio::task::AbortHandle;
-use tonic::transport::Channel;
+use tonic::transport::Endpoint;
 use tracing::{debug, info, warn};
 
 use crate::request_ctx::Now;
@@ -88,19 +88,19 @@ impl Drop for Asking {
     }
 }
 
-/// Asks the endpoints at these channels from now on.
+/// Asks these endpoints from now on.
 pub(super) fn ask(
     cluster: Arc<str>,
     rule: Reflection,
-    channels: Vec<Channel>,
+    endpoints: Vec<Endpoint>,
     reflected: Arc<Reflected>,
 ) -> Asking {
     let asking = async move {
         let mut known = None;
         // The same one as long as it answers: in the middle of a deployment others may be of
         // another version, and bindings would come and go.
-        for channel in channels.iter().cycle() {
-            stay(channel, &cluster, &rule, &reflected, &mut known).await;
+        for endpoint in endpoints.iter().cycle() {
+            stay(endpoint, &cluster, &rule, &reflected, &mut known).await;
         }
     };
     Asking(tokio::spawn(asking).abort_handle())
@@ -108,14 +108,14 @@ pub(super) fn ask(
 
 /// Returns when the endpoint could not be used, after a pause.
 async fn stay(
-    channel: &Channel,
+    endpoint: &Endpoint,
     cluster: &str,
     rule: &Reflection,
     reflected: &Reflected,
     known: &mut Option<Digest>,
 ) {
     loop {
-        match attempt(channel, &rule.options, reflected, known).await {
+        match attempt(endpoint, &rule.options, reflected, known).await {
             Ok(is_new) => {
                 if is_new {
                     info!(cluster, "descriptors by reflection are in force");
@@ -138,12 +138,12 @@ async fn stay(
 
 /// Whether there is something new.
 async fn attempt(
-    channel: &Channel,
+    endpoint: &Endpoint,
     options: &Options,
     reflected: &Reflected,
     known: &mut Option<Digest>,
 ) -> Result<bool, String> {
-    let description = describe(channel.clone()).await;
+    let description = describe(endpoint.connect_lazy()).await;
     let mut description = description.map_err(|error| error.to_string())?;
     let set = std::mem::take(&mut description.descriptor_set);
     let now = digest(&SHA256, &set);
