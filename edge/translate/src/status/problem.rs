@@ -129,7 +129,14 @@ impl Rejection {
 
     /// A message that breaks rules of its descriptors.
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
-        let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
+        // A Close frame has room for nothing but one text.
+        let detail = violations.first().map_or_else(String::new, |first| {
+            if first.field.is_empty() {
+                return first.description.clone();
+            }
+            format!("field `{}`: {}", first.field, first.description)
+        });
+        let mut rejection = Self::bad_request("invalid_request", detail);
         rejection.0.errors = violations;
         rejection
     }

@@ -139,6 +139,7 @@ impl Messages {
     }
 
     fn framed(&self, message: &DynamicMessage) -> Result<Bytes, Rejection> {
+        self.translator.check(self.rpc(), message)?;
         let bytes_max = self.options().request_message_bytes_max;
         upstream::frame(message).ok_or_else(|| Rejection::body_too_large(bytes_max))
     }

@@ -117,7 +117,7 @@ async fn a_refusal_in_full() {
             "type": "about:blank",
             "title": "Bad Request",
             "status": 400,
-            "detail": "the request breaks its rules",
+            "detail": "field `postCode`: value length must be at most 2 characters",
             "code": "invalid_request",
             "errors": [
                 {

@@ -34,6 +34,27 @@ async fn a_raw_body_becomes_a_stream_of_messages() {
 }
 
 #[tokio::test]
+async fn fields_beside_a_raw_body_keep_to_their_rules() {
+    let echo = Echo::start().await;
+    let title = "x".repeat(201);
+    for (method, uri) in [
+        ("PUT", format!("/v1/files/a?title={title}")),
+        ("POST", format!("/v1/files?title={title}")),
+    ] {
+        let mut client = echo.client().await;
+        let answer = client
+            .send(request(method, &uri, &[("content-type", "image/x")], "abc"))
+            .await;
+        assert_eq!(answer.status, 400, "{uri}");
+        let problem = answer.json();
+        assert_eq!(problem["code"], "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], "title");
+        assert_eq!(problem["errors"][0]["rule"], "string.max_len");
+    }
+    echo.until_idle().await;
+}
+
+#[tokio::test]
 async fn a_body_without_a_byte_is_one_message() {
     let echo = Echo::start().await;
     let mut client = echo.client().await;

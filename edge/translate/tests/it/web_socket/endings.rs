@@ -255,3 +255,21 @@ async fn a_client_that_answers_no_ping_is_given_up() {
     let _ = io.shutdown().await;
     chat.served.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_message_that_breaks_a_rule_ends_it() {
+    let world = World::start().await;
+    let expected = "4003 field `room`: value length must be at most 64 characters";
+    let mut chat = world.open("/palisade.echo.v1.EchoService/Chat").await;
+    chat.say(r#"{"room":"a"}"#).await;
+    assert_eq!(chat.json().await["seq"], "1");
+    chat.say(&json!({ "room": "x".repeat(65) }).to_string())
+        .await;
+    assert_eq!(chat.closed().await, expected);
+    // Whatever names the field.
+    let path = format!("/v1/rooms/{}/chat", "x".repeat(65));
+    let mut chat = world.open(&path).await;
+    chat.say("{}").await;
+    assert_eq!(chat.closed().await, expected);
+    world.idle().await;
+}
