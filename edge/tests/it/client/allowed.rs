@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 29] = [
+const ALLOWED: [&str; 30] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -21,6 +21,7 @@ const ALLOWED: [&str; 29] = [
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
+    "grpc-status-details-bin",
     "location",
     "referrer-policy",
     "ratelimit",
