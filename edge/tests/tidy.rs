@@ -121,7 +121,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 20] = [
+const STAGES: [(&str, &[&str]); 21] = [
     (
         "mod",
         &[
@@ -166,6 +166,8 @@ const STAGES: [(&str, &[&str]); 20] = [
     ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "deadline", "rate_limit"]),
+    // Of answers; no part of the judgement.
+    ("compression", &[]),
 ];
 
 /// Where a text may not appear: below this prefix of the path, but for the exceptions.

@@ -21,6 +21,7 @@ pub mod deadline;
 pub mod target;
 pub mod cache;
 pub mod rewrite;
+pub mod compression;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 30] = [
+const ALLOWED: [&str; 32] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,7 +15,9 @@ const ALLOWED: [&str; 30] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-encoding",
     "content-length",
+    "content-range",
     "content-type",
     "date",
     "grpc-message",

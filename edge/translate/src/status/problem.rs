@@ -28,10 +28,24 @@ const VIOLATIONS_MAX: usize = 64;
 
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
 
+/// What is wrong with one field of a request.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub(crate) struct Violation {
     field: String,
     description: String,
+    /// Of `buf.validate`, for programs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rule: String,
+}
+
+impl Violation {
+    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
+        Self {
+            field: truncated(field),
+            description: truncated(description),
+            rule: truncated(rule),
+        }
+    }
 }
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
@@ -101,6 +115,13 @@ impl Rejection {
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
         rejection.violation(name, reason);
+        rejection
+    }
+
+    /// A message that breaks rules of its descriptors.
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
+        let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
+        rejection.0.errors = violations;
         rejection
     }
 
@@ -192,10 +213,7 @@ impl Rejection {
     }
 
     fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation {
-            field: truncated(field),
-            description: truncated(description),
-        });
+        self.0.errors.push(Violation::new(field, description, ""));
     }
 
     /// Tells clients what the details of a service's status are.
