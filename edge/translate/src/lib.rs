@@ -6,13 +6,18 @@
 //! only looks things up. Refuses to choose upstreams, to check callers and to keep state between
 //! requests.
 
+mod answer_frames;
+mod compression;
+mod connect;
 mod dialect;
 mod error;
 mod framing;
+mod grpc_web;
 mod json;
 mod metadata;
 mod options;
 mod reflection;
+mod request_frames;
 mod rest;
 mod rpc;
 mod rules;

@@ -8,6 +8,7 @@
 mod build;
 mod client;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
