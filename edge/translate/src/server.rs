@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http1;
@@ -77,14 +77,18 @@ where
     S: Upstream,
 {
     let dialect = Dialect::of(request.method(), request.uri().query(), request.headers());
-    let request_id = request
-        .headers()
-        .get("x-request-id")
-        .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
-        .cloned();
+    let request_id = request_id(request.headers());
     let answer = rest::answer(translator, service, request).await;
     answer.unwrap_or_else(|rejection| {
         let request_id = request_id.as_ref().map(HeaderValue::to_str);
         rejection.into_response(dialect, request_id.and_then(Result::ok))
     })
+}
+
+/// What problems repeat, so that a client's report leads to its line in the log.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers
+        .get("x-request-id")
+        .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
+        .cloned()
 }

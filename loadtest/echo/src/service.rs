@@ -32,6 +32,7 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 pub struct Echo {
     under_way: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
+    counted: Arc<AtomicUsize>,
 }
 
 impl Echo {
@@ -45,6 +46,12 @@ impl Echo {
     #[must_use]
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Numbers that `Count` has given out so far, to all.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.counted.load(Ordering::SeqCst)
     }
 
     fn enter(&self) -> Counted {
@@ -114,7 +121,7 @@ impl EchoService for Echo {
         if let Some(last) = resumed {
             asked.from = last.saturating_add(1);
         }
-        streams::count(asked, self.enter()).map(Response::new)
+        streams::count(asked, self.enter(), self.counted.clone()).map(Response::new)
     }
 
     async fn sum(

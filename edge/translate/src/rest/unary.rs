@@ -4,7 +4,8 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
@@ -13,18 +14,21 @@ use tonic::codegen::StdError;
 use crate::json::reply::ReplyError;
 use crate::json::{body, request as message};
 use crate::metadata;
+use crate::options::Options;
+use crate::rpc::Rpc;
 use crate::rules::binding::Binding;
 use crate::server::ResponseBody;
 use crate::status::failure::{self, reject};
 use crate::status::problem::Rejection;
 use crate::translator::Translator;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Reply, Upstream};
 
 pub(super) async fn answer<B, S>(
     translator: &Translator,
     binding: &Binding,
     mut service: S,
-    request: Request<B>,
+    head: Parts,
+    body: B,
 ) -> Result<Response<ResponseBody>, Rejection>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
@@ -32,7 +36,27 @@ where
 {
     let options = translator.options();
     let rpc = &*binding.rpc;
-    let (head, body) = request.into_parts();
+    let frame = message(translator, binding, &head, body).await?;
+    let metadata = metadata::request(head.headers);
+    let bytes_max = options.response_message_bytes_max;
+    let sent = Body::new(Full::new(frame));
+    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max)
+        .await
+        .map_err(|failure| reject(rpc, failure))?;
+    document(binding, options, reply)
+}
+
+/// The message of a request, ready to be sent.
+pub(super) async fn message<B>(
+    translator: &Translator,
+    binding: &Binding,
+    head: &Parts,
+    body: B,
+) -> Result<Bytes, Rejection>
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    let options = translator.options();
     let mut body = pin!(body);
     let bytes_max = options.request_message_bytes_max;
     let json = match body::read(binding, &head.headers, body.as_mut(), bytes_max).await {
@@ -44,19 +68,18 @@ where
     };
     let message = message::message(binding, options, head.uri.path(), head.uri.query(), &json)?;
     drop(json);
-    let frame = upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))?;
-    drop(message);
-    let metadata = metadata::request(head.headers);
-    let bytes_max = options.response_message_bytes_max;
-    let sent = Body::new(Full::new(frame));
-    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max)
-        .await
-        .map_err(|failure| reject(rpc, failure))?;
+    upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))
+}
+
+/// The answer of one message.
+pub(super) fn document(
+    binding: &Binding,
+    options: &Options,
+    reply: Reply,
+) -> Result<Response<ResponseBody>, Rejection> {
+    let rpc = &*binding.rpc;
     let (status, headers) = metadata::response(reply.initial);
-    if matches!(
-        status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    ) {
+    if is_bare(status) {
         return Ok(respond(status, headers, Bytes::new()));
     }
     // JSON with its names is about twice its message.
@@ -66,10 +89,7 @@ where
     let json = binding
         .response
         .to_json(&message, size_hint, options)
-        .map_err(|error| match error {
-            ReplyError::TooLarge(_) => failure::bad_gateway(rpc, failure::TOO_LARGE, &error),
-            ReplyError::Json(_) => failure::bad_gateway(rpc, failure::INVALID, &error),
-        })?;
+        .map_err(|error| unusable(rpc, &error))?;
     let mut response = respond(status, headers, json.into());
     response
         .headers_mut()
@@ -77,7 +97,24 @@ where
     Ok(response)
 }
 
-fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<ResponseBody> {
+/// A message that could not be written as JSON.
+pub(super) fn unusable(rpc: &Rpc, error: &ReplyError) -> Rejection {
+    let code = match error {
+        ReplyError::TooLarge(_) => failure::TOO_LARGE,
+        ReplyError::Json(_) => failure::INVALID,
+    };
+    failure::bad_gateway(rpc, code, error)
+}
+
+/// Answers that have no body.
+pub(super) fn is_bare(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
+}
+
+pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<ResponseBody> {
     let body = Full::new(body).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;

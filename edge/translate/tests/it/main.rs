@@ -13,4 +13,5 @@ mod fuzz;
 mod headers;
 mod mapping;
 mod statuses;
+mod streams;
 mod upstream;
