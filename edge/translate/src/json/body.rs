@@ -114,12 +114,13 @@ pub(crate) fn is_utf8(headers: &HeaderMap, names: &[&str]) -> bool {
     let is_named = parts
         .next()
         .is_some_and(|essence| names.iter().any(|name| essence.eq_ignore_ascii_case(name)));
-    is_named && parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    })
+    is_named
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
 }
 
 /// Parses `bytes` into a message of the binding's request type.

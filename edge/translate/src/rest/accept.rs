@@ -156,9 +156,6 @@ mod tests {
         ] {
             assert_eq!(chosen(accept), expected, "{accept}");
         }
-        assert_eq!(
-            Format::chosen(&HeaderMap::new()).ok(),
-            Some(Format::Array)
-        );
+        assert_eq!(Format::chosen(&HeaderMap::new()).ok(), Some(Format::Array));
     }
 }

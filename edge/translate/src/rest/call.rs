@@ -49,9 +49,8 @@ impl Call {
         bytes_max: usize,
     ) -> Self {
         let called = Arc::clone(&rpc);
-        let opening = async move {
-            upstream::open(&mut service, &called, metadata, sent, bytes_max).await
-        };
+        let opening =
+            async move { upstream::open(&mut service, &called, metadata, sent, bytes_max).await };
         Self {
             rpc,
             verdict,

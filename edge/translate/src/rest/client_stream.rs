@@ -189,7 +189,9 @@ where
             }
             match ready!(self.body.as_mut().poll_frame(cx)) {
                 // Trailers of a request say nothing here.
-                Some(Ok(frame)) => self.splitter.push(frame.data_ref().map_or(&[], |data| data)),
+                Some(Ok(frame)) => self
+                    .splitter
+                    .push(frame.data_ref().map_or(&[], |data| data)),
                 Some(Err(_)) => return Poll::Ready(Some(Err(body::incomplete()))),
                 None => self.splitter.end(),
             }

@@ -74,6 +74,7 @@ pub(super) async fn answer<S: Upstream>(
             opening,
             silence: None,
             request_id,
+            broken: None,
             is_over: false,
         }
         .boxed_unsync(),
@@ -132,6 +133,8 @@ struct Stream {
     /// Since nothing came; there is none while messages do.
     silence: Option<Pin<Box<Sleep>>>,
     request_id: Option<HeaderValue>,
+    /// What breaks the answer off, once all that was written before is on its way.
+    broken: Option<StdError>,
     is_over: bool,
 }
 
@@ -140,6 +143,29 @@ impl Stream {
         match self.first.take() {
             Some(step) => Poll::Ready(Ok(step)),
             None => self.call.poll_next(cx),
+        }
+    }
+
+    /// `None` where the answer breaks off.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            let piece = match self.poll_step(cx) {
+                Poll::Pending => return self.poll_heartbeat(cx).map(Some),
+                Poll::Ready(Ok(Step::Head(_))) => continue,
+                Poll::Ready(Ok(Step::Message(frame))) => {
+                    self.silence = None;
+                    self.writer.message(frame)
+                }
+                Poll::Ready(Ok(Step::End)) => {
+                    self.is_over = true;
+                    Ok(self.writer.end())
+                }
+                Poll::Ready(Err(rejection)) => Err(rejection),
+            };
+            return Poll::Ready(match piece {
+                Ok(piece) => Some(piece),
+                Err(rejection) => self.failed(&rejection),
+            });
         }
     }
 
@@ -156,11 +182,16 @@ impl Stream {
         Poll::Ready(Bytes::from_static(events::COMMENT))
     }
 
-    fn failed(&mut self, rejection: &Rejection) -> Result<Bytes, StdError> {
-        self.is_over = true;
+    /// The last piece. An array has none: nothing but the broken connection can tell.
+    fn failed(&mut self, rejection: &Rejection) -> Option<Bytes> {
         let request_id = self.request_id.as_ref();
         let problem = rejection.problem(request_id.and_then(|id| id.to_str().ok()));
-        self.writer.failure(&problem)
+        let told = self.writer.failure(&problem);
+        self.is_over = told.is_some();
+        if told.is_none() {
+            self.broken = Some("the stream failed within its array".into());
+        }
+        told
     }
 }
 
@@ -179,28 +210,20 @@ impl HttpBody for Stream {
         if let Some(opening) = this.opening.take() {
             return Poll::Ready(Some(Ok(Frame::data(opening))));
         }
-        let piece = loop {
-            match this.poll_step(cx) {
-                Poll::Ready(Ok(Step::Head(_))) => {}
-                Poll::Ready(Ok(Step::Message(frame))) => {
-                    this.silence = None;
-                    break match this.writer.message(frame) {
-                        Ok(piece) => Ok(piece),
-                        Err(rejection) => this.failed(&rejection),
-                    };
-                }
-                Poll::Ready(Ok(Step::End)) => {
-                    this.is_over = true;
-                    break Ok(this.writer.end());
-                }
-                Poll::Ready(Err(rejection)) => break this.failed(&rejection),
-                Poll::Pending => match this.poll_heartbeat(cx) {
-                    Poll::Ready(comment) => break Ok(comment),
-                    Poll::Pending => return Poll::Pending,
-                },
+        if let Some(broken) = this.broken.take() {
+            this.is_over = true;
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let piece = match this.poll_piece(cx) {
+            Poll::Ready(Some(piece)) => piece,
+            Poll::Ready(None) => {
+                // With an error the server drops what it has not written yet, the head with it.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
+            Poll::Pending => return Poll::Pending,
         };
-        Poll::Ready(Some(piece.map(Frame::data)))
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -259,12 +282,12 @@ impl Writer {
         })
     }
 
-    /// What tells the client of a problem; an error where nothing but the broken connection can.
-    fn failure(&self, problem: &[u8]) -> Result<Bytes, StdError> {
+    /// What tells the client of a problem.
+    fn failure(&self, problem: &[u8]) -> Option<Bytes> {
         match self.format {
-            Format::Lines(_) => Ok([b"{\"error\":", problem, b"}\n"].concat().into()),
-            Format::Events => Ok(events::error(problem).into()),
-            Format::Array => Err("the stream failed within its array".into()),
+            Format::Lines(_) => Some([b"{\"error\":", problem, b"}\n"].concat().into()),
+            Format::Events => Some(events::error(problem).into()),
+            Format::Array => None,
         }
     }
 }

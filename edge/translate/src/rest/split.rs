@@ -140,6 +140,12 @@ impl Splitter {
     }
 
     fn line(&mut self) -> Result<Option<Bytes>, Fault> {
+        if self.scanned == 0 {
+            // Blank lines count as lines, but nothing else is done for them.
+            let blank = self.skip_whitespace();
+            let lines = blank.iter().filter(|byte| **byte == b'\n').count();
+            self.count += lines as u64;
+        }
         let unseen = self.held.get(self.scanned..).unwrap_or_default();
         let end = unseen.iter().position(|byte| *byte == b'\n');
         let end = end.map(|at| self.scanned + at);
@@ -233,9 +239,9 @@ impl Splitter {
         Ok(text)
     }
 
-    fn skip_whitespace(&mut self) {
+    fn skip_whitespace(&mut self) -> BytesMut {
         let blank = self.held.len() - self.held.trim_ascii_start().len();
-        self.held.advance(blank);
+        self.held.split_to(blank)
     }
 }
 
@@ -268,9 +274,17 @@ mod tests {
         let behind = Fault::Malformed("something stands behind the array");
         for (form, body, expected) in [
             (Form::Lines, "", Ok(vec![])),
-            (Form::Lines, "{}\n\r\n \n[1]\r\n2", Ok(vec!["{}", "[1]", "2"])),
+            (
+                Form::Lines,
+                "{}\n\r\n \n[1]\r\n2",
+                Ok(vec!["{}", "[1]", "2"]),
+            ),
             (Form::Document, " \n ", Ok(vec![])),
-            (Form::Document, " {\"a\":[1,2]} ", Ok(vec!["{\"a\":[1,2]} "])),
+            (
+                Form::Document,
+                " {\"a\":[1,2]} ",
+                Ok(vec!["{\"a\":[1,2]} "]),
+            ),
             (Form::Document, " [ ] ", Ok(vec![])),
             (
                 Form::Document,
@@ -296,7 +310,9 @@ mod tests {
         ] {
             for cut in 1..=body.len().max(1) {
                 let seen = split(form, body.as_bytes(), cut, 15);
-                let seen = seen.as_ref().map(|texts| texts.iter().map(|s| &**s).collect());
+                let seen = seen
+                    .as_ref()
+                    .map(|texts| texts.iter().map(|s| &**s).collect());
                 assert_eq!(seen, expected.as_ref().cloned(), "{body} by {cut}");
             }
         }
@@ -308,7 +324,11 @@ mod tests {
             let mut splitter = Splitter::new(form, 16);
             splitter.push(b"[");
             for _ in 0..1_000 {
-                splitter.push(if form == Form::Lines { b"\n\n\n\n" } else { b" \n\t " });
+                splitter.push(if form == Form::Lines {
+                    b"\n\n\n\n"
+                } else {
+                    b" \n\t "
+                });
                 let _ = splitter.next().unwrap();
                 assert!(splitter.held.len() <= 16);
             }

@@ -114,7 +114,11 @@ pub(super) fn is_bare(status: StatusCode) -> bool {
     )
 }
 
-pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<ResponseBody> {
+pub(super) fn respond(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<ResponseBody> {
     let body = Full::new(body).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;

@@ -1,10 +1,13 @@
 //! Streams that fail, before their first message and behind it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use palisade_translate::Options;
+use tokio::sync::Notify;
 
-use super::{ARRAY, Answer, Client, EVENTS, LINES, World, get, problem};
+use super::{ARRAY, Answer, Client, EVENTS, LINES, Streamed, World, get, problem};
 use crate::descriptors;
 use crate::upstream::{Script, Upstream, headers};
 
@@ -22,6 +25,20 @@ async fn watch(script: Script, accept: &str) -> Answer {
     let channel = upstream.channel.clone();
     let mut client = Client::connect(&descriptors::things(), channel, options).await;
     client.send(get("/v1/watch", accept)).await.whole().await
+}
+
+/// An answer whose first message has come, and what cuts it off.
+async fn watch_until_cut(accept: &str, request_id: &str) -> (Streamed, Arc<Notify>) {
+    let cut = Arc::new(Notify::new());
+    let script = Script::Cut(Bytes::from_static(THING), Arc::clone(&cut));
+    let upstream = Upstream::start(script).await;
+    let channel = upstream.channel.clone();
+    let options = Options::default();
+    let mut client = Client::connect(&descriptors::things(), channel, options).await;
+    let mut request = get("/v1/watch", accept);
+    let request_id = request_id.parse().unwrap();
+    request.headers_mut().insert("x-request-id", request_id);
+    (client.send(request).await, cut)
 }
 
 /// What went wrong, as the format tells it behind a message.
@@ -53,8 +70,12 @@ fn status(code: &str) -> Option<HeaderMap> {
 fn broken() -> Vec<(&'static str, &'static [u8], Option<HeaderMap>, String)> {
     let unusable = |code: &str| format!("{code}: {UNUSABLE}");
     vec![
-        ("reset", b"", None, unusable("upstream_broken")),
-        ("no status", b"", Some(HeaderMap::new()), unusable("upstream_broken")),
+        (
+            "no status",
+            b"",
+            Some(HeaderMap::new()),
+            unusable("upstream_broken"),
+        ),
         ("status", b"", status("5"), "not_found: why".to_owned()),
         (
             "internal",
@@ -97,8 +118,23 @@ async fn behind_a_message() {
             let script = Script::Raw(HeaderMap::new(), Some(bytes), trailers);
             let answer = watch(script, accept).await;
             let told = told(accept, &answer);
-            assert!(accept == ARRAY || told.as_ref() == Some(&expected), "{name} {told:?}");
+            assert!(
+                accept == ARRAY || told.as_ref() == Some(&expected),
+                "{name} {told:?}"
+            );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_behind_a_message() {
+    for accept in [LINES, EVENTS, ARRAY] {
+        let (mut answer, cut) = watch_until_cut(accept, "").await;
+        answer.until("\"x\"").await;
+        cut.notify_one();
+        let told = told(accept, &answer.whole().await);
+        let expected = format!("upstream_broken: {UNUSABLE}");
+        assert!(accept == ARRAY || told == Some(expected), "{told:?}");
     }
 }
 
@@ -108,7 +144,10 @@ async fn before_a_message_the_status_is_its_own() {
     let none = HeaderMap::new;
     for accept in [LINES, EVENTS, ARRAY] {
         for (script, expected) in [
-            (Script::TrailersOnly(not_found()), "404 not_found: why".to_owned()),
+            (
+                Script::TrailersOnly(not_found()),
+                "404 not_found: why".to_owned(),
+            ),
             (
                 Script::Raw(none(), Some(Bytes::new()), status("5")),
                 "404 not_found: why".to_owned(),
@@ -118,7 +157,11 @@ async fn before_a_message_the_status_is_its_own() {
                 format!("502 upstream_broken: {UNUSABLE}"),
             ),
             (
-                Script::Raw(none(), Some(Bytes::from_static(b"\0\0\0\0\x21")), status("0")),
+                Script::Raw(
+                    none(),
+                    Some(Bytes::from_static(b"\0\0\0\0\x21")),
+                    status("0"),
+                ),
                 format!("502 upstream_response_too_large: {UNUSABLE}"),
             ),
         ] {
@@ -166,7 +209,10 @@ async fn the_deadline_passes_within_the_stream() {
         let answer = client.send(request).await.whole().await;
         let told = told(accept, &answer);
         let expected = "deadline_exceeded: the service did not answer in time";
-        assert!(accept == ARRAY || told.as_deref() == Some(expected), "{told:?}");
+        assert!(
+            accept == ARRAY || told.as_deref() == Some(expected),
+            "{told:?}"
+        );
         world.until_idle().await;
     }
 }
@@ -174,15 +220,9 @@ async fn the_deadline_passes_within_the_stream() {
 /// The problem in the stream has what a response has.
 #[tokio::test]
 async fn the_request_is_named() {
-    let script = Script::Raw(HeaderMap::new(), Some(Bytes::from_static(THING)), None);
-    let upstream = Upstream::start(script).await;
-    let channel = upstream.channel.clone();
-    let options = Options::default();
-    let mut client = Client::connect(&descriptors::things(), channel, options).await;
-    let mut request = get("/v1/watch", LINES);
-    let headers = request.headers_mut();
-    headers.insert("x-request-id", "abc".parse().unwrap());
-    let answer = client.send(request).await.whole().await;
+    let (answer, cut) = watch_until_cut(LINES, "abc").await;
+    cut.notify_one();
+    let answer = answer.whole().await;
     let last = answer.body.lines().last().unwrap();
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
     assert_eq!(last["error"]["request_id"], "abc");

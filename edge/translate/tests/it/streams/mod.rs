@@ -26,7 +26,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// Nothing here takes that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";

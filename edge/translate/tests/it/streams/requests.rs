@@ -40,21 +40,53 @@ async fn wrong_messages_are_named() {
     let long_element = format!("[{{}},{{\"number\":{blank}1}}]");
     let is_413 = "body_too_large: the request body is longer than `1048576` bytes";
     for (media_type, body, expected) in [
-        (LINES, "{}\n{\"nope\":1}\n", "400 invalid_json: line `2`: the request body: "),
-        (LINES, "{}\n\n{}{}\n", "400 invalid_json: line `3`: the request body: "),
-        (LINES, "{\"number\":\"x\"}", "400 invalid_json: line `1`: the request body: "),
-        (LINES, "{\"number\":", "400 invalid_json: line `1`: the request body: "),
-        (LINES, &deep, "400 invalid_json: line `2`: the request body: "),
+        (
+            LINES,
+            "{}\n{\"nope\":1}\n",
+            "400 invalid_json: line `2`: the request body: ",
+        ),
+        (
+            LINES,
+            "{}\n\n{}{}\n",
+            "400 invalid_json: line `3`: the request body: ",
+        ),
+        (
+            LINES,
+            "{\"number\":\"x\"}",
+            "400 invalid_json: line `1`: the request body: ",
+        ),
+        (
+            LINES,
+            "{\"number\":",
+            "400 invalid_json: line `1`: the request body: ",
+        ),
+        (
+            LINES,
+            &deep,
+            "400 invalid_json: line `2`: the request body: ",
+        ),
         (LINES, &long, "413 body_too_large: line `2`: "),
         (ARRAY, &long_element, "413 body_too_large: message `2`: "),
-        (ARRAY, "[{},1]", "400 invalid_json: message `2`: the request body: "),
+        (
+            ARRAY,
+            "[{},1]",
+            "400 invalid_json: message `2`: the request body: ",
+        ),
         (
             ARRAY,
             "[{},]",
             "400 invalid_json: message `2`: the request body: an element of the array is missing",
         ),
-        (ARRAY, "[{}", "400 invalid_json: message `2`: the request body: the array does not end"),
-        (ARRAY, "{\"nope\":1}", "400 invalid_json: the request body: "),
+        (
+            ARRAY,
+            "[{}",
+            "400 invalid_json: message `1`: the request body: the array does not end",
+        ),
+        (
+            ARRAY,
+            "{\"nope\":1}",
+            "400 invalid_json: the request body: ",
+        ),
     ] {
         let answer = world.post("/v1/sum", media_type, body).await;
         let summary = answer.summary();
@@ -72,7 +104,11 @@ async fn other_bodies_and_queries_are_refused_before_the_call() {
     let types = "the request body must be `application/x-ndjson`, `application/jsonl` or \
                  `application/json`, in utf-8";
     for (uri, media_type, expected) in [
-        ("/v1/sum", "text/plain", format!("415 unsupported_media_type: {types}")),
+        (
+            "/v1/sum",
+            "text/plain",
+            format!("415 unsupported_media_type: {types}"),
+        ),
         (
             "/v1/sum",
             "application/x-ndjson; charset=latin1",
@@ -103,7 +139,11 @@ async fn a_wrong_line_is_told_at_once() {
     sender.send("ber\":true}\n").await.unwrap();
     let answer = answer.await.unwrap();
     let expected = "400 invalid_json: line `2`: ";
-    assert!(answer.summary().starts_with(expected), "{}", answer.summary());
+    assert!(
+        answer.summary().starts_with(expected),
+        "{}",
+        answer.summary()
+    );
     world.until_idle().await;
 }
 
@@ -118,7 +158,10 @@ async fn a_conversation_goes_both_ways_at_once() {
     let one = r#"{"room":"red","text":"one","seq":"1"}"#;
     answer.until(&format!("{one}\n")).await;
     // The path has the last word for each message.
-    sender.send("{\"text\":\"two\",\"room\":\"blue\"}\n").await.unwrap();
+    sender
+        .send("{\"text\":\"two\",\"room\":\"blue\"}\n")
+        .await
+        .unwrap();
     let two = r#"{"room":"red","text":"two","seq":"2"}"#;
     answer.until(&format!("{two}\n")).await;
     drop(sender);

@@ -92,7 +92,11 @@ async fn a_stream_is_resumed_behind_the_last_event() {
     let headers = request.headers_mut();
     headers.insert("last-event-id", "6".parse().unwrap());
     let answer = client.send(request).await.whole().await;
-    let ids: Vec<_> = answer.body.lines().filter(|l| l.starts_with("id")).collect();
+    let ids: Vec<_> = answer
+        .body
+        .lines()
+        .filter(|l| l.starts_with("id"))
+        .collect();
     assert_eq!(ids, ["id: 7"]);
 }
 
@@ -125,7 +129,10 @@ async fn hostile_ids_forge_no_events() {
         }
         assert_eq!(lines.next(), Some("event: r"), "{text}");
         assert!(lines.next().unwrap().starts_with("data: {\"room\":\"r\""));
-        assert_eq!(lines.collect::<Vec<_>>(), ["", "event: end", "data: {}", ""]);
+        assert_eq!(
+            lines.collect::<Vec<_>>(),
+            ["", "event: end", "data: {}", ""]
+        );
     }
 }
 
@@ -170,14 +177,15 @@ async fn messages_come_as_they_are_made() {
 #[tokio::test]
 async fn what_nobody_reads_is_not_made() {
     let world = World::start().await;
+    let mut other = world.client(Options::default()).await;
     for accept in [LINES, EVENTS, ARRAY] {
         let before = world.echo.counted();
         let mut client = world.client(Options::default()).await;
         let uri = "/v1/count/100000?padding_bytes=65536";
         let answer = client.send(get(uri, accept)).await;
         for _ in 0..200 {
-            let other = world.get("/v1/echo/hello", "*/*").await;
-            assert_eq!(other.status, 200);
+            let answer = other.send(get("/v1/echo/hello", "*/*")).await.whole().await;
+            assert_eq!(answer.status, 200);
         }
         // What sockets and windows hold: some dozens of them.
         let made = world.echo.counted() - before;
@@ -191,11 +199,11 @@ async fn what_nobody_reads_is_not_made() {
 async fn the_client_says_what_it_takes() {
     let world = World::start().await;
     let answer = world.get("/v1/count/1", "text/html").await;
-    let names = "`application/json`, `application/x-ndjson`, `application/jsonl`, `text/event-stream`";
+    let names =
+        "`application/json`, `application/x-ndjson`, `application/jsonl`, `text/event-stream`";
     assert_eq!(
         answer.summary(),
         format!("406 not_acceptable: this stream is written as one of {names}")
     );
     assert_eq!(world.echo.begun(), 0);
 }
-
