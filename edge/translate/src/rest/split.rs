@@ -303,13 +303,13 @@ mod tests {
                 "[1",
                 Err(Fault::Malformed("the array does not end")),
             ),
-            (Form::Document, "[\"0123456789abcd\"]", Err(Fault::TooLong)),
-            (Form::Lines, "1\n0123456789abcdefg\n", Err(Fault::TooLong)),
+            (Form::Document, "[\"0123456789abcdef\"]", Err(Fault::TooLong)),
+            (Form::Lines, "1\n0123456789abcdefgh\n", Err(Fault::TooLong)),
             (Form::Whole, "[1,2]", Ok(vec!["[1,2]"])),
-            (Form::Whole, "[1,2]           ", Err(Fault::TooLong)),
+            (Form::Whole, "[1,2]            ", Err(Fault::TooLong)),
         ] {
             for cut in 1..=body.len().max(1) {
-                let seen = split(form, body.as_bytes(), cut, 15);
+                let seen = split(form, body.as_bytes(), cut, 16);
                 let seen = seen
                     .as_ref()
                     .map(|texts| texts.iter().map(|s| &**s).collect());
