@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, Uri};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::Full;
+use prost_reflect::DynamicMessage;
 use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::codegen::StdError;
@@ -78,16 +79,17 @@ pub(super) fn messages<B>(
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
 {
-    let mut reader = Reader {
+    let reader = Reader {
         translator: Arc::clone(translator),
         binding: Arc::clone(binding),
         uri: head.uri.clone(),
     };
-    let none_said = reader.frame(b"")?;
     if matches!(binding.body, RequestBody::None) {
         // The path and the query are a message; there is no place for another.
-        return Ok((Body::new(Full::new(none_said)), Verdict::none()));
+        let only = reader.frame(b"")?;
+        return Ok((Body::new(Full::new(only)), Verdict::none()));
     }
+    reader.message(b"")?;
     let form = form(binding, &head.headers, body.is_end_stream())?;
     let (sender, receiver) = oneshot::channel();
     let bytes_max = translator.options().request_message_bytes_max;
@@ -157,12 +159,17 @@ struct Reader {
 }
 
 impl Reader {
-    fn frame(&mut self, json: &[u8]) -> Result<Bytes, Rejection> {
+    fn message(&self, json: &[u8]) -> Result<DynamicMessage, Rejection> {
         let options = self.translator.options();
         let (path, query) = (self.uri.path(), self.uri.query());
-        let message = message::message(&self.binding, options, path, query, json)?;
-        upstream::frame(&message)
-            .ok_or_else(|| Rejection::body_too_large(options.request_message_bytes_max))
+        message::message(&self.binding, options, path, query, json)
+    }
+
+    fn frame(&self, json: &[u8]) -> Result<Bytes, Rejection> {
+        let message = self.message(json)?;
+        self.translator.check(&self.binding.rpc, &message)?;
+        let bytes_max = self.translator.options().request_message_bytes_max;
+        upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))
     }
 }
 

@@ -303,7 +303,11 @@ mod tests {
                 "[1",
                 Err(Fault::Malformed("the array does not end")),
             ),
-            (Form::Document, "[\"0123456789abcdef\"]", Err(Fault::TooLong)),
+            (
+                Form::Document,
+                "[\"0123456789abcdef\"]",
+                Err(Fault::TooLong),
+            ),
             (Form::Lines, "1\n0123456789abcdefgh\n", Err(Fault::TooLong)),
             (Form::Whole, "[1,2]", Ok(vec!["[1,2]"])),
             (Form::Whole, "[1,2]            ", Err(Fault::TooLong)),

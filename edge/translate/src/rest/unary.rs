@@ -68,6 +68,7 @@ where
     };
     let message = message::message(binding, options, head.uri.path(), head.uri.query(), &json)?;
     drop(json);
+    translator.check(&binding.rpc, &message)?;
     upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))
 }
 

@@ -5,16 +5,18 @@
 //! internal to a service or to this process. All lists and texts are bounded.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use prost_reflect::DescriptorPool;
 use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
-use super::render;
+use super::render::{self, FailedCall, Told};
 use crate::dialect::Dialect;
 use crate::server::ResponseBody;
 
@@ -26,10 +28,24 @@ const VIOLATIONS_MAX: usize = 64;
 
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
 
+/// What is wrong with one field of a request.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub(crate) struct Violation {
     field: String,
     description: String,
+    /// Of `buf.validate`, for programs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rule: String,
+}
+
+impl Violation {
+    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
+        Self {
+            field: truncated(field),
+            description: truncated(description),
+            rule: truncated(rule),
+        }
+    }
 }
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
@@ -47,6 +63,10 @@ struct Parts {
     reason: String,
     domain: String,
     headers: HeaderMap,
+    /// The details of a service's status; `None` where this crate refuses.
+    encoded: Option<Bytes>,
+    /// What knows their types.
+    pool: Option<DescriptorPool>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +102,8 @@ impl Rejection {
             reason: String::new(),
             domain: String::new(),
             headers: HeaderMap::new(),
+            encoded: None,
+            pool: None,
         }))
     }
 
@@ -93,6 +115,13 @@ impl Rejection {
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
         rejection.violation(name, reason);
+        rejection
+    }
+
+    /// A message that breaks rules of its descriptors.
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
+        let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
+        rejection.0.errors = violations;
         rejection
     }
 
@@ -166,11 +195,13 @@ impl Rejection {
             let mut rejection = Self::new(http, name, INTERNAL_DETAIL);
             rejection.0.grpc = status.code;
             rejection.0.headers = headers;
+            rejection.0.encoded = Some(Bytes::new());
             return rejection;
         }
         let mut rejection = Self::new(http, name, status.message);
         rejection.0.grpc = status.code;
         rejection.0.headers = headers;
+        rejection.0.encoded = Some(status.encoded);
         if let Some(bad) = status.details.bad_request() {
             for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
                 rejection.violation(&violation.field, &violation.description);
@@ -200,10 +231,13 @@ impl Rejection {
     }
 
     fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation {
-            field: truncated(field),
-            description: truncated(description),
-        });
+        self.0.errors.push(Violation::new(field, description, ""));
+    }
+
+    /// Tells clients what the details of a service's status are.
+    pub(crate) fn with_types(mut self, pool: &DescriptorPool) -> Self {
+        self.0.pool = Some(pool.clone());
+        self
     }
 
     fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
@@ -224,7 +258,16 @@ impl Rejection {
         request_id: Option<&str>,
     ) -> Response<ResponseBody> {
         let parts = *self.0;
-        if let Some(mut told) = render::failed_call(dialect, parts.grpc, &parts.detail) {
+        let told = Told {
+            code: parts.grpc,
+            message: &parts.detail,
+            details: &parts.details(),
+            pool: parts.pool.as_ref(),
+        };
+        if let Some(mut told) = told.answer(dialect) {
+            if matches!(dialect, Dialect::ConnectUnary(_)) && is_of_http(parts.status) {
+                *told.status_mut() = parts.status;
+            }
             told.headers_mut().extend(parts.headers);
             return told.map(whole);
         }
@@ -260,6 +303,38 @@ impl Parts {
         // Strings and numbers only: there is nothing that could fail to be written.
         serde_json::to_vec(&problem).unwrap_or_default()
     }
+
+    /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
+    fn details(&self) -> Bytes {
+        if let Some(encoded) = &self.encoded {
+            return encoded.clone();
+        }
+        let seconds = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+        let call = FailedCall {
+            code: self.grpc,
+            message: &self.detail,
+            reason: self.code,
+            retry_after: self
+                .headers
+                .get(RETRY_AFTER)
+                .and_then(seconds)
+                .map(Duration::from_secs),
+        };
+        render::details(&call, |details| {
+            for violation in &self.errors {
+                details.add_bad_request_violation(&violation.field, &violation.description);
+            }
+        })
+    }
+}
+
+/// Connect, "Unary-Response": these two are about the request line and its headers, and none of the
+/// statuses of errors.
+fn is_of_http(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
+    )
 }
 
 fn whole(body: Bytes) -> ResponseBody {

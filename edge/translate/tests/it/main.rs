@@ -12,6 +12,8 @@ mod faults;
 mod fuzz;
 mod headers;
 mod mapping;
+mod reflection;
 mod statuses;
 mod streams;
 mod upstream;
+mod validation;
