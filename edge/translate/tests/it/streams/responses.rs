@@ -207,3 +207,15 @@ async fn the_client_says_what_it_takes() {
     );
     assert_eq!(world.echo.begun(), 0);
 }
+
+#[tokio::test]
+async fn a_head_without_its_stream() {
+    let world = World::start().await;
+    let mut client = world.client(Options::default()).await;
+    let mut request = get("/v1/count/0?from=1", EVENTS);
+    *request.method_mut() = http::Method::HEAD;
+    let answer = client.send(request).await.whole().await;
+    assert_eq!(answer.summary(), "200 ");
+    assert_eq!(answer.header("content-type"), EVENTS);
+    world.until_idle().await;
+}
