@@ -26,7 +26,7 @@ async fn messages_arrive_while_the_stream_is_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whole_streams_end_and_cut_ones_do_not() {
     let world = World::start().await;
-    let fails = "/v1/count/9?from=1&fail_after=2&fail.code=5&fail.message=gone";
+    let fails = "/v1/count/9?from=1&fail_after=2&pause=0.1s&fail.code=5&fail.message=gone";
     for protocol in Protocol::ALL {
         let mut client = world.client(protocol).await;
         for accept in [LINES, EVENTS, ARRAY] {
@@ -49,11 +49,6 @@ async fn whole_streams_end_and_cut_ones_do_not() {
         let mut failed = Coming::get(&mut client, fails, ARRAY).await;
         assert_eq!(failed.head.status, 200);
         assert!(!failed.end().await, "{protocol:?}: {}", failed.seen);
-        assert!(
-            failed.seen.starts_with("[{\"number\":\"1\""),
-            "{}",
-            failed.seen
-        );
         assert!(!failed.seen.contains(']'), "{}", failed.seen);
     }
     world.until_idle().await;
@@ -116,6 +111,7 @@ async fn a_stream_that_has_begun_is_not_tried_again() {
             let target = "/repeated/v1/count/9?fail_after=1&fail.code=14";
             let mut coming = Coming::get(&mut client, target, accept).await;
             assert_eq!(coming.end().await, accept != ARRAY, "{protocol:?} {accept}");
+            assert_eq!(coming.head.status, 200, "{}", coming.seen);
             assert_eq!(world.echo.begun(), before + 1, "{protocol:?} {accept}");
         }
     }

@@ -31,9 +31,9 @@ routes:
     matches: [{ path: { prefix: /repeated } }]
     rewrite: { prefix: / }
     translate: true
-    retries: { attempts: 3, on: [reset, timeout, bad_gateway, unavailable] }
+    retries: { attempts: 3, on: [reset, timeout, 502, 503, 504] }
     cluster: echo
-  - { name: all, matches: [{ path: { prefix: / } }], translate: true, cluster: echo }
+  - { name: all, matches: [{ path: { prefix: / } }], translate: true, request_body_max: 64MiB, cluster: echo }
 ";
 
 /// An edge before the echo service.

@@ -3,7 +3,6 @@
 //! A stream that went well ends with the event `end`, one that failed with `error`, whose data is
 //! the problem. Without either it was cut off, and a browser that connects again is right.
 
-use bytes::Bytes;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use crate::options::SseOptions;
@@ -45,9 +44,9 @@ impl Events {
 }
 
 /// What comes before the first event.
-pub(super) fn opening(options: &SseOptions) -> Option<Bytes> {
-    let retry = options.retry?;
-    Some(format!("retry: {}\n\n", retry.as_millis()).into())
+pub(super) fn opening(options: &SseOptions) -> Vec<u8> {
+    let retry = options.retry.map(|retry| retry.as_millis());
+    retry.map_or_else(Vec::new, |ms| format!("retry: {ms}\n\n").into())
 }
 
 pub(super) fn error(problem: &[u8]) -> Vec<u8> {

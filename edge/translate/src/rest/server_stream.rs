@@ -38,6 +38,10 @@ use crate::upstream::{self, Upstream};
 /// does so at once, and then the status is that of the refusal.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 
+/// Messages that are there are written together until they are this long, in bytes: a piece costs
+/// the edge as much as a message, and both directions of a conversation get a piece in turn.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Calls the RPC and answers with its first message, its failure, or, where the service is quiet,
 /// with the promise of a stream.
 pub(super) async fn answer<S: Upstream>(
@@ -64,7 +68,7 @@ pub(super) async fn answer<S: Upstream>(
     describe(&mut headers, format);
     let opening = match format {
         Format::Events => events::opening(&options.sse),
-        Format::Array | Format::Lines(_) => None,
+        Format::Array | Format::Lines(_) => Vec::new(),
     };
     let mut response = Response::new(
         Stream {
@@ -74,8 +78,7 @@ pub(super) async fn answer<S: Upstream>(
             opening,
             silence: None,
             request_id,
-            broken: None,
-            is_over: false,
+            state: State::Open,
         }
         .boxed_unsync(),
     );
@@ -129,16 +132,51 @@ struct Stream {
     first: Option<Step>,
     writer: Writer,
     /// There until it was written.
-    opening: Option<Bytes>,
+    opening: Vec<u8>,
     /// Since nothing came; there is none while messages do.
     silence: Option<Pin<Box<Sleep>>>,
     request_id: Option<HeaderValue>,
-    /// What breaks the answer off, once all that was written before is on its way.
-    broken: Option<StdError>,
-    is_over: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// What was written is to be on its way first: with an error the server drops what it holds,
+    /// the head with it.
+    Breaking,
+    Broken,
+    Over,
 }
 
 impl Stream {
+    /// Of the messages that are there as many as a piece takes.
+    fn poll_messages(&mut self, cx: &mut Context<'_>) -> Vec<u8> {
+        let mut written = std::mem::take(&mut self.opening);
+        while self.state == State::Open && written.len() < PIECE_BYTES {
+            let Poll::Ready(step) = self.poll_step(cx) else {
+                break;
+            };
+            self.silence = None;
+            let piece = match step {
+                Ok(Step::Head(_)) => continue,
+                Ok(Step::Message(frame)) => self.writer.message(frame),
+                Ok(Step::End) => {
+                    self.state = State::Over;
+                    Ok(self.writer.end().to_vec())
+                }
+                Err(rejection) => Err(rejection),
+            };
+            let piece = piece.unwrap_or_else(|rejection| self.failed(&rejection));
+            if written.is_empty() {
+                written = piece;
+            } else {
+                written.extend_from_slice(&piece);
+            }
+        }
+        written
+    }
+
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Rejection>> {
         match self.first.take() {
             Some(step) => Poll::Ready(Ok(step)),
@@ -146,27 +184,16 @@ impl Stream {
         }
     }
 
-    /// `None` where the answer breaks off.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        loop {
-            let piece = match self.poll_step(cx) {
-                Poll::Pending => return self.poll_heartbeat(cx).map(Some),
-                Poll::Ready(Ok(Step::Head(_))) => continue,
-                Poll::Ready(Ok(Step::Message(frame))) => {
-                    self.silence = None;
-                    self.writer.message(frame)
-                }
-                Poll::Ready(Ok(Step::End)) => {
-                    self.is_over = true;
-                    Ok(self.writer.end())
-                }
-                Poll::Ready(Err(rejection)) => Err(rejection),
-            };
-            return Poll::Ready(match piece {
-                Ok(piece) => Some(piece),
-                Err(rejection) => self.failed(&rejection),
-            });
-        }
+    /// The last piece. An array has none: nothing but the broken connection can tell.
+    fn failed(&mut self, rejection: &Rejection) -> Vec<u8> {
+        let request_id = self.request_id.as_ref();
+        let problem = rejection.problem(request_id.and_then(|id| id.to_str().ok()));
+        let told = self.writer.failure(&problem);
+        self.state = match told {
+            Some(_) => State::Over,
+            None => State::Breaking,
+        };
+        told.unwrap_or_default()
     }
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
@@ -181,18 +208,6 @@ impl Stream {
         self.silence = None;
         Poll::Ready(Bytes::from_static(events::COMMENT))
     }
-
-    /// The last piece. An array has none: nothing but the broken connection can tell.
-    fn failed(&mut self, rejection: &Rejection) -> Option<Bytes> {
-        let request_id = self.request_id.as_ref();
-        let problem = rejection.problem(request_id.and_then(|id| id.to_str().ok()));
-        let told = self.writer.failure(&problem);
-        self.is_over = told.is_some();
-        if told.is_none() {
-            self.broken = Some("the stream failed within its array".into());
-        }
-        told
-    }
 }
 
 impl HttpBody for Stream {
@@ -204,26 +219,25 @@ impl HttpBody for Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = self.get_mut();
-        if this.is_over {
-            return Poll::Ready(None);
+        let written = this.poll_messages(cx);
+        if !written.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(written.into()))));
         }
-        if let Some(opening) = this.opening.take() {
-            return Poll::Ready(Some(Ok(Frame::data(opening))));
-        }
-        if let Some(broken) = this.broken.take() {
-            this.is_over = true;
-            return Poll::Ready(Some(Err(broken)));
-        }
-        let piece = match this.poll_piece(cx) {
-            Poll::Ready(Some(piece)) => piece,
-            Poll::Ready(None) => {
-                // With an error the server drops what it has not written yet, the head with it.
+        match this.state {
+            State::Open => this
+                .poll_heartbeat(cx)
+                .map(|comment| Some(Ok(Frame::data(comment)))),
+            State::Breaking => {
+                this.state = State::Broken;
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                Poll::Pending
             }
-            Poll::Pending => return Poll::Pending,
-        };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+            State::Broken => {
+                this.state = State::Over;
+                Poll::Ready(Some(Err("the stream failed within its array".into())))
+            }
+            State::Over => Poll::Ready(None),
+        }
     }
 }
 
@@ -248,7 +262,7 @@ impl Writer {
         }
     }
 
-    fn message(&mut self, frame: framing::Frame) -> Result<Bytes, Rejection> {
+    fn message(&mut self, frame: framing::Frame) -> Result<Vec<u8>, Rejection> {
         let rpc = &*self.binding.rpc;
         // JSON with its names is about twice its message.
         let size_hint = frame.bytes.len().saturating_mul(2);
@@ -262,31 +276,31 @@ impl Writer {
         Ok(match self.format {
             Format::Lines(_) => {
                 json.push(b'\n');
-                json.into()
+                json
             }
-            Format::Events => self.events.message(&message, &json).into(),
+            Format::Events => self.events.message(&message, &json),
             Format::Array => {
                 let before: &[u8] = if self.is_empty { b"[" } else { b",\n" };
                 self.is_empty = false;
-                [before, &json].concat().into()
+                [before, &json].concat()
             }
         })
     }
 
-    fn end(&self) -> Bytes {
-        Bytes::from_static(match self.format {
+    fn end(&self) -> &'static [u8] {
+        match self.format {
             Format::Lines(_) => b"",
             Format::Events => events::END,
             Format::Array if self.is_empty => b"[]\n",
             Format::Array => b"]\n",
-        })
+        }
     }
 
     /// What tells the client of a problem.
-    fn failure(&self, problem: &[u8]) -> Option<Bytes> {
+    fn failure(&self, problem: &[u8]) -> Option<Vec<u8>> {
         match self.format {
-            Format::Lines(_) => Some([b"{\"error\":", problem, b"}\n"].concat().into()),
-            Format::Events => Some(events::error(problem).into()),
+            Format::Lines(_) => Some([b"{\"error\":", problem, b"}\n"].concat()),
+            Format::Events => Some(events::error(problem)),
             Format::Array => None,
         }
     }
