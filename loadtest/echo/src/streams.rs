@@ -46,6 +46,7 @@ impl Drop for Counted {
 pub(crate) fn count(
     asked: CountRequest,
     counted: Counted,
+    so_far: Arc<AtomicUsize>,
 ) -> Result<Answers<CountResponse>, Status> {
     let pause = asked.pause.as_ref().map(length).transpose()?;
     let padding = Bytes::from(vec![b'.'; asked.padding_bytes as usize]);
@@ -71,6 +72,7 @@ pub(crate) fn count(
             if sender.send(Ok(message)).await.is_err() {
                 return;
             }
+            so_far.fetch_add(1, Ordering::SeqCst);
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 39] = [
+const ALLOWED: [&str; 40] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -40,6 +40,7 @@ const ALLOWED: [&str; 39] = [
     "upload-length",
     "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.
