@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
+use http::StatusCode;
 use palisade_translate::Options;
 use serde_json::json;
 
@@ -150,6 +151,20 @@ async fn refused_uploads() {
         assert_eq!(answer.problem(), expected, "{path}");
     }
     assert_eq!(echo.service.begun(), 0);
+}
+
+#[tokio::test]
+async fn fields_beside_the_body_are_validated() {
+    let echo = Echo::start().await;
+    let mut client = echo.client().await;
+    let name = "n".repeat(65);
+    for path in ["/v1/files/", "/v1/stamps/"] {
+        let upload = request("PUT", &format!("{path}{name}"), &[], "x");
+        let answer = client.send(upload).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer.json()["errors"][0]["field"], "name", "{path}");
+    }
+    echo.until_idle().await;
 }
 
 #[tokio::test]
