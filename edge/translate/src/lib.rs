@@ -28,6 +28,7 @@ mod status;
 mod translator;
 mod upstream;
 mod validate;
+mod web_socket;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;

@@ -271,6 +271,11 @@ impl Rejection {
         self
     }
 
+    /// The code and the text for those who are not told by HTTP.
+    pub(crate) fn grpc_status(&self) -> (Code, &str) {
+        (self.0.grpc, &self.0.detail)
+    }
+
     fn violation(&mut self, field: &str, description: &str) {
         self.0.errors.push(Violation::new(field, description, ""));
     }
@@ -317,7 +322,7 @@ impl Rejection {
         self
     }
 
-    fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }
