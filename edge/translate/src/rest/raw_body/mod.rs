@@ -39,8 +39,7 @@ use crate::upstream::{self, Failure, Upstream};
 /// Whether the binding has such a body, and no stream of anything else.
 pub(super) fn answers(binding: &Binding) -> bool {
     let (is_taken, is_given) = (message::is_taken(binding), message::is_given(binding));
-    (is_taken || is_given)
-        && (is_taken || !binding.rpc.client_streams)
+    (is_taken || is_given && !binding.rpc.client_streams)
         && (is_given || !binding.rpc.server_streams)
 }
 

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::{Echo, checksum, pattern, request, streaming, within};
 
+/// Path, headers, and the problem they are answered with.
+type Refused<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn a_raw_body_becomes_a_stream_of_messages() {
     let echo = Echo::start().await;
@@ -116,7 +119,7 @@ async fn one_message_takes_a_raw_body_too() {
 #[tokio::test]
 async fn refused_uploads() {
     let echo = Echo::start().await;
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    let cases: [Refused<'_>; 5] = [
         (
             "/v1/files?file.content_type=x",
             &[],
