@@ -5,6 +5,8 @@ use std::fmt;
 use http::uri::{InvalidUri, PathAndQuery};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 
+use crate::json::path;
+
 /// `google.protobuf.MethodOptions.idempotency_level`, `NO_SIDE_EFFECTS`.
 const NO_SIDE_EFFECTS: i32 = 1;
 
@@ -22,10 +24,15 @@ pub struct Rpc {
     pub(crate) server_streams: bool,
     /// Connect clients may call it by `GET`.
     pub(crate) is_without_side_effects: bool,
+    /// Clients see the names of the proto file.
+    proto_names: bool,
 }
 
 impl Rpc {
-    pub(crate) fn new(descriptor: MethodDescriptor) -> Result<Self, InvalidUri> {
+    pub(crate) fn new(
+        descriptor: MethodDescriptor,
+        proto_names: bool,
+    ) -> Result<Self, InvalidUri> {
         let service = descriptor.parent_service();
         let path = format!("/{}/{}", service.full_name(), descriptor.name());
         let options = descriptor.method_descriptor_proto().options.as_ref();
@@ -38,6 +45,7 @@ impl Rpc {
             server_streams: descriptor.is_server_streaming(),
             is_without_side_effects: options.and_then(|options| options.idempotency_level)
                 == Some(NO_SIDE_EFFECTS),
+            proto_names,
             descriptor,
         })
     }
@@ -58,6 +66,13 @@ impl Rpc {
     #[must_use]
     pub fn descriptor(&self) -> &MethodDescriptor {
         &self.descriptor
+    }
+
+    /// A path to a field of the request, in the names that clients know.
+    pub(crate) fn json_path(&self, proto_path: &str) -> String {
+        let json = || path::of_proto(&self.input, proto_path);
+        let json = if self.proto_names { None } else { json() };
+        json.unwrap_or_else(|| proto_path.to_owned())
     }
 
     #[must_use]

@@ -19,7 +19,7 @@ pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
                 let code = code::name(status.code);
                 tracing::warn!(rpc = %rpc.name, code, message = %status.message, "call failed");
             }
-            Rejection::grpc(*status, metadata::response(initial).1)
+            Rejection::grpc(rpc, *status, metadata::response(initial).1)
         }
         Failure::Timeout => Rejection::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -14,23 +14,14 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
+use super::details::{Details, truncated};
 use super::render;
 use crate::dialect::Dialect;
+use crate::json::read::JsonError;
+use crate::rpc::Rpc;
 use crate::server::ResponseBody;
 
-/// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
-const TEXT_BYTES_MAX: usize = 1024;
-
-/// Most entries of `errors`.
-const VIOLATIONS_MAX: usize = 64;
-
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
-
-#[derive(Debug, Serialize)]
-struct Violation {
-    field: String,
-    description: String,
-}
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
 /// every `Result` here.
@@ -43,9 +34,7 @@ struct Parts {
     grpc: Code,
     code: &'static str,
     detail: Cow<'static, str>,
-    errors: Vec<Violation>,
-    reason: String,
-    domain: String,
+    details: Details,
     headers: HeaderMap,
 }
 
@@ -59,12 +48,8 @@ struct Problem<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Violation],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+    #[serde(flatten)]
+    details: &'a Details,
 }
 
 impl Rejection {
@@ -77,10 +62,8 @@ impl Rejection {
             status,
             grpc: code::of_http(status),
             code: name,
-            detail: bounded(detail.into()),
-            errors: Vec::new(),
-            reason: String::new(),
-            domain: String::new(),
+            detail: truncated(&detail.into()).into(),
+            details: Details::default(),
             headers: HeaderMap::new(),
         }))
     }
@@ -92,7 +75,16 @@ impl Rejection {
     /// 400 about one named part of the request.
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
-        rejection.violation(name, reason);
+        rejection.0.details = Details::violation(name, reason);
+        rejection
+    }
+
+    /// 400 about a document that is not the message it should be.
+    pub(crate) fn json(what: &str, error: &JsonError) -> Self {
+        let mut rejection = Self::bad_request("invalid_json", format!("{what}: {error}"));
+        if !error.path.is_empty() {
+            rejection.0.details = Details::violation(&error.path, &error.reason);
+        }
         rejection
     }
 
@@ -141,7 +133,7 @@ impl Rejection {
     }
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
-    pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
+    pub(crate) fn grpc(rpc: &Rpc, status: GrpcStatus, headers: HeaderMap) -> Self {
         let http = code::http_status(status.code);
         let name = code::name(status.code);
         if code::is_internal(status.code) {
@@ -153,15 +145,7 @@ impl Rejection {
         let mut rejection = Self::new(http, name, status.message);
         rejection.0.grpc = status.code;
         rejection.0.headers = headers;
-        if let Some(bad) = status.details.bad_request() {
-            for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
-                rejection.violation(&violation.field, &violation.description);
-            }
-        }
-        if let Some(info) = status.details.error_info() {
-            rejection.0.reason = truncated(&info.reason);
-            rejection.0.domain = truncated(&info.domain);
-        }
+        rejection.0.details = Details::of(rpc, &status.details);
         if let Some(delay) = status
             .details
             .retry_info()
@@ -179,13 +163,6 @@ impl Rejection {
             rejection.0.headers.insert(WWW_AUTHENTICATE, challenge);
         }
         rejection
-    }
-
-    fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation {
-            field: truncated(field),
-            description: truncated(description),
-        });
     }
 
     fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
@@ -216,9 +193,7 @@ impl Rejection {
             detail: &parts.detail,
             code: parts.code,
             request_id,
-            errors: &parts.errors,
-            reason: &parts.reason,
-            domain: &parts.domain,
+            details: &parts.details,
         };
         // Strings and numbers only: there is nothing that could fail to be written.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -237,23 +212,4 @@ fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
-}
-
-fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    Cow::Owned(truncated(&text))
-}
-
-fn truncated(text: &str) -> String {
-    match text.get(text.floor_char_boundary(TEXT_BYTES_MAX)..) {
-        None | Some("") => text.to_owned(),
-        Some(_) => {
-            let mut head = text.to_owned();
-            head.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-            head.push('…');
-            head
-        }
-    }
 }
