@@ -81,8 +81,8 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// An integer that JSON wrote with a point or an exponent, without quotes: the parser has made a
-/// double of it, which tells integers apart only up to 2^53.
+/// An integer of at most 32 bits that JSON wrote with a point or an exponent: the parser has made
+/// a double of it, which tells integers apart up to 2^53.
 pub(crate) fn integer_of(number: f64) -> Option<i128> {
     let exact = number.fract() == 0.0 && number.abs() <= EXACT_INTEGER_MAX;
     exact.then_some(number as i128)

@@ -5,8 +5,12 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+#[path = "../conformance/cases.rs"]
+mod cases;
+
 mod build;
 mod client;
+mod conformance;
 mod descriptors;
 mod faults;
 mod fuzz;

@@ -89,7 +89,7 @@ async fn bodies_that_attack_the_parser() {
     for (uri, body) in [("/v1/f/inner", nested), ("/v1/f/value", struct_value)] {
         let answer = client.send(request("PUT", uri, &body)).await;
         let summary = answer.summary();
-        assert!(summary.contains("recursion limit exceeded"), "{summary}");
+        assert!(summary.contains("is more than `100` levels deep"), "{summary}");
     }
     let long = format!(r#"{{"{}":1}}"#, "é".repeat(5000));
     let answer = client.send(request("POST", "/v1/things", &long)).await;
@@ -97,7 +97,7 @@ async fn bodies_that_attack_the_parser() {
     assert!(detail.len() < 1100 && detail.ends_with('…'), "{detail}");
     let lines = "{\n\"nope\":1}";
     let answer = client.send(request("POST", "/v1/things", lines)).await;
-    let expected = "unrecognized field name 'nope' at line 2 column 6";
+    let expected = "`nope`: message `test.v1.Thing` has no such field at line 2 column 6";
     assert!(answer.summary().ends_with(expected), "{}", answer.summary());
     assert_eq!(upstream.calls(), 0);
 }

@@ -8,8 +8,8 @@ use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value};
 use serde::de::{DeserializeSeed, Error, IntoDeserializer, MapAccess};
 use serde_json::value::RawValue;
 
-use super::Reader;
 use super::value::Shape;
+use super::{Reader, without_place};
 use crate::json::well_known::{self, WellKnown};
 
 /// Most messages of type `Any` inside each other. The type may stand behind the members, so each
@@ -95,13 +95,6 @@ impl Reader<'_> {
             _ => Err(Error::custom("has no `value`")),
         }
     }
-}
-
-/// The place of an error in a part of the document would be read as one in the document.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// Members that were kept until their message was known.

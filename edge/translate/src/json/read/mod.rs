@@ -148,3 +148,10 @@ impl<'o> Reader<'o> {
         }
     }
 }
+
+/// The place of an error in a part of the document would be read as one in the document.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
 
-use super::Reader;
+use super::{Reader, without_place};
 use crate::json::number;
 use crate::json::scalar::{self, ScalarError, what};
 use crate::json::well_known::{self, WellKnown, WellKnownError};
@@ -71,7 +74,20 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+        let Shape::One(kind) = self.shape else {
+            return deserializer.deserialize_any(self);
+        };
+        if !has_64_bits(kind) {
+            return deserializer.deserialize_any(self);
+        }
+        // The parser makes a double of `1e18` or `9007199254740993.0`, which is not exact.
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            let number = number::integer(raw.get()).map(Number::Integer);
+            return self.number(number.ok_or_else(|| self.refuse())?);
+        }
+        raw.deserialize_any(self)
+            .map_err(|error| D::Error::custom(without_place(&error)))
     }
 }
 
@@ -306,6 +322,16 @@ fn of_text(kind: &Kind, text: &str, ignores_unknown: bool) -> Result<Option<Valu
             _ => Err(not()),
         },
         _ => scalar::parse(kind, text).map(Some),
+    }
+}
+
+fn has_64_bits(kind: &Kind) -> bool {
+    match kind {
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64 => true,
+        Kind::Message(desc) if WellKnown::of(desc) == Some(WellKnown::Wrapper) => {
+            inner(desc).filter(is_scalar).is_some_and(|kind| has_64_bits(&kind))
+        }
+        _ => false,
     }
 }
 
