@@ -21,7 +21,7 @@ const ENTRIES_MAX: usize = 64;
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Details {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Violation>,
+    pub(crate) errors: Vec<Violation>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -42,13 +42,29 @@ pub(crate) struct Details {
     localized_message: Option<LocalizedMessage>,
 }
 
+/// What is wrong with one field of a request.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub(crate) struct Violation {
     /// As the client wrote it, for instance `addresses[0].postalCode`.
-    field: String,
-    description: String,
+    pub(crate) field: String,
+    pub(crate) description: String,
+    /// Of `buf.validate`, for programs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rule: String,
+    /// The service's own word for it, for programs.
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+}
+
+impl Violation {
+    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
+        Self {
+            field: truncated(field),
+            description: truncated(description),
+            rule: truncated(rule),
+            reason: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -87,18 +103,6 @@ struct LocalizedMessage {
 }
 
 impl Details {
-    /// About one part of the request.
-    pub(crate) fn violation(field: &str, description: &str) -> Self {
-        Self {
-            errors: vec![Violation {
-                field: truncated(field),
-                description: truncated(description),
-                reason: String::new(),
-            }],
-            ..Self::default()
-        }
-    }
-
     /// Those that the service answered a call of `rpc` with.
     pub(crate) fn of(rpc: &Rpc, sent: &ErrorDetails) -> Self {
         let mut details = Self::default();
@@ -143,9 +147,8 @@ impl Details {
             let violations = bad.field_violations.iter().take(ENTRIES_MAX);
             self.errors = violations
                 .map(|violation| Violation {
-                    field: truncated(&rpc.json_path(&violation.field)),
-                    description: truncated(&violation.description),
                     reason: truncated(&violation.reason),
+                    ..Violation::new(&rpc.json_path(&violation.field), &violation.description, "")
                 })
                 .collect();
         }

@@ -5,17 +5,19 @@
 //! internal to a service or to this process. All lists and texts are bounded.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use prost_reflect::DescriptorPool;
 use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
-use super::details::{Details, truncated};
-use super::render;
+use super::details::{Details, Violation, truncated};
+use super::render::{self, FailedCall, Told};
 use crate::dialect::Dialect;
 use crate::json::read::JsonError;
 use crate::rpc::Rpc;
@@ -36,6 +38,10 @@ struct Parts {
     detail: Cow<'static, str>,
     details: Details,
     headers: HeaderMap,
+    /// The details of a service's status; `None` where this crate refuses.
+    encoded: Option<Bytes>,
+    /// What knows their types.
+    pool: Option<DescriptorPool>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +71,8 @@ impl Rejection {
             detail: truncated(&detail.into()).into(),
             details: Details::default(),
             headers: HeaderMap::new(),
+            encoded: None,
+            pool: None,
         }))
     }
 
@@ -75,7 +83,7 @@ impl Rejection {
     /// 400 about one named part of the request.
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
-        rejection.0.details = Details::violation(name, reason);
+        rejection.0.details.errors = vec![Violation::new(name, reason, "")];
         rejection
     }
 
@@ -83,8 +91,15 @@ impl Rejection {
     pub(crate) fn json(what: &str, error: &JsonError) -> Self {
         let mut rejection = Self::bad_request("invalid_json", format!("{what}: {error}"));
         if !error.path.is_empty() {
-            rejection.0.details = Details::violation(&error.path, &error.reason);
+            rejection.0.details.errors = vec![Violation::new(&error.path, &error.reason, "")];
         }
+        rejection
+    }
+
+    /// A message that breaks rules of its descriptors.
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
+        let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
+        rejection.0.details.errors = violations;
         rejection
     }
 
@@ -140,12 +155,15 @@ impl Rejection {
             let mut rejection = Self::new(http, name, INTERNAL_DETAIL);
             rejection.0.grpc = status.code;
             rejection.0.headers = headers;
+            rejection.0.encoded = Some(Bytes::new());
             return rejection;
         }
         let mut rejection = Self::new(http, name, status.message);
         rejection.0.grpc = status.code;
         rejection.0.headers = headers;
+        rejection.0.encoded = Some(status.encoded);
         rejection.0.details = Details::of(rpc, &status.details);
+        rejection.0.pool = Some(rpc.descriptor.parent_pool().clone());
         if let Some(delay) = status
             .details
             .retry_info()
@@ -178,7 +196,16 @@ impl Rejection {
         request_id: Option<&str>,
     ) -> Response<ResponseBody> {
         let parts = *self.0;
-        if let Some(mut told) = render::failed_call(dialect, parts.grpc, &parts.detail) {
+        let told = Told {
+            code: parts.grpc,
+            message: &parts.detail,
+            details: &parts.details(),
+            pool: parts.pool.as_ref(),
+        };
+        if let Some(mut told) = told.answer(dialect) {
+            if matches!(dialect, Dialect::ConnectUnary(_)) && is_of_http(parts.status) {
+                *told.status_mut() = parts.status;
+            }
             told.headers_mut().extend(parts.headers);
             return told.map(whole);
         }
@@ -206,6 +233,40 @@ impl Rejection {
         );
         response
     }
+}
+
+impl Parts {
+    /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
+    fn details(&self) -> Bytes {
+        if let Some(encoded) = &self.encoded {
+            return encoded.clone();
+        }
+        let seconds = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+        let call = FailedCall {
+            code: self.grpc,
+            message: &self.detail,
+            reason: self.code,
+            retry_after: self
+                .headers
+                .get(RETRY_AFTER)
+                .and_then(seconds)
+                .map(Duration::from_secs),
+        };
+        render::details(&call, |details| {
+            for violation in &self.details.errors {
+                details.add_bad_request_violation(&violation.field, &violation.description);
+            }
+        })
+    }
+}
+
+/// Connect, "Unary-Response": these two are about the request line and its headers, and none of the
+/// statuses of errors.
+fn is_of_http(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
+    )
 }
 
 fn whole(body: Bytes) -> ResponseBody {

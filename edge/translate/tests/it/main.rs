@@ -16,5 +16,7 @@ mod faults;
 mod fuzz;
 mod headers;
 mod mapping;
+mod reflection;
 mod statuses;
 mod upstream;
+mod validation;
