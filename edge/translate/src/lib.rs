@@ -18,6 +18,8 @@ mod rpc;
 mod rules;
 mod server;
 mod status;
+#[doc(hidden)]
+pub mod tools;
 mod translator;
 mod upstream;
 mod validate;

@@ -6,6 +6,7 @@ use http::uri::{InvalidUri, PathAndQuery};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 
 use crate::json::path;
+use crate::options::Options;
 
 /// `google.protobuf.MethodOptions.idempotency_level`, `NO_SIDE_EFFECTS`.
 const NO_SIDE_EFFECTS: i32 = 1;
@@ -29,13 +30,10 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    pub(crate) fn new(
-        descriptor: MethodDescriptor,
-        proto_names: bool,
-    ) -> Result<Self, InvalidUri> {
+    pub(crate) fn new(descriptor: MethodDescriptor, options: &Options) -> Result<Self, InvalidUri> {
         let service = descriptor.parent_service();
         let path = format!("/{}/{}", service.full_name(), descriptor.name());
-        let options = descriptor.method_descriptor_proto().options.as_ref();
+        let declared = descriptor.method_descriptor_proto().options.as_ref();
         Ok(Self {
             name: descriptor.full_name().into(),
             path: PathAndQuery::try_from(path)?,
@@ -43,9 +41,9 @@ impl Rpc {
             output: descriptor.output(),
             client_streams: descriptor.is_client_streaming(),
             server_streams: descriptor.is_server_streaming(),
-            is_without_side_effects: options.and_then(|options| options.idempotency_level)
+            is_without_side_effects: declared.and_then(|declared| declared.idempotency_level)
                 == Some(NO_SIDE_EFFECTS),
-            proto_names,
+            proto_names: options.json.proto_names,
             descriptor,
         })
     }

@@ -35,9 +35,9 @@ fn scaled(text: &str) -> Option<i128> {
     let shift = parts.exponent.checked_sub(fraction.len() as i64)?;
     let zeros = digits.len() - digits.trim_end_matches('0').len();
     match u32::try_from(shift) {
-        Ok(shift) if shift <= SHIFT_MAX => {
-            10_i128.checked_pow(shift)?.checked_mul(digits.parse().ok()?)
-        }
+        Ok(shift) if shift <= SHIFT_MAX => 10_i128
+            .checked_pow(shift)?
+            .checked_mul(digits.parse().ok()?),
         Ok(_) => None,
         Err(_) => {
             let cut = usize::try_from(shift.unsigned_abs()).ok()?;
@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn floats() {
         assert_eq!(double("1e-7"), Some(1e-7));
-        for refused in ["inf", "nan", "infinity", "+1", ".5", "5.", "1e400", "", "0x1p3"] {
+        for refused in [
+            "inf", "nan", "infinity", "+1", ".5", "5.", "1e400", "", "0x1p3",
+        ] {
             assert_eq!(double(refused), None, "{refused}");
             assert_eq!(float(refused), None, "{refused}");
         }

@@ -33,7 +33,10 @@ pub(crate) fn tables(folder: &Path) -> Vec<Table> {
     let mut paths: Vec<_> = fs::read_dir(folder)
         .expect("the folder of tables")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "case"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "case")
+        })
         .collect();
     paths.sort();
     paths.into_iter().map(Table::read).collect()
@@ -92,7 +95,10 @@ impl Table {
         let text = fs::read_to_string(&self.path).expect("a table");
         let mut out = String::new();
         let mut answers = answers.iter();
-        let mut lines = text.lines().filter(|line| !line.starts_with("  ")).peekable();
+        let mut lines = text
+            .lines()
+            .filter(|line| !line.starts_with("  "))
+            .peekable();
         let mut pending = None;
         while let Some(line) = lines.next() {
             out.push_str(line);
@@ -147,7 +153,10 @@ impl Case {
 /// An answer in one line: `200 {json}`, or `400 code: detail`.
 pub(crate) fn summary(status: u16, content_type: Option<&str>, body: &[u8]) -> String {
     if content_type != Some("application/problem+json") {
-        return format!("{status} {}", String::from_utf8_lossy(body).replace('\n', "|"));
+        return format!(
+            "{status} {}",
+            String::from_utf8_lossy(body).replace('\n', "|")
+        );
     }
     if body.is_empty() {
         return format!("{status} (problem)"); // HEAD

@@ -38,9 +38,7 @@ async fn every_case() {
 }
 
 async fn ask(translator: &Arc<Translator>, channel: Channel, case: &Case) -> String {
-    let mut request = Request::builder()
-        .method(&*case.method)
-        .uri(&*case.target);
+    let mut request = Request::builder().method(&*case.method).uri(&*case.target);
     for (name, value) in case.headers() {
         request = request.header(name, value);
     }
@@ -62,7 +60,11 @@ async fn serve() -> Channel {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let incoming = TcpListenerStream::new(listener);
-    tokio::spawn(Server::builder().add_service(Mirror).serve_with_incoming(incoming));
+    tokio::spawn(
+        Server::builder()
+            .add_service(Mirror)
+            .serve_with_incoming(incoming),
+    );
     Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy()

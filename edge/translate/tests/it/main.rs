@@ -15,6 +15,7 @@ mod descriptors;
 mod faults;
 mod fuzz;
 mod headers;
+mod hostile;
 mod mapping;
 mod reflection;
 mod statuses;

@@ -119,7 +119,11 @@ async fn every_kind_of_detail_becomes_members() {
     let mut details = ErrorDetails::new();
     let metadata = [("service".to_owned(), "users".to_owned())];
     details
-        .set_error_info("STALE", "users.test", std::collections::HashMap::from(metadata))
+        .set_error_info(
+            "STALE",
+            "users.test",
+            std::collections::HashMap::from(metadata),
+        )
         .set_debug_info(vec!["at main.rs:1".to_owned()], "secret of the database")
         .set_request_info("inner-7", "secret")
         .add_quota_failure_violation("clientip:192.0.2.1", "too many")
@@ -172,7 +176,9 @@ async fn violations_name_fields_as_clients_do() {
     for (field, _) in cases {
         details.add_bad_request_violation(field, "no");
     }
-    let answer = get_with_details(Code::InvalidArgument, details).await.json();
+    let answer = get_with_details(Code::InvalidArgument, details)
+        .await
+        .json();
     let told = answer["errors"].as_array().unwrap();
     let told: Vec<_> = told.iter().map(|e| e["field"].as_str().unwrap()).collect();
     assert_eq!(told, cases.map(|(_, expected)| expected));

@@ -20,6 +20,9 @@ use crate::options::JsonOptions;
 /// Most objects and arrays inside each other: what protobuf's own readers take.
 const DEPTH_MAX: usize = 100;
 
+/// Longest path in an error, in bytes: keys of maps may be megabytes, and the reason stands behind.
+const PATH_BYTES_MAX: usize = 512;
+
 /// Why a document is not a message.
 #[derive(Debug)]
 pub(crate) struct JsonError {
@@ -120,7 +123,9 @@ impl<'o> Reader<'o> {
     fn open<E: serde::de::Error>(&mut self) -> Result<(), E> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(E::custom(format_args!("is more than `{DEPTH_MAX}` levels deep")));
+            return Err(E::custom(format_args!(
+                "is more than `{DEPTH_MAX}` levels deep"
+            )));
         }
         Ok(())
     }
@@ -141,6 +146,10 @@ impl<'o> Reader<'o> {
                 path.push('.');
             }
             path.push_str(step);
+        }
+        if path.len() > PATH_BYTES_MAX {
+            path.truncate(path.floor_char_boundary(PATH_BYTES_MAX));
+            path.push('…');
         }
         JsonError {
             path,

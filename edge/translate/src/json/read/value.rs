@@ -3,9 +3,7 @@
 use std::fmt;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Reader, without_place};
@@ -82,7 +80,10 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
         }
         // The parser makes a double of `1e18` or `9007199254740993.0`, which is not exact.
         let raw = <&RawValue>::deserialize(deserializer)?;
-        if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        if raw
+            .get()
+            .starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        {
             let number = number::integer(raw.get()).map(Number::Integer);
             return self.number(number.ok_or_else(|| self.refuse())?);
         }
@@ -117,9 +118,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
             Shape::One(Kind::Bool) => Ok(Some(value)),
             Shape::One(Kind::Message(desc)) => match WellKnown::of(desc) {
                 Some(WellKnown::Value) => wrap(desc, 4, value),
-                Some(WellKnown::Wrapper) if inner(desc) == Some(Kind::Bool) => {
-                    wrap(desc, 1, value)
-                }
+                Some(WellKnown::Wrapper) if inner(desc) == Some(Kind::Bool) => wrap(desc, 1, value),
                 _ => Err(self.refuse()),
             },
             _ => Err(self.refuse()),
@@ -281,12 +280,18 @@ fn of_number(kind: &Kind, number: Number) -> Result<Value, ScalarError> {
             .map(Value::F32)
             .ok_or_else(not),
         Kind::Message(desc) => match WellKnown::of(desc) {
-            Some(WellKnown::Value) => {
-                Ok(Value::Message(well_known::make(desc, 2, Value::F64(number.double()))?))
-            }
+            Some(WellKnown::Value) => Ok(Value::Message(well_known::make(
+                desc,
+                2,
+                Value::F64(number.double()),
+            )?)),
             Some(WellKnown::Wrapper) => {
                 let inner = inner(desc).filter(is_scalar).ok_or_else(not)?;
-                Ok(Value::Message(well_known::make(desc, 1, of_number(&inner, number)?)?))
+                Ok(Value::Message(well_known::make(
+                    desc,
+                    1,
+                    of_number(&inner, number)?,
+                )?))
             }
             _ => Err(not()),
         },
@@ -304,7 +309,10 @@ fn of_text(kind: &Kind, text: &str, ignores_unknown: bool) -> Result<Option<Valu
         Kind::Enum(desc) => match desc.get_value_by_name(text) {
             Some(value) => Ok(Some(Value::EnumNumber(value.number()))),
             None if ignores_unknown => Ok(None),
-            None => Err(ScalarError::Enum(text.to_owned(), desc.full_name().to_owned())),
+            None => Err(ScalarError::Enum(
+                text.to_owned(),
+                desc.full_name().to_owned(),
+            )),
         },
         Kind::Message(desc) => match WellKnown::of(desc) {
             Some(WellKnown::Value) => {
@@ -328,9 +336,9 @@ fn of_text(kind: &Kind, text: &str, ignores_unknown: bool) -> Result<Option<Valu
 fn has_64_bits(kind: &Kind) -> bool {
     match kind {
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64 => true,
-        Kind::Message(desc) if WellKnown::of(desc) == Some(WellKnown::Wrapper) => {
-            inner(desc).filter(is_scalar).is_some_and(|kind| has_64_bits(&kind))
-        }
+        Kind::Message(desc) if WellKnown::of(desc) == Some(WellKnown::Wrapper) => inner(desc)
+            .filter(is_scalar)
+            .is_some_and(|kind| has_64_bits(&kind)),
         _ => false,
     }
 }

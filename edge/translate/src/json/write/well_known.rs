@@ -33,9 +33,9 @@ impl MessageJson<'_> {
     fn dynamic<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.message.fields().next() {
             None => serializer.serialize_unit(),
-            Some((_, Value::F64(number))) if !number.is_finite() => {
-                Err(S::Error::custom("a `Value` holds a number that json cannot"))
-            }
+            Some((_, Value::F64(number))) if !number.is_finite() => Err(S::Error::custom(
+                "a `Value` holds a number that json cannot",
+            )),
             Some((field, value)) => self.value(value, &field.kind()).serialize(serializer),
         }
     }
