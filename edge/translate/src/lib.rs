@@ -6,17 +6,24 @@
 //! only looks things up. Refuses to choose upstreams, to check callers and to keep state between
 //! requests.
 
+mod answer_frames;
+mod compression;
+mod connect;
 mod dialect;
 mod error;
 mod framing;
+mod grpc_web;
+mod http_metadata;
 mod json;
 mod metadata;
 mod options;
 mod reflection;
+mod request_frames;
 mod rest;
 mod rpc;
 mod rules;
 mod server;
+mod socket;
 mod status;
 #[doc(hidden)]
 pub mod tools;

@@ -27,6 +27,8 @@ pub struct Rpc {
     pub(crate) is_without_side_effects: bool,
     /// Clients see the names of the proto file.
     proto_names: bool,
+    /// Its service chooses statuses and fields of HTTP answers.
+    pub(crate) honours_http_metadata: bool,
 }
 
 impl Rpc {
@@ -44,6 +46,7 @@ impl Rpc {
             is_without_side_effects: declared.and_then(|declared| declared.idempotency_level)
                 == Some(NO_SIDE_EFFECTS),
             proto_names: options.json.proto_names,
+            honours_http_metadata: options.honours_http_metadata,
             descriptor,
         })
     }

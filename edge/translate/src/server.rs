@@ -7,19 +7,21 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tonic::codegen::StdError;
 
-use crate::dialect::Dialect;
-use crate::translator::Translator;
+use crate::dialect::{Codec, Dialect};
+use crate::json::body;
+use crate::socket::Socket;
+use crate::translator::{Find, Translator};
 use crate::upstream::Upstream;
-use crate::{Error, rest};
+use crate::{Error, connect, grpc_web, http_metadata, request_frames, rest};
 
 /// Read buffer of a connection, in bytes; it bounds a request's head.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -39,21 +41,22 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, StdError>;
 ///
 /// # Errors
 /// The connection broke, or its peer does not speak HTTP/1.1.
-pub async fn serve_connection<IO, S>(
-    io: IO,
+pub async fn serve_connection<S>(
+    stream: UnixStream,
     translator: Arc<Translator>,
     service: S,
 ) -> Result<(), Error>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Upstream,
 {
+    let socket = Socket::new(stream);
     let handler = service_fn(move |request| {
         let translator = Arc::clone(&translator);
         let service = service.clone();
         async move { Ok::<_, Infallible>(translate(&translator, service, request).await) }
     });
-    http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    let serving = builder
         // Idle connections are the edge's to close: they wait in its pool.
         .header_read_timeout(None)
         // A closed peer cancels the call; a half-closed one does not exist between two halves
@@ -61,30 +64,65 @@ where
         .half_close(false)
         .max_buf_size(READ_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), handler)
-        .await?;
-    Ok(())
+        .serve_connection(TokioIo::new(socket.clone()), handler);
+    tokio::select! {
+        biased;
+        served = serving => Ok(served?),
+        () = socket.closed() => Ok(()),
+    }
 }
 
 /// Answers one request. Never fails: what goes wrong is told as the client's dialect tells it.
 pub async fn translate<B, S>(
     translator: &Arc<Translator>,
     service: S,
-    request: Request<B>,
+    mut request: Request<B>,
 ) -> Response<ResponseBody>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     S: Upstream,
 {
-    let dialect = Dialect::of(request.method(), request.uri().query(), request.headers());
+    let dialect = dialect(translator, &request);
     let request_id = request
         .headers()
         .get("x-request-id")
         .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
         .cloned();
-    let answer = rest::answer(translator, service, request).await;
+    http_metadata::tell(dialect, &mut request);
+    let answer = match dialect {
+        Dialect::Http | Dialect::Grpc => rest::answer(translator, service, request).await,
+        Dialect::GrpcWeb { .. } => {
+            let request = request.map(request_frames::boxed);
+            grpc_web::answer(translator.clone(), service, dialect, request).await
+        }
+        Dialect::ConnectUnary(codec) => {
+            let request = request.map(request_frames::boxed);
+            connect::unary(translator.clone(), service, codec, request).await
+        }
+        Dialect::ConnectStream(codec) => {
+            let request = request.map(request_frames::boxed);
+            connect::stream(translator.clone(), service, codec, request).await
+        }
+    };
     answer.unwrap_or_else(|rejection| {
         let request_id = request_id.as_ref().map(HeaderValue::to_str);
         rejection.into_response(dialect, request_id.and_then(Result::ok))
     })
+}
+
+/// JSON that is posted to the path of an RPC is for that RPC, whether it says so or not: who calls by
+/// hand should not need to know of a header.
+fn dialect<B>(translator: &Translator, request: &Request<B>) -> Dialect {
+    let path = request.uri().path();
+    match Dialect::of(request.method(), request.uri().query(), request.headers()) {
+        Dialect::Http
+            if *request.method() == Method::POST
+                && body::is_json(request.headers())
+                && translator.rpc(path).is_some_and(|rpc| !rpc.is_streaming())
+                && matches!(translator.find(&Method::POST, path), Find::NotFound) =>
+        {
+            Dialect::ConnectUnary(Codec::Json)
+        }
+        dialect => dialect,
+    }
 }

@@ -233,6 +233,11 @@ impl Translator {
         }
     }
 
+    /// Whether there is anything to [`Self::check`].
+    pub(crate) fn checks(&self, rpc: &Rpc) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.concern(rpc))
+    }
+
     /// Like [`Self::check`], of a message that is passed on as it is and so need not be read for
     /// anything else. One that is not protobuf is refused only where it is read.
     pub(crate) fn check_encoded(&self, rpc: &Rpc, message: &[u8]) -> Result<(), Rejection> {

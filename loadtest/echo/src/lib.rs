@@ -3,8 +3,10 @@
 pub mod mirror;
 mod service;
 mod streams;
+mod tus;
 
 pub use service::Echo;
+pub use streams::{Checksum, piece};
 
 #[allow(
     clippy::all,

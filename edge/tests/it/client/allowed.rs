@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 33] = [
+const ALLOWED: [&str; 40] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -17,11 +17,13 @@ const ALLOWED: [&str; 33] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-disposition",
     "content-encoding",
     "content-length",
     "content-range",
     "content-type",
     "date",
+    "etag",
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
@@ -32,6 +34,12 @@ const ALLOWED: [&str; 33] = [
     "retry-after",
     "strict-transport-security",
     "vary",
+    // Resumable uploads (tus).
+    "tus-extension",
+    "tus-resumable",
+    "tus-version",
+    "upload-length",
+    "upload-offset",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

@@ -8,10 +8,12 @@
 #[path = "../conformance/cases.rs"]
 mod cases;
 
+mod bodies;
 mod build;
 mod client;
 mod conformance;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
