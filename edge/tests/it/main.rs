@@ -26,6 +26,8 @@ mod matches;
 mod inheritance;
 mod formatting;
 mod answers;
+mod calls;
+mod clients;
 mod limits;
 mod listeners;
 mod http1_corpus;

@@ -30,6 +30,7 @@ pub mod tools;
 mod translator;
 mod upstream;
 mod validate;
+mod web_socket;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;

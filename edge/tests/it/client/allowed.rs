@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 40] = [
+const ALLOWED: [&str; 41] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -27,6 +27,7 @@ const ALLOWED: [&str; 40] = [
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
+    "grpc-status-details-bin",
     "location",
     "referrer-policy",
     "ratelimit",

@@ -242,6 +242,11 @@ impl Rejection {
         self
     }
 
+    /// The code and the text for those who are not told by HTTP.
+    pub(crate) fn grpc_status(&self) -> (Code, &str) {
+        (self.0.grpc, &self.0.detail)
+    }
+
     /// What a dialect's answer is made of.
     pub(crate) fn tell<R>(&self, f: impl FnOnce(Told<'_>) -> R) -> R {
         f(Told {
@@ -278,7 +283,7 @@ impl Rejection {
         told.map(whole)
     }
 
-    fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }

@@ -28,9 +28,15 @@ use crate::status::code::GrpcStatus;
 use crate::{http_metadata, metadata};
 
 /// Whatever carries gRPC calls: a channel.
-pub trait Upstream: GrpcService<Body, ResponseBody: AnswerBody> + Clone + Send + 'static {}
+pub trait Upstream:
+    GrpcService<Body, ResponseBody: AnswerBody, Future: Send> + Clone + Send + 'static
+{
+}
 
-impl<S> Upstream for S where S: GrpcService<Body, ResponseBody: AnswerBody> + Clone + Send + 'static {}
+impl<S> Upstream for S where
+    S: GrpcService<Body, ResponseBody: AnswerBody, Future: Send> + Clone + Send + 'static
+{
+}
 
 /// The body of what it answers.
 pub trait AnswerBody:

@@ -23,3 +23,4 @@ mod reflection;
 mod statuses;
 mod upstream;
 mod validation;
+mod web_socket;
