@@ -25,6 +25,8 @@ mod rules;
 mod server;
 mod socket;
 mod status;
+#[doc(hidden)]
+pub mod tools;
 mod translator;
 mod upstream;
 mod validate;

@@ -2,13 +2,15 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 40] = [
+const ALLOWED: [&str; 42] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
     "access-control-expose-headers",
     "access-control-max-age",
+    "accept",
+    "accept-encoding",
     "accept-ranges",
     "age",
     "allow",
