@@ -25,6 +25,8 @@ pub use error::Error;
 pub use options::{JsonOptions, Options, SseOptions};
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
+pub use rules::shape::{BodyPart, Piece};
+pub use rules::template::Segment;
 pub use server::{ResponseBody, serve_connection, translate};
 pub use status::render::failed_call;
 pub use translator::{Find, Translator};

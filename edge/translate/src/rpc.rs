@@ -60,6 +60,12 @@ impl Rpc {
         &self.descriptor
     }
 
+    /// Whether the client sends a stream, and whether the service does.
+    #[must_use]
+    pub fn streams(&self) -> (bool, bool) {
+        (self.client_streams, self.server_streams)
+    }
+
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         self.client_streams || self.server_streams
