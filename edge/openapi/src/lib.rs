@@ -14,10 +14,9 @@ mod responses;
 mod rules;
 mod schema;
 mod terms;
-mod viewer;
+pub mod viewer;
 mod well_known;
 
 pub use document::{Contact, Document, Info, Operation, Version, document};
 pub use paths::{Mount, sample};
 pub use terms::{Quota, Scheme, Terms};
-pub use viewer::{Asset, CONTENT_SECURITY_POLICY, asset, page};

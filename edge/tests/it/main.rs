@@ -45,3 +45,4 @@ mod shutdown;
 mod websocket;
 mod upgrade;
 mod explained;
+mod openapi;
