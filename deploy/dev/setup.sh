@@ -58,11 +58,15 @@ test_needs() { # state folder
   # An ACME authority, and names that only it resolves.
   command -v caddy >/dev/null || missing+=(caddy)
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
+  # The documentation page is tried out in it.
+  command -v chromium >/dev/null || missing+=(chromium)
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
+  # What the API is said to be: a validator, requests made up from it, a browser's driver.
+  packages+=(openapi-spec-validator==0.9.0 schemathesis==4.32.5 playwright==1.65.2)
   # A folder made for an older list lacks what was added since.
   [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
