@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 29] = [
+const ALLOWED: [&str; 31] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -16,8 +16,10 @@ const ALLOWED: [&str; 29] = [
     "cache-control",
     "cache-status",
     "content-length",
+    "content-security-policy",
     "content-type",
     "date",
+    "etag",
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",

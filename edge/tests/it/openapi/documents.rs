@@ -30,7 +30,9 @@ fn shipped() -> Files {
     }
     let files = Files::new();
     copy(&workspace().join("policies"), &files.policies());
-    copy(&files.certs(), &files.root().join("certs/dev"));
+    let beside = files.root().join("dev");
+    copy(&files.certs(), &beside);
+    std::fs::rename(&beside, files.certs().join("dev")).expect("a folder");
     files
 }
 

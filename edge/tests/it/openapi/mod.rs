@@ -45,7 +45,7 @@ impl World {
         std::fs::write(&jwks, signer.jwks()).expect("a file");
         std::fs::write(files.root().join("echo.pb"), DESCRIPTORS).expect("a file");
         let clusters = format!(
-            "version: 1\nclusters:\n  - {{ name: echo, endpoints: [\"{address}\"], protocol: grpc, descriptors: ../echo.pb }}\n{}",
+            "version: 1\nclusters:\n  - {{ name: echo, endpoints: [\"{address}\"], protocol: grpc, descriptors: ../echo.pb, translation: {{ response_message_max: 64MiB, response_json_max: 64MiB }} }}\n{}",
             issuer_from_file(&jwks),
         );
         files.write_policy("clusters.yaml", &clusters);
