@@ -63,8 +63,8 @@ test_needs() { # state folder
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
-  # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
-  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
+  # Independent clients: HTTP/3, HTTP/2, WebSocket, and a TLS scanner.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4)
   # What the API is said to be: a validator, requests made up from it, a browser's driver.
   packages+=(openapi-spec-validator==0.9.0 schemathesis==4.32.5 playwright==1.65.2)
   # A folder made for an older list lacks what was added since.

@@ -10,6 +10,7 @@ mod visit;
 
 mod startup;
 mod matrix;
+mod raw_bodies;
 mod h3_traps;
 mod h2_cases;
 mod h2_attacks;
@@ -34,6 +35,7 @@ mod acme;
 mod tls_hosts;
 mod tls_clients;
 mod tls_tickets;
+mod compressed;
 mod credentials;
 mod tls_matrix;
 mod sslyze;

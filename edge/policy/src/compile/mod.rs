@@ -12,6 +12,7 @@ mod auth;
 mod caches;
 mod client_certificates;
 mod clusters;
+mod compression;
 mod conditions;
 mod cors;
 mod defaults;

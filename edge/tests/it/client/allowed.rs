@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 31] = [
+const ALLOWED: [&str; 39] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,8 +15,11 @@ const ALLOWED: [&str; 31] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-disposition",
+    "content-encoding",
     "content-length",
     "content-security-policy",
+    "content-range",
     "content-type",
     "date",
     "etag",
@@ -30,6 +33,12 @@ const ALLOWED: [&str; 31] = [
     "retry-after",
     "strict-transport-security",
     "vary",
+    // Resumable uploads (tus).
+    "tus-extension",
+    "tus-resumable",
+    "tus-version",
+    "upload-length",
+    "upload-offset",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

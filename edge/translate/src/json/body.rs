@@ -88,11 +88,11 @@ pub(crate) async fn drain<B: Body>(mut body: Pin<&mut B>) {
     }
 }
 
-fn incomplete() -> Rejection {
+pub(crate) fn incomplete() -> Rejection {
     Rejection::bad_request("incomplete_body", "the request body ended early")
 }
 
-fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
         Ok(())
@@ -102,7 +102,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// `application/json`, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;

@@ -5,12 +5,17 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+mod bodies;
 mod build;
 mod client;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
 mod mapping;
+mod reflection;
 mod statuses;
 mod upstream;
+mod validation;
+mod web_socket;
