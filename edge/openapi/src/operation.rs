@@ -10,6 +10,7 @@ use crate::paths::Template;
 use crate::schema::{Schemas, Source, describe, in_one, set};
 use crate::{parameters, responses, well_known};
 
+const EMPTY: &str = "google.protobuf.Empty";
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
@@ -35,7 +36,10 @@ pub(crate) fn operation(
         "responses": responses::of(
             answers(schemas, source, &it.binding),
             &it.terms,
-            it.translator.options().honours_http_metadata,
+            (
+                it.translator.options().honours_http_metadata,
+                rpc.descriptor().output().full_name() == EMPTY,
+            ),
         ),
     });
     if !summary.is_empty() {
@@ -171,7 +175,7 @@ fn answers(schemas: &mut Schemas, source: &Source<'_>, binding: &Binding) -> (St
         let words = "A stream: a document on each line, events with a document each, or one array.";
         return (words.to_owned(), content);
     }
-    let said = if output.full_name() == "google.protobuf.Empty" { "" } else { said };
+    let said = if output.full_name() == EMPTY { "" } else { said };
     let words = in_one(&[said.to_owned()]).unwrap_or_else(|| "Success.".to_owned());
     (words, json!({ JSON: { "schema": schema } }))
 }

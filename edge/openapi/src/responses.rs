@@ -10,7 +10,7 @@ use crate::terms::Terms;
 pub(crate) fn of(
     (description, content): (String, Value),
     terms: &Terms,
-    chooses_status: bool,
+    (chooses_status, is_empty): (bool, bool),
 ) -> Value {
     let mut all = Map::new();
     let mut add = |status: &str, response: Value| {
@@ -19,8 +19,9 @@ pub(crate) fn of(
     let success = json!({ "description": description, "content": content });
     if chooses_status {
         add("2XX", success);
-        add("204", json!({ "description": "Success, and nothing to say." }));
-        add("304", json!({ "description": "Not modified." }));
+        if is_empty {
+            add("204", json!({ "description": "Success, and nothing to say." }));
+        }
     } else {
         add("200", success);
     }
@@ -95,6 +96,7 @@ pub(crate) fn problem(version: Version) -> Value {
                     "properties": {
                         "field": { "type": "string" },
                         "description": { "type": "string" },
+                        "rule": { "type": "string", "description": "Of `buf.validate`." },
                     },
                 },
             },
