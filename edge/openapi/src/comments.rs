@@ -11,13 +11,19 @@ pub(crate) struct Comments(HashMap<String, HashMap<Vec<i32>, String>>);
 impl Comments {
     pub(crate) fn of(pool: &DescriptorPool) -> Self {
         let files = pool.files();
-        Self(files.map(|file| (file.name().to_owned(), in_file(&file))).collect())
+        Self(
+            files
+                .map(|file| (file.name().to_owned(), in_file(&file)))
+                .collect(),
+        )
     }
 
     /// Above the element of `file` with this path (`descriptor.proto`, `SourceCodeInfo`).
     pub(crate) fn above(&self, file: &FileDescriptor, path: &[i32]) -> &str {
         let comments = self.0.get(file.name());
-        comments.and_then(|all| all.get(path)).map_or("", String::as_str)
+        comments
+            .and_then(|all| all.get(path))
+            .map_or("", String::as_str)
     }
 }
 
@@ -75,14 +81,20 @@ mod tests {
 
     #[test]
     fn lines_of_a_paragraph_are_one() {
-        assert_eq!(paragraphs(" a\n b\n\n c\n - d\n - e\n"), "a b\n\nc\n- d\n- e");
+        assert_eq!(
+            paragraphs(" a\n b\n\n c\n - d\n - e\n"),
+            "a b\n\nc\n- d\n- e"
+        );
         assert_eq!(paragraphs(" a\n buf:lint:ignore X\n b"), "a\n\nb");
     }
 
     #[test]
     fn the_first_sentence_is_the_summary() {
         assert_eq!(summary("Opens it."), ("Opens it", None));
-        assert_eq!(summary("Opens it. Now."), ("Opens it", Some("Opens it. Now.")));
+        assert_eq!(
+            summary("Opens it. Now."),
+            ("Opens it", Some("Opens it. Now."))
+        );
         assert_eq!(summary(""), ("", None));
     }
 }

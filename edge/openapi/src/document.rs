@@ -134,10 +134,16 @@ fn assembled(info: &Info, operations: &[Operation]) -> Value {
             continue;
         }
         let service = it.binding.rpc().descriptor().parent_service();
-        let comment = source.comments.above(&service.parent_file(), service.path());
+        let comment = source
+            .comments
+            .above(&service.parent_file(), service.path());
         tags.entry(service.full_name().to_owned())
             .or_insert_with(|| comment.to_owned());
-        let id = unique(&mut ids, service.name(), it.binding.rpc().descriptor().name());
+        let id = unique(
+            &mut ids,
+            service.name(),
+            it.binding.rpc().descriptor().name(),
+        );
         let written = operation(&mut schemas, source, it, (&id, &template), &mut schemes);
         item.insert(key, written);
     }

@@ -21,10 +21,15 @@ pub(crate) fn put(paths: &mut Map<String, Value>, components: &Map<String, Value
     let items = paths.values_mut().filter_map(Value::as_object_mut);
     for operation in items.flat_map(|item| item.values_mut()) {
         let pointer = "/requestBody/content/application~1json";
-        let Some(body) = operation.pointer_mut(pointer).and_then(Value::as_object_mut) else {
+        let Some(body) = operation
+            .pointer_mut(pointer)
+            .and_then(Value::as_object_mut)
+        else {
             continue;
         };
-        let made = body.get("schema").and_then(|schema| example(schema, components, 0));
+        let made = body
+            .get("schema")
+            .and_then(|schema| example(schema, components, 0));
         if let Some(made) = made {
             body.insert("example".to_owned(), made);
         }
@@ -36,7 +41,10 @@ fn example(schema: &Value, components: &Map<String, Value>, depth: usize) -> Opt
         let name = reference.rsplit('/').next()?;
         return example(components.get(name)?, components, depth);
     }
-    if let Some(whole) = schema.pointer("/allOf/0").or_else(|| schema.pointer("/anyOf/0")) {
+    if let Some(whole) = schema
+        .pointer("/allOf/0")
+        .or_else(|| schema.pointer("/anyOf/0"))
+    {
         return example(whole, components, depth);
     }
     if let Some(value) = schema.get("const") {
@@ -64,7 +72,12 @@ fn object(schema: &Value, components: &Map<String, Value>, depth: usize) -> Opti
     let required = schema.get("required").and_then(Value::as_array);
     let required = required.map_or(&[][..], Vec::as_slice);
     let mut made = Map::new();
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         let is_required = required.iter().any(|it| it == name);
         if depth >= DEPTH_MAX && !is_required {
             continue;

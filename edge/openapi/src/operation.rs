@@ -28,7 +28,9 @@ pub(crate) fn operation(
     let version = schemas.version;
     let rpc = it.binding.rpc();
     let method = rpc.descriptor();
-    let comment = source.comments.above(&method.parent_service().parent_file(), method.path());
+    let comment = source
+        .comments
+        .above(&method.parent_service().parent_file(), method.path());
     let (summary, whole) = summary(comment);
     let mut operation = json!({
         "operationId": id,
@@ -58,12 +60,20 @@ pub(crate) fn operation(
     if let Some(body) = request_body(schemas, source, &it.binding, template) {
         set(&mut operation, "requestBody", body);
     }
-    set(&mut operation, "security", it.terms.security(version, schemes));
+    set(
+        &mut operation,
+        "security",
+        it.terms.security(version, schemes),
+    );
     if let Some(quotas) = it.terms.quotas() {
         set(&mut operation, "x-ratelimit", quotas);
     }
     if it.terms.request_body_max > 0 && operation.get("requestBody").is_some() {
-        set(&mut operation, "x-request-body-bytes-max", it.terms.request_body_max);
+        set(
+            &mut operation,
+            "x-request-body-bytes-max",
+            it.terms.request_body_max,
+        );
     }
     if let Some(timeout) = it.terms.request_timeout {
         set(&mut operation, "x-timeout-seconds", timeout.as_secs_f64());
@@ -164,7 +174,10 @@ fn answers(schemas: &mut Schemas, source: &Source<'_>, binding: &Binding) -> (St
     };
     if well_known::is_http_body(&kind) {
         let content = json!({ ANY: { "schema": binary(schemas.version) } });
-        return ("A body of the type that the service says.".to_owned(), content);
+        return (
+            "A body of the type that the service says.".to_owned(),
+            content,
+        );
     }
     if server_streams {
         let content = json!({
@@ -175,7 +188,11 @@ fn answers(schemas: &mut Schemas, source: &Source<'_>, binding: &Binding) -> (St
         let words = "A stream: a document on each line, events with a document each, or one array.";
         return (words.to_owned(), content);
     }
-    let said = if output.full_name() == EMPTY { "" } else { said };
+    let said = if output.full_name() == EMPTY {
+        ""
+    } else {
+        said
+    };
     let words = in_one(&[said.to_owned()]).unwrap_or_else(|| "Success.".to_owned());
     (words, json!({ JSON: { "schema": schema } }))
 }

@@ -39,7 +39,10 @@ pub(crate) fn parameters(
         found: Vec::new(),
         open: vec![input.clone()],
     };
-    for field in input.fields().filter(|field| Some(field) != in_query.as_ref()) {
+    for field in input
+        .fields()
+        .filter(|field| Some(field) != in_query.as_ref())
+    {
         query.add("", "", &field);
     }
     all.extend(query.found);
@@ -71,8 +74,13 @@ fn of_path(
         // A segment is never empty.
         set(&mut schema, "minLength", 1);
     }
-    if !variable.is_whole && let Some(field) = &variable.field {
-        words.push(format!("A part of `{field}` in `{}`.", binding.info().template));
+    if !variable.is_whole
+        && let Some(field) = &variable.field
+    {
+        words.push(format!(
+            "A part of `{field}` in `{}`.",
+            binding.info().template
+        ));
     }
     if variable.is_rest {
         words.push("All of the rest of the path: a `/` in it is sent as it is.".to_owned());
@@ -113,7 +121,10 @@ impl Query<'_, '_> {
     fn add(&mut self, before: &str, path: &str, field: &FieldDescriptor) {
         let name = format!("{before}{}", self.source.name(field));
         let path = format!("{path}{}", field.name());
-        let is_in_path = self.in_path.iter().any(|it| it.field.as_deref() == Some(&*path));
+        let is_in_path = self
+            .in_path
+            .iter()
+            .any(|it| it.field.as_deref() == Some(&*path));
         if is_in_path || field.is_map() || self.found.len() >= PARAMETERS_MAX {
             return;
         }
@@ -137,7 +148,9 @@ impl Query<'_, '_> {
 
     fn leaf(&mut self, name: String, field: &FieldDescriptor, is_top: bool) {
         let (mut schema, is_required) = self.schemas.field(self.source, field);
-        let description = schema.as_object_mut().and_then(|all| all.remove("description"));
+        let description = schema
+            .as_object_mut()
+            .and_then(|all| all.remove("description"));
         let mut parameter = json!({ "name": name, "in": "query", "schema": schema });
         if is_required && is_top {
             set(&mut parameter, "required", true);

@@ -20,7 +20,10 @@ pub(crate) fn of(
     if chooses_status {
         add("2XX", success);
         if is_empty {
-            add("204", json!({ "description": "Success, and nothing to say." }));
+            add(
+                "204",
+                json!({ "description": "Success, and nothing to say." }),
+            );
         }
     } else {
         add("200", success);
@@ -74,8 +77,12 @@ pub(crate) fn components() -> Value {
 /// RFC 9457, and the members that are ours.
 pub(crate) fn problem(version: Version) -> Value {
     let status = match version {
-        Version::V3_1 => json!({ "type": "integer", "minimum": 400, "maximum": 599, "examples": [404] }),
-        Version::V3_0 => json!({ "type": "integer", "minimum": 400, "maximum": 599, "example": 404 }),
+        Version::V3_1 => {
+            json!({ "type": "integer", "minimum": 400, "maximum": 599, "examples": [404] })
+        }
+        Version::V3_0 => {
+            json!({ "type": "integer", "minimum": 400, "maximum": 599, "example": 404 })
+        }
     };
     json!({
         "type": "object",

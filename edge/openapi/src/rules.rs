@@ -1,6 +1,9 @@
 //! `buf.validate` rules as keywords of JSON Schema; what has none is told in words.
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage, Value as Wire};
+use prost_reflect::{
+    DynamicMessage, EnumDescriptor, FieldDescriptor, MessageDescriptor, ReflectMessage,
+    Value as Wire,
+};
 use serde_json::{Map, Value, json};
 
 use crate::document::Version;
@@ -28,17 +31,26 @@ pub(crate) struct Ruled {
 /// The rules of a field, where its file has any.
 pub(crate) fn of_field(field: &FieldDescriptor, version: Version) -> Ruled {
     let mut ruled = Ruled::default();
-    let Some(rules) = extension(field.parent_message().parent_pool(), &field.options(), "field") else {
+    let Some(rules) = extension(
+        field.parent_message().parent_pool(),
+        &field.options(),
+        "field",
+    ) else {
         return ruled;
     };
     let ignore = number(&rules, "ignore").unwrap_or(0);
     if ignore == IGNORE_ALWAYS {
         return ruled;
     }
-    let mut keywords = Keywords { version, ..Keywords::default() };
+    let mut keywords = Keywords {
+        version,
+        names: field.kind().as_enum().cloned(),
+        ..Keywords::default()
+    };
     keywords.of(&rules);
     // A field without presence that is left out has its default, which the rules may refuse.
-    let refuses_default = !field.supports_presence() && keywords.refuses_default && ignore != IGNORE_IF_ZERO;
+    let refuses_default =
+        !field.supports_presence() && keywords.refuses_default && ignore != IGNORE_IF_ZERO;
     ruled.is_required = flag(&rules, "required") || refuses_default;
     ruled.keywords = keywords.map;
     ruled.inner = keywords.inner;
@@ -69,13 +81,17 @@ fn extension(
 fn cel(rules: &DynamicMessage) -> Vec<String> {
     let listed = get(rules, "cel");
     let listed = listed.as_ref().and_then(Wire::as_list).unwrap_or_default();
-    let messages = listed.iter().filter_map(|rule| text(rule.as_message()?, "message"));
+    let messages = listed
+        .iter()
+        .filter_map(|rule| text(rule.as_message()?, "message"));
     messages.map(|message| format!("{message}.")).collect()
 }
 
 #[derive(Default)]
 struct Keywords {
     version: Version,
+    /// Of the field, where it is one.
+    names: Option<EnumDescriptor>,
     map: Map<String, Value>,
     inner: Map<String, Value>,
     words: Vec<String>,
@@ -84,8 +100,13 @@ struct Keywords {
 
 impl Keywords {
     fn of(&mut self, rules: &DynamicMessage) {
-        let kinds = rules.descriptor().oneofs().find(|oneof| oneof.name() == "type");
-        let kinds = kinds.iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
+        let kinds = rules
+            .descriptor()
+            .oneofs()
+            .find(|oneof| oneof.name() == "type");
+        let kinds = kinds
+            .iter()
+            .flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
         for kind in kinds.filter(|kind| rules.has_field(kind)) {
             let value = rules.get_field(&kind);
             let Some(inner) = value.as_message() else {
@@ -94,7 +115,7 @@ impl Keywords {
             match kind.name() {
                 "string" => self.string(inner),
                 "bytes" => self.bytes(inner),
-                "enum" => self.enumeration(&kind, inner),
+                "enum" => self.enumeration(inner),
                 "repeated" => self.repeated(inner),
                 "map" => self.pairs(inner),
                 "bool" => self.constant(inner),
@@ -148,7 +169,9 @@ impl Keywords {
             self.set("maxLength", most);
         }
         match (least_bytes.filter(|least| *least > 1), most_bytes) {
-            (Some(least), Some(most)) => self.words.push(format!("{least} to {most} bytes in UTF-8.")),
+            (Some(least), Some(most)) => self
+                .words
+                .push(format!("{least} to {most} bytes in UTF-8.")),
             (Some(least), None) => self.words.push(format!("At least {least} bytes in UTF-8.")),
             (None, Some(most)) => self.words.push(format!("At most {most} bytes in UTF-8.")),
             (None, None) => {}
@@ -172,7 +195,9 @@ impl Keywords {
             self.set("format", format);
         }
         let is_any = |value: &Option<u64>| value.is_some_and(|least| least > 0);
-        self.refuses_default |= is_any(&least) || is_any(&least_bytes) || format.is_some_and(|(_, it)| it != "uri-reference");
+        self.refuses_default |= is_any(&least)
+            || is_any(&least_bytes)
+            || format.is_some_and(|(_, it)| it != "uri-reference");
     }
 
     fn bytes(&mut self, rules: &DynamicMessage) {
@@ -190,17 +215,30 @@ impl Keywords {
         self.refuses_default |= least.is_some_and(|least| least > 0);
     }
 
-    fn enumeration(&mut self, _: &FieldDescriptor, rules: &DynamicMessage) {
-        let numbers = |name: &str| -> Vec<i64> {
-            let values = get(rules, name);
-            let values = values.as_ref().and_then(Wire::as_list).unwrap_or_default();
-            values.iter().filter_map(|value| value.as_i32().map(i64::from)).collect()
+    /// Schemas of enums are shared: what a field takes of them is told.
+    fn enumeration(&mut self, rules: &DynamicMessage) {
+        let Some(names) = self.names.clone() else {
+            return;
         };
-        let refused = numbers("not_in");
-        if refused.contains(&0) {
-            self.words.push("Not the first one.".to_owned());
-            self.refuses_default = true;
+        let named = |number: i32| {
+            let value = names.get_value(number);
+            value.map_or_else(|| number.to_string(), |value| format!("`{}`", value.name()))
+        };
+        let listed = |rule: &str| -> Vec<i32> {
+            let values = get(rules, rule);
+            let values = values.as_ref().and_then(Wire::as_list).unwrap_or_default();
+            values.iter().filter_map(Wire::as_i32).collect()
+        };
+        let constant = get(rules, "const").and_then(|value| value.as_i32());
+        let (mut taken, refused) = (listed("in"), listed("not_in"));
+        taken.extend(constant);
+        for (words, numbers) in [("One of", &taken), ("None of", &refused)] {
+            if !numbers.is_empty() {
+                let numbers: Vec<_> = numbers.iter().map(|number| named(*number)).collect();
+                self.words.push(format!("{words} {}.", numbers.join(", ")));
+            }
         }
+        self.refuses_default |= refused.contains(&0) || (!taken.is_empty() && !taken.contains(&0));
     }
 
     fn number(&mut self, rules: &DynamicMessage) {
@@ -275,9 +313,17 @@ impl Keywords {
     }
 
     fn inner_of(&mut self, rules: &DynamicMessage, name: &str) {
-        let Some(inner) = get(rules, name) else { return };
-        let Some(inner) = inner.as_message() else { return };
-        let mut keywords = Self { version: self.version, ..Self::default() };
+        let Some(inner) = get(rules, name) else {
+            return;
+        };
+        let Some(inner) = inner.as_message() else {
+            return;
+        };
+        let mut keywords = Self {
+            version: self.version,
+            names: self.names.clone(),
+            ..Self::default()
+        };
         keywords.of(inner);
         self.inner = keywords.map;
         self.words.extend(keywords.words);
@@ -321,7 +367,9 @@ fn portable(pattern: &str) -> Option<String> {
         let before = pattern.get(..at).unwrap_or("");
         before.rfind('[') > before.rfind(']')
     };
-    let all_in_class = pattern.match_indices(CONTROL).all(|(at, _)| is_in_class(at));
+    let all_in_class = pattern
+        .match_indices(CONTROL)
+        .all(|(at, _)| is_in_class(at));
     let text = if all_in_class {
         pattern.replace(CONTROL, r"\u0000-\u001f\u007f-\u009f")
     } else {
@@ -345,11 +393,15 @@ fn escaped(text: &str) -> String {
 
 fn get(message: &DynamicMessage, name: &str) -> Option<Wire> {
     let field = message.descriptor().get_field_by_name(name)?;
-    message.has_field(&field).then(|| message.get_field(&field).into_owned())
+    message
+        .has_field(&field)
+        .then(|| message.get_field(&field).into_owned())
 }
 
 fn flag(message: &DynamicMessage, name: &str) -> bool {
-    get(message, name).and_then(|value| value.as_bool()).unwrap_or(false)
+    get(message, name)
+        .and_then(|value| value.as_bool())
+        .unwrap_or(false)
 }
 
 fn number(message: &DynamicMessage, name: &str) -> Option<i32> {

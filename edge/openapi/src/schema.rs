@@ -124,7 +124,10 @@ impl Schemas {
         let choices = message.oneofs().filter(|oneof| !oneof.is_synthetic());
         words.extend(choices.map(|oneof| {
             let fields: Vec<_> = oneof.fields().collect();
-            let names: Vec<_> = fields.iter().map(|it| format!("`{}`", source.name(it))).collect();
+            let names: Vec<_> = fields
+                .iter()
+                .map(|it| format!("`{}`", source.name(it)))
+                .collect();
             format!("At most one of {}.", names.join(", "))
         }));
         words.extend(rules::of_message(message));
@@ -203,7 +206,10 @@ fn enumeration(source: &Source<'_>, kind: &EnumDescriptor) -> Value {
         (!comment.is_empty()).then(|| format!("- `{}`: {comment}", value.name()))
     });
     let lines: Vec<_> = lines.collect();
-    let words = [source.comments.above(&file, kind.path()).to_owned(), lines.join("\n")];
+    let words = [
+        source.comments.above(&file, kind.path()).to_owned(),
+        lines.join("\n"),
+    ];
     describe(&mut schema, &words);
     schema
 }
@@ -226,6 +232,10 @@ pub(crate) fn describe(schema: &mut Value, words: &[String]) {
 
 /// A paragraph for each that says something.
 pub(crate) fn in_one(words: &[String]) -> Option<String> {
-    let words: Vec<_> = words.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+    let words: Vec<_> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|it| !it.is_empty())
+        .collect();
     (!words.is_empty()).then(|| words.join("\n\n"))
 }

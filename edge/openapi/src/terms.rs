@@ -29,9 +29,14 @@ pub struct Terms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheme {
     /// A bearer token of this issuer.
-    Jwt { issuer: String },
+    Jwt {
+        issuer: String,
+    },
     /// One of these keys, in this field of the request.
-    ApiKey { keys: String, header: String },
+    ApiKey {
+        keys: String,
+        header: String,
+    },
     ClientCertificate,
 }
 
@@ -73,9 +78,8 @@ impl Scheme {
                 "name": header,
                 "description": format!("A key of `{keys}`."),
             })),
-            Self::ClientCertificate => (version == Version::V3_1).then(|| {
-                json!({ "type": "mutualTLS", "description": "A client certificate." })
-            }),
+            Self::ClientCertificate => (version == Version::V3_1)
+                .then(|| json!({ "type": "mutualTLS", "description": "A client certificate." })),
         }
     }
 }

@@ -109,11 +109,16 @@ mod tests {
         let page = page("/docs/", "/a?b=\"<c>", "A & B");
         assert!(page.contains("content=\"/a?b=&quot;&lt;c&gt;\""), "{page}");
         assert!(page.contains("<title>A &amp; B</title>"), "{page}");
-        let names = page.split('"').filter_map(|text| text.strip_prefix("/docs/"));
+        let names = page
+            .split('"')
+            .filter_map(|text| text.strip_prefix("/docs/"));
         let names: Vec<_> = names.collect();
         assert_eq!(names.len(), 4, "{page}");
         for name in names {
-            assert!(asset(name).is_some_and(|asset| !asset.content.is_empty()), "{name}");
+            assert!(
+                asset(name).is_some_and(|asset| !asset.content.is_empty()),
+                "{name}"
+            );
         }
         assert!(asset("start.js").is_none());
     }
@@ -121,7 +126,13 @@ mod tests {
     #[test]
     fn no_script_stands_in_the_page() {
         let page = page("/docs", "/openapi.json", "API");
-        assert!(page.contains("></script>") && !page.contains("<script>"), "{page}");
-        assert!(!page.contains("://"), "nothing is fetched from elsewhere: {page}");
+        assert!(
+            page.contains("></script>") && !page.contains("<script>"),
+            "{page}"
+        );
+        assert!(
+            !page.contains("://"),
+            "nothing is fetched from elsewhere: {page}"
+        );
     }
 }

@@ -12,18 +12,29 @@ use palisade_translate::{BoundMethod, JsonOptions, Options, Translator};
 use serde_json::Value;
 
 fn translator(descriptors: &[u8], json: JsonOptions) -> Arc<Translator> {
-    let options = Options { json, ..Options::default() };
+    let options = Options {
+        json,
+        ..Options::default()
+    };
     Arc::new(Translator::from_descriptor_set(descriptors, options).expect("descriptors"))
 }
 
 fn terms(is_guarded: bool) -> Terms {
     if !is_guarded {
-        return Terms { request_body_max: 65_536, ..Terms::default() };
+        return Terms {
+            request_body_max: 65_536,
+            ..Terms::default()
+        };
     }
     Terms {
         schemes: vec![
-            Scheme::Jwt { issuer: "main".to_owned() },
-            Scheme::ApiKey { keys: "partners".to_owned(), header: "x-api-key".to_owned() },
+            Scheme::Jwt {
+                issuer: "main".to_owned(),
+            },
+            Scheme::ApiKey {
+                keys: "partners".to_owned(),
+                header: "x-api-key".to_owned(),
+            },
             Scheme::ClientCertificate,
         ],
         is_optional: false,
@@ -94,7 +105,10 @@ fn the_documents_are_as_written() {
             path.display()
         );
         // The same again is the same.
-        assert_eq!(document(&info(version), &operations(&translator)).etag, made.etag);
+        assert_eq!(
+            document(&info(version), &operations(&translator)).etag,
+            made.etag
+        );
     }
 }
 
@@ -114,7 +128,10 @@ fn examples_are_what_their_schemas_accept() {
                 .should_validate_formats(true)
                 .build(&schema)
                 .expect("a schema");
-            let errors: Vec<_> = validator.iter_errors(example).map(|it| it.to_string()).collect();
+            let errors: Vec<_> = validator
+                .iter_errors(example)
+                .map(|it| it.to_string())
+                .collect();
             assert!(errors.is_empty(), "{path}: {example}: {errors:?}");
             seen += 1;
         }
@@ -124,7 +141,11 @@ fn examples_are_what_their_schemas_accept() {
 
 #[test]
 fn names_and_enums_are_as_the_translator_writes_them() {
-    let json = JsonOptions { proto_names: true, enum_numbers: true, ..JsonOptions::default() };
+    let json = JsonOptions {
+        proto_names: true,
+        enum_numbers: true,
+        ..JsonOptions::default()
+    };
     let document = echo(Version::V3_1, json);
     let schemas = &document["components"]["schemas"];
     let properties = &schemas["palisade.echo.v1.EchoRequest"]["properties"];
@@ -140,19 +161,39 @@ fn names_and_enums_are_as_the_translator_writes_them() {
 #[test]
 fn two_clusters_may_have_different_things_of_one_name() {
     let first = translator(palisade_echo::DESCRIPTORS, JsonOptions::default());
-    let json = JsonOptions { proto_names: true, ..JsonOptions::default() };
+    let json = JsonOptions {
+        proto_names: true,
+        ..JsonOptions::default()
+    };
     let second = translator(palisade_echo::DESCRIPTORS, json);
     let mut all = operations(&first);
-    let mount = Mount { from: String::new(), to: "/other".to_owned() };
-    all.extend(operations(&second).into_iter().map(|it| Operation { mount: mount.clone(), ..it }));
+    let mount = Mount {
+        from: String::new(),
+        to: "/other".to_owned(),
+    };
+    all.extend(operations(&second).into_iter().map(|it| Operation {
+        mount: mount.clone(),
+        ..it
+    }));
     let made = document(&info(Version::V3_1), &all);
     let document: Value = serde_json::from_slice(&made.json).expect("JSON");
     let schemas = &document["components"]["schemas"];
-    assert!(schemas["palisade.echo.v1.EchoRequest"]["properties"].get("paddingBytes").is_some());
-    assert!(schemas["palisade.echo.v1.EchoRequest-2"]["properties"].get("padding_bytes").is_some());
+    assert!(
+        schemas["palisade.echo.v1.EchoRequest"]["properties"]
+            .get("paddingBytes")
+            .is_some()
+    );
+    assert!(
+        schemas["palisade.echo.v1.EchoRequest-2"]["properties"]
+            .get("padding_bytes")
+            .is_some()
+    );
     let body = &document["paths"]["/other/v1/echo"]["post"]["requestBody"]["content"];
     let schema = &body["application/json"]["schema"]["$ref"];
-    assert_eq!(schema, "#/components/schemas/palisade.echo.v1.EchoRequest-2");
+    assert_eq!(
+        schema,
+        "#/components/schemas/palisade.echo.v1.EchoRequest-2"
+    );
 }
 
 #[test]
@@ -162,7 +203,10 @@ fn every_reference_leads_somewhere_and_every_id_is_unique() {
         let mut ids = std::collections::HashSet::new();
         for item in document["paths"].as_object().expect("paths").values() {
             for operation in item.as_object().expect("operations").values() {
-                assert!(ids.insert(operation["operationId"].to_string()), "{operation}");
+                assert!(
+                    ids.insert(operation["operationId"].to_string()),
+                    "{operation}"
+                );
             }
         }
         let text = document.to_string();

@@ -233,9 +233,7 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
 /// Head and body of the edge's own answer.
 fn own_response(judged: &Judged<'_>) -> Option<(ResponseHeader, Bytes)> {
     let (mut head, body) = match judged.outcome {
-        Ok(admitted) => {
-            openapi::by_route(judged.snapshot, admitted, judged.head).ok()??
-        }
+        Ok(admitted) => openapi::by_route(judged.snapshot, admitted, judged.head).ok()??,
         Err(refused) => {
             let id = judged.asked.request_id.as_str();
             respond::response(&refused.rejection, judged.head, id).ok()?

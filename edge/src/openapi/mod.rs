@@ -58,7 +58,12 @@ fn described(
         (ETAG, document.etag.as_str()),
     ];
     if is_known(&request.headers, &document.etag) {
-        return respond::content(request, StatusCode::NOT_MODIFIED, &fields[1..], Bytes::new());
+        return respond::content(
+            request,
+            StatusCode::NOT_MODIFIED,
+            &fields[1..],
+            Bytes::new(),
+        );
     }
     respond::content(request, StatusCode::OK, &fields, document.json.clone())
 }
@@ -125,7 +130,6 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let mut tags = listed.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -109,8 +109,12 @@ fn translators<'s>(
     route: &Route,
 ) -> impl Iterator<Item = &'s Arc<Translator>> {
     let backends = route.backends().iter().filter(|backend| backend.weight > 0);
-    let clusters = backends.map(|backend| backend.cluster.0).collect::<Vec<_>>();
-    let clusters = clusters.into_iter().filter_map(|at| snapshot.policy.clusters.get(at));
+    let clusters = backends
+        .map(|backend| backend.cluster.0)
+        .collect::<Vec<_>>();
+    let clusters = clusters
+        .into_iter()
+        .filter_map(|at| snapshot.policy.clusters.get(at));
     clusters.filter_map(|cluster| cluster.translator.as_ref())
 }
 

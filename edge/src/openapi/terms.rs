@@ -16,7 +16,10 @@ pub(super) fn of(policy: &Policy, route: &Route) -> Terms {
         request_body_max: route.request_body_max,
         request_timeout: route.request_timeout,
     };
-    let used = route.access.iter().filter(|used| used.mode == Mode::Enforce);
+    let used = route
+        .access
+        .iter()
+        .filter(|used| used.mode == Mode::Enforce);
     for rule in used.filter_map(|used| policy.access.get(used.id.0)) {
         terms.scopes.extend(rule.scopes.iter().cloned());
         terms.roles.extend(rule.roles.iter().cloned());
@@ -46,7 +49,10 @@ fn schemes(policy: &Policy, auth: &Auth) -> Vec<Scheme> {
 }
 
 fn quotas(policy: &Policy, route: &Route) -> Vec<Quota> {
-    let used = route.limits.iter().filter(|used| used.mode == Mode::Enforce);
+    let used = route
+        .limits
+        .iter()
+        .filter(|used| used.mode == Mode::Enforce);
     let limits = used.filter_map(|used| policy.limits.get(used.id.0));
     let quotas = limits.map(|limit| Quota {
         name: limit.name.to_string(),

@@ -59,7 +59,11 @@ async fn the_page_signs_in_and_calls() {
     // The tab that was loaded anew is still signed in.
     assert_eq!(seen["status_after_reload"], "200", "{seen}");
     assert_eq!(seen["elsewhere"], serde_json::json!([]), "asked elsewhere");
-    assert_eq!(seen["complaints"], serde_json::json!([]), "by the content policy, or of a script");
+    assert_eq!(
+        seen["complaints"],
+        serde_json::json!([]),
+        "by the content policy, or of a script"
+    );
     let operations = seen["operations"].as_u64().expect("a number");
     assert!(operations >= 14, "{seen}");
     // A picture of something: many colours, and not one.
@@ -78,7 +82,10 @@ async fn answers_are_what_the_document_says() {
     let tokens = api.login(&account).await;
     let scratch = tempfile::tempdir().expect("a folder");
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let url = format!("https://localhost:{}/openapi.json", system.edge.https.port());
+    let url = format!(
+        "https://localhost:{}/openapi.json",
+        system.edge.https.port()
+    );
     let text = told(
         Command::new(python().with_file_name("schemathesis"))
             .current_dir(scratch.path())

@@ -6,8 +6,9 @@ use palisade_openapi::{Contact, Info};
 use super::{Definition, clusters, digest_of};
 use crate::compile::values::{written, written_size};
 use crate::model::{
-    Action, Backend, ClusterId, Compression, Cors, DirectResponse, Docs, EditValue, Forward, HeaderEdits,
-    Mirror, OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
+    Action, Backend, ClusterId, Compression, Cors, DirectResponse, Docs, EditValue, Forward,
+    HeaderEdits, Mirror, OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries,
+    RetryOn, Rewrite,
 };
 
 pub(super) fn action(it: &mut Definition, action: &Action, policy: &Policy) {

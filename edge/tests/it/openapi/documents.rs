@@ -11,7 +11,9 @@ use crate::harness::BINARY;
 use crate::harness::files::Files;
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the edge is in a workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the edge is in a workspace")
 }
 
 /// The shipped policies, with certificates where they look for them.
@@ -73,8 +75,19 @@ fn the_documents_of_the_shipped_policies_are_as_written() {
 fn a_file_instead_of_standard_output() {
     let files = shipped();
     let path = files.root().join("openapi.json");
-    let output = openapi(&files, &["--out", path.to_str().expect("UTF-8"), "--host", "localhost"]);
-    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let output = openapi(
+        &files,
+        &[
+            "--out",
+            path.to_str().expect("UTF-8"),
+            "--host",
+            "localhost",
+        ],
+    );
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
     let written = std::fs::read(&path).expect("it is there");
     assert_eq!(written, std::fs::read(golden("3.1")).expect("it is there"));
 }
@@ -85,7 +98,10 @@ fn a_folder_that_translates_nothing_is_told() {
     let output = openapi(&files, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("no route translates anything for `localhost`"), "{told}");
+    assert!(
+        told.contains("no route translates anything for `localhost`"),
+        "{told}"
+    );
 }
 
 #[test]

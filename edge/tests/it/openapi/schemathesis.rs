@@ -58,6 +58,9 @@ async fn answers_are_what_the_document_says() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{document}: {told}\n{errors}");
         // It did something.
-        assert!(told.contains("Operations:") && told.contains("No issues found"), "{told}");
+        assert!(
+            told.contains("Operations:") && told.contains("No issues found"),
+            "{told}"
+        );
     }
 }

@@ -58,24 +58,35 @@ async fn a_document_lists_what_routes_take() {
         let expected: BTreeSet<_> = expected.into_iter().map(str::to_owned).collect();
         assert_eq!(operations(&document), expected, "{protocol:?}");
         let guarded = &document["paths"]["/v1/people"]["post"];
-        assert_eq!(guarded["security"][0]["bearer-main"][0], "write", "{guarded}");
+        assert_eq!(
+            guarded["security"][0]["bearer-main"][0], "write",
+            "{guarded}"
+        );
         assert_eq!(guarded["x-ratelimit"][0]["requests"], 10, "{guarded}");
         assert!(guarded["responses"].get("429").is_some(), "{guarded}");
 
         let etag = response.header("etag").expect("an entity tag");
-        let again = client.get_with("/openapi.json", &[("if-none-match", etag)]).await;
+        let again = client
+            .get_with("/openapi.json", &[("if-none-match", etag)])
+            .await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{protocol:?}");
         assert_eq!(again.header("etag"), Some(etag));
         let head = client.send(Method::HEAD, "/openapi.json", &[], "").await;
         let head = head.expect("an answer");
         assert_eq!((head.status, head.body.len()), (200, 0), "{protocol:?}");
-        assert_eq!(head.header("content-length"), response.header("content-length"));
+        assert_eq!(
+            head.header("content-length"),
+            response.header("content-length")
+        );
 
         let old = client.get("/v30.json").await;
         let old: Value = serde_json::from_slice(&old.body).expect("JSON");
         assert_eq!(old["openapi"], "3.0.3");
         // What protects a route protects its document.
-        client.get("/mine.json").await.assert_problem(401, "unauthorized");
+        client
+            .get("/mine.json")
+            .await
+            .assert_problem(401, "unauthorized");
     }
 }
 
@@ -89,7 +100,10 @@ async fn another_host_is_another_document() {
     let document: Value = serde_json::from_slice(&response.body).expect("JSON");
     let found = operations(&document);
     assert!(found.contains("post /api/v2/echo"), "{found:?}");
-    assert!(found.contains("get /api/v2/look/things/{text}"), "{found:?}");
+    assert!(
+        found.contains("get /api/v2/look/things/{text}"),
+        "{found:?}"
+    );
     assert!(!found.contains("post /v1/echo"), "{found:?}");
 }
 
@@ -101,9 +115,15 @@ async fn the_page_brings_all_it_needs() {
         for target in ["/docs", "/docs/"] {
             let page = client.get(target).await;
             assert_eq!(page.status, 200, "{protocol:?} {target}");
-            assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+            assert_eq!(
+                page.header("content-type"),
+                Some("text/html; charset=utf-8")
+            );
             let policy = page.header("content-security-policy").expect("a policy");
-            assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+            assert!(
+                policy.starts_with("default-src 'none'; script-src 'self';"),
+                "{policy}"
+            );
             let text = String::from_utf8_lossy(&page.body);
             assert!(text.contains("<title>A &amp; B</title>"), "{text}");
             let files = text.split('"').filter(|text| text.starts_with("/docs/"));

@@ -97,10 +97,22 @@ routes:
         ),
         ("RespondDoc.body", "body: a", "body: b"),
         ("RespondDoc.file", "body: a", "file: ../certs/ca.crl"),
-        ("RouteDoc.openapi", "openapi: {title: a, contact: {name: a}}", "respond: {}"),
+        (
+            "RouteDoc.openapi",
+            "openapi: {title: a, contact: {name: a}}",
+            "respond: {}",
+        ),
         ("RouteDoc.docs", "docs: {openapi: /api}", "respond: {}"),
-        ("OpenApiDoc.version", "openapi: {", "openapi: {version: 3.0, "),
-        ("OpenApiDoc.title", "openapi: {title: a", "openapi: {title: b"),
+        (
+            "OpenApiDoc.version",
+            "openapi: {",
+            "openapi: {version: 3.0, ",
+        ),
+        (
+            "OpenApiDoc.title",
+            "openapi: {title: a",
+            "openapi: {title: b",
+        ),
         (
             "OpenApiDoc.description",
             "openapi: {title",
@@ -123,7 +135,11 @@ routes:
             "contact: {",
             "contact: {email: a@a.example, ",
         ),
-        ("DocsDoc.openapi", "docs: {openapi: /api", "docs: {openapi: /b"),
+        (
+            "DocsDoc.openapi",
+            "docs: {openapi: /api",
+            "docs: {openapi: /b",
+        ),
         ("DocsDoc.title", "docs: {", "docs: {title: b, "),
         ("RewriteDoc.path", "rewrite: {", "rewrite: {path: /x, "),
         ("RewriteDoc.prefix", "rewrite: {", "rewrite: {prefix: /x, "),
