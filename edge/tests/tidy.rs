@@ -126,7 +126,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 20] = [
+const STAGES: [(&str, &[&str]); 21] = [
     (
         "mod",
         &[
@@ -138,6 +138,7 @@ const STAGES: [(&str, &[&str]); 20] = [
             "cache",
             "client",
             "cors",
+            "deadline",
             "host",
             "priority",
             "rate_limit",
@@ -166,9 +167,10 @@ const STAGES: [(&str, &[&str]); 20] = [
     ("websocket", &["authz"]),
     ("rate_limit", &["authn", "authz", "shadow"]),
     ("body", &[]),
+    ("deadline", &[]),
     ("target", &["sanitize"]),
     ("cache", &[]),
-    ("rewrite", &["client", "rate_limit"]),
+    ("rewrite", &["client", "deadline", "rate_limit"]),
     // Of answers; no part of the judgement.
     ("compression", &[]),
 ];

@@ -107,8 +107,11 @@ fn request_body(
         json!({ "content": content })
     } else if client_streams {
         json!({
-            "description": "A document on each line.",
-            "content": { LINES: { "schema": schema } },
+            "description": "A document on each line, or one array of them.",
+            "content": {
+                LINES: { "schema": schema },
+                JSON: { "schema": { "type": "array", "items": schema } },
+            },
         })
     } else {
         json!({ "content": { JSON: { "schema": schema } } })

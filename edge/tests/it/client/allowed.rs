@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 39] = [
+const ALLOWED: [&str; 41] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -26,6 +26,7 @@ const ALLOWED: [&str; 39] = [
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
+    "grpc-status-details-bin",
     "location",
     "referrer-policy",
     "ratelimit",
@@ -40,6 +41,7 @@ const ALLOWED: [&str; 39] = [
     "upload-length",
     "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.

@@ -16,6 +16,7 @@ mod headers;
 mod mapping;
 mod reflection;
 mod statuses;
+mod streams;
 mod upstream;
 mod validation;
 mod web_socket;
