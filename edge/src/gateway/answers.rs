@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::{Gateway, connection};
 use crate::listen::{DEADLINE_EXCEEDED, Listener, Recalled, Refusal};
+use crate::openapi;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -49,8 +50,8 @@ impl Gateway {
         let admitted = ctx.admitted()?;
         let request = session.req_header();
         let action = &admitted.route.action;
-        let location = admitted.target.location.as_ref();
-        let Some((mut header, body)) = respond::by_route(action, location, request)? else {
+        let answer = openapi::by_route(&ctx.snapshot, admitted, request)?;
+        let Some((mut header, body)) = answer else {
             return Ok(false);
         };
         ctx.own_answer = respond::reason(action);

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 42] = [
+const ALLOWED: [&str; 43] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -20,6 +20,7 @@ const ALLOWED: [&str; 42] = [
     "content-disposition",
     "content-encoding",
     "content-length",
+    "content-security-policy",
     "content-range",
     "content-type",
     "date",
