@@ -8,7 +8,7 @@ use palisade_translate::{Dialect, is_lines};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::{Gateway, connection};
+use super::{Gateway, connection, deadlines};
 use crate::listen::timed_body;
 use crate::request_ctx::{RequestBody, RequestCtx};
 
@@ -26,7 +26,10 @@ impl Gateway {
         }
         let clock = match session.as_downstream().as_http1() {
             Some(_) => connection(session)?.body_clock.clone(),
-            None => timed_body::wrap(session.as_downstream_mut(), silence_max),
+            None => {
+                let ends_at = deadlines::ends_at(ctx);
+                timed_body::wrap(session.as_downstream_mut(), silence_max, ends_at)
+            }
         };
         let waited_before = clock.waited();
         ctx.body = RequestBody {

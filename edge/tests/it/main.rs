@@ -10,6 +10,7 @@ mod visit;
 
 mod startup;
 mod matrix;
+mod raw_bodies;
 mod h3_traps;
 mod h2_cases;
 mod h2_attacks;
@@ -22,6 +23,8 @@ mod matches;
 mod inheritance;
 mod formatting;
 mod answers;
+mod calls;
+mod clients;
 mod limits;
 mod listeners;
 mod http1_corpus;

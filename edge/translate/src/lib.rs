@@ -6,21 +6,29 @@
 //! only looks things up. Refuses to choose upstreams, to check callers and to keep state between
 //! requests.
 
+mod answer_frames;
+mod compression;
+mod connect;
 mod dialect;
 mod error;
 mod framing;
+mod grpc_web;
+mod http_metadata;
 mod json;
 mod metadata;
 mod options;
 mod reflection;
+mod request_frames;
 mod rest;
 mod rpc;
 mod rules;
 mod server;
+mod socket;
 mod status;
 mod translator;
 mod upstream;
 mod validate;
+mod web_socket;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;

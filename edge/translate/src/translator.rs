@@ -122,7 +122,7 @@ impl Translator {
             .map(|extension| rule_of(&method, extension))
             .transpose();
         let name = method.full_name().to_owned();
-        let rpc = match Rpc::new(method) {
+        let rpc = match Rpc::new(method, self.options.honours_http_metadata) {
             Ok(rpc) => Arc::new(rpc),
             Err(error) => {
                 let reason = error.to_string();
@@ -230,6 +230,11 @@ impl Translator {
             Some(rules) => rules.check(rpc, message),
             None => Ok(()),
         }
+    }
+
+    /// Whether there is anything to [`Self::check`].
+    pub(crate) fn checks(&self, rpc: &Rpc) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.concern(rpc))
     }
 
     /// Like [`Self::check`], of a message that is passed on as it is and so need not be read for

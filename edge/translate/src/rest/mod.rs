@@ -4,6 +4,7 @@ mod accept;
 mod call;
 mod client_stream;
 mod events;
+mod raw_body;
 mod server_stream;
 mod split;
 mod unary;
@@ -30,8 +31,7 @@ pub use client_stream::is_lines;
 
 /// Answers a request by the binding of its path.
 ///
-/// A service chooses the status of a success (2xx or 3xx) by `x-http-status` in its initial
-/// metadata; what else is in there becomes response headers.
+/// What a service says in its initial metadata becomes response headers.
 pub(crate) async fn answer<B, S>(
     translator: &Arc<Translator>,
     service: S,
@@ -48,14 +48,17 @@ where
             return Err(rejection);
         }
     };
-    let (head, body) = request.into_parts();
-    if !binding.rpc.is_streaming() {
-        return unary::answer(translator, binding, service, head, body).await;
+    if raw_body::answers(binding) {
+        return raw_body::answer(translator, binding, service, request).await;
     }
+    if !binding.rpc.is_streaming() {
+        return unary::answer(translator, binding, service, request).await;
+    }
+    let (head, body) = request.into_parts();
     let sent = if binding.rpc.client_streams {
         client_stream::messages(translator, binding, &head, body)?
     } else {
-        let frame = unary::message(translator, binding, &head, body).await?;
+        let frame = unary::frame(translator, binding, &head, body).await?;
         (Body::new(Full::new(frame)), Verdict::none())
     };
     if binding.rpc.server_streams {
@@ -63,7 +66,7 @@ where
         return server_stream::answer(translator, binding, service, head, sent).await;
     }
     let reply = client_stream::call(translator, binding, service, head.headers, sent).await?;
-    unary::document(binding, translator.options(), reply)
+    unary::json(translator.options(), binding, reply)
 }
 
 fn find<'t, B>(

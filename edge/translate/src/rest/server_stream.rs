@@ -62,7 +62,7 @@ pub(super) async fn answer<S: Upstream>(
     let mut call = Call::begin(service, rpc, metadata, sent, verdict, bytes_max);
     let (initial, first) = begin(&mut call, format, options.sse.heartbeat).await?;
     let (status, mut headers) = metadata::response(initial);
-    if unary::is_bare(status) {
+    if unary::is_bodiless(status) {
         return Ok(unary::respond(status, headers, Bytes::new()));
     }
     describe(&mut headers, format);

@@ -5,7 +5,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
@@ -27,34 +27,33 @@ pub(super) async fn answer<B, S>(
     translator: &Translator,
     binding: &Binding,
     mut service: S,
-    head: Parts,
-    body: B,
+    request: Request<B>,
 ) -> Result<Response<ResponseBody>, Rejection>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     S: Upstream,
 {
-    let options = translator.options();
     let rpc = &*binding.rpc;
-    let frame = message(translator, binding, &head, body).await?;
+    let (head, body) = request.into_parts();
+    let frame = frame(translator, binding, &head, body).await?;
     let metadata = metadata::request(head.headers);
-    let bytes_max = options.response_message_bytes_max;
+    let bytes_max = translator.options().response_message_bytes_max;
     let sent = Body::new(Full::new(frame));
     let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max)
         .await
         .map_err(|failure| reject(rpc, failure))?;
-    document(binding, options, reply)
+    json(translator.options(), binding, reply)
 }
 
-/// The message of a request, ready to be sent.
-pub(super) async fn message<B>(
+/// The request message with its prefix: of path, query and a JSON body.
+pub(super) async fn frame<B>(
     translator: &Translator,
     binding: &Binding,
     head: &Parts,
     body: B,
 ) -> Result<Bytes, Rejection>
 where
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<StdError>>,
 {
     let options = translator.options();
     let mut body = pin!(body);
@@ -72,15 +71,15 @@ where
     upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))
 }
 
-/// The answer of one message.
-pub(super) fn document(
-    binding: &Binding,
+/// The answer as JSON.
+pub(super) fn json(
     options: &Options,
+    binding: &Binding,
     reply: Reply,
 ) -> Result<Response<ResponseBody>, Rejection> {
     let rpc = &*binding.rpc;
     let (status, headers) = metadata::response(reply.initial);
-    if is_bare(status) {
+    if is_bodiless(status) {
         return Ok(respond(status, headers, Bytes::new()));
     }
     // JSON with its names is about twice its message.
@@ -107,12 +106,14 @@ pub(super) fn unusable(rpc: &Rpc, error: &ReplyError) -> Rejection {
     failure::bad_gateway(rpc, code, error)
 }
 
-/// Answers that have no body.
-pub(super) fn is_bare(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    )
+/// Whether answers of this status have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    [
+        StatusCode::NO_CONTENT,
+        StatusCode::RESET_CONTENT,
+        StatusCode::NOT_MODIFIED,
+    ]
+    .contains(&status)
 }
 
 pub(super) fn respond(

@@ -27,6 +27,8 @@ pub(crate) struct GrpcStatus {
     pub(crate) details: ErrorDetails,
     /// The details as they came: an encoded `google.rpc.Status`.
     pub(crate) encoded: Bytes,
+    /// The trailers it came in; none where it came in the head.
+    pub(crate) trailers: HeaderMap,
 }
 
 impl GrpcStatus {
@@ -55,6 +57,7 @@ impl GrpcStatus {
             message,
             details,
             encoded,
+            trailers: HeaderMap::new(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde::Serialize;
@@ -72,6 +72,19 @@ pub(crate) fn end(told: Option<Told<'_>>, trailers: &HeaderMap) -> Bytes {
     let error = told.map(Error::of);
     let end = serde_json::to_vec(&EndStream { error, metadata }).unwrap_or_default();
     framing::frame(END_STREAM, &end).unwrap_or_default()
+}
+
+/// Metadata behind the message of a unary answer, in its head.
+pub(crate) fn put_trailers(headers: &mut HeaderMap, trailers: HeaderMap) {
+    let mut current = None;
+    for (name, value) in trailers {
+        if let Some(name) = name {
+            current = HeaderName::try_from(format!("trailer-{name}")).ok();
+        }
+        if let Some(name) = &current {
+            headers.append(name, value);
+        }
+    }
 }
 
 impl<'a> Error<'a> {

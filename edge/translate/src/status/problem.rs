@@ -9,16 +9,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::DescriptorPool;
 use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
+use super::connect;
 use super::render::{self, FailedCall, Told};
+use crate::compression::{Coding, Refused};
 use crate::dialect::Dialect;
+use crate::metadata;
 use crate::server::ResponseBody;
+
+/// What an RPC takes (RFC 5789 names the field's like, `Accept-Patch`; W3C LDP section 7.1 this one).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -63,6 +69,8 @@ struct Parts {
     reason: String,
     domain: String,
     headers: HeaderMap,
+    /// Metadata behind a service's failure; plain HTTP has no place for it.
+    trailers: HeaderMap,
     /// The details of a service's status; `None` where this crate refuses.
     encoded: Option<Bytes>,
     /// What knows their types.
@@ -102,6 +110,7 @@ impl Rejection {
             reason: String::new(),
             domain: String::new(),
             headers: HeaderMap::new(),
+            trailers: HeaderMap::new(),
             encoded: None,
             pool: None,
         }))
@@ -131,6 +140,47 @@ impl Rejection {
             "binding_not_found",
             "nothing is bound to this path",
         )
+    }
+
+    pub(crate) fn rpc_not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "rpc_not_found",
+            "there is no such rpc",
+        )
+    }
+
+    /// An RPC that takes other types than the request's.
+    pub(crate) fn media_type(accepted: &'static str) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            format!("this rpc takes `{accepted}`"),
+        )
+        .with_header(ACCEPT_POST, accepted)
+    }
+
+    /// A message that cannot be unpacked.
+    pub(crate) fn compression(refused: &Refused) -> Self {
+        match refused {
+            Refused::TooLong(max) => Self::body_too_large(*max),
+            Refused::Ratio | Refused::Malformed(_) => {
+                Self::bad_request("invalid_compression", format!("the message: {refused}"))
+            }
+        }
+    }
+
+    /// A message that is compressed as nobody here knows.
+    pub(crate) fn coding_unknown() -> Self {
+        let mut rejection = Self::bad_request(
+            "unsupported_content_encoding",
+            format!(
+                "the message may be compressed by one of `{}`",
+                Coding::NAMES
+            ),
+        );
+        rejection.0.grpc = Code::Unimplemented;
+        rejection
     }
 
     pub(crate) fn method_not_allowed(allow: &[Method]) -> Self {
@@ -189,18 +239,21 @@ impl Rejection {
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
     pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
+        let (_, trailers) = metadata::response(status.trailers);
         let http = code::http_status(status.code);
         let name = code::name(status.code);
         if code::is_internal(status.code) {
             let mut rejection = Self::new(http, name, INTERNAL_DETAIL);
             rejection.0.grpc = status.code;
             rejection.0.headers = headers;
+            rejection.0.trailers = trailers;
             rejection.0.encoded = Some(Bytes::new());
             return rejection;
         }
         let mut rejection = Self::new(http, name, status.message);
         rejection.0.grpc = status.code;
         rejection.0.headers = headers;
+        rejection.0.trailers = trailers;
         rejection.0.encoded = Some(status.encoded);
         if let Some(bad) = status.details.bad_request() {
             for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
@@ -230,8 +283,55 @@ impl Rejection {
         rejection
     }
 
+    /// With another HTTP status, where the service chose one.
+    pub(crate) fn with_status(mut self, chosen: Option<StatusCode>) -> Self {
+        self.0.status = chosen.unwrap_or(self.0.status);
+        self
+    }
+
+    /// The code and the text for those who are not told by HTTP.
+    pub(crate) fn grpc_status(&self) -> (Code, &str) {
+        (self.0.grpc, &self.0.detail)
+    }
+
     fn violation(&mut self, field: &str, description: &str) {
         self.0.errors.push(Violation::new(field, description, ""));
+    }
+
+    /// What a dialect's answer is made of.
+    pub(crate) fn tell<R>(&self, f: impl FnOnce(Told<'_>) -> R) -> R {
+        f(Told {
+            code: self.0.grpc,
+            message: &self.0.detail,
+            details: &self.0.details(),
+            pool: self.0.pool.as_ref(),
+        })
+    }
+
+    /// All of a failed call's metadata, for dialects that have one place for it.
+    pub(crate) fn metadata(&self) -> HeaderMap {
+        let mut metadata = self.0.headers.clone();
+        metadata.extend(self.0.trailers.clone());
+        metadata
+    }
+
+    fn in_dialect(self, dialect: Dialect, told: Response<Bytes>) -> Response<ResponseBody> {
+        let parts = *self.0;
+        let mut told = told;
+        let headers = told.headers_mut();
+        headers.extend(parts.headers);
+        match dialect {
+            Dialect::ConnectUnary(_) => connect::put_trailers(headers, parts.trailers),
+            _ => headers.extend(parts.trailers),
+        }
+        let is_connect = matches!(
+            dialect,
+            Dialect::ConnectUnary(_) | Dialect::ConnectStream(_)
+        );
+        if is_connect && is_of_http(parts.status) {
+            *told.status_mut() = parts.status;
+        }
+        told.map(whole)
     }
 
     /// Tells clients what the details of a service's status are.
@@ -240,7 +340,7 @@ impl Rejection {
         self
     }
 
-    fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }
@@ -257,20 +357,10 @@ impl Rejection {
         dialect: Dialect,
         request_id: Option<&str>,
     ) -> Response<ResponseBody> {
-        let parts = *self.0;
-        let told = Told {
-            code: parts.grpc,
-            message: &parts.detail,
-            details: &parts.details(),
-            pool: parts.pool.as_ref(),
-        };
-        if let Some(mut told) = told.answer(dialect) {
-            if matches!(dialect, Dialect::ConnectUnary(_)) && is_of_http(parts.status) {
-                *told.status_mut() = parts.status;
-            }
-            told.headers_mut().extend(parts.headers);
-            return told.map(whole);
+        if let Some(told) = self.tell(|told| told.answer(dialect)) {
+            return self.in_dialect(dialect, told);
         }
+        let parts = *self.0;
         let body = parts.problem(request_id);
         let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
@@ -328,12 +418,12 @@ impl Parts {
     }
 }
 
-/// Connect, "Unary-Response": these two are about the request line and its headers, and none of the
-/// statuses of errors.
+/// Of no RPC at all (the Connect protocol, "HTTP to Error Code"): a client's mistake in its request line
+/// or its content type, where `unimplemented` would be a 501.
 fn is_of_http(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
     )
 }
 

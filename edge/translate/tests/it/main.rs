@@ -5,9 +5,11 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+mod bodies;
 mod build;
 mod client;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
@@ -17,3 +19,4 @@ mod statuses;
 mod streams;
 mod upstream;
 mod validation;
+mod web_socket;
