@@ -51,7 +51,7 @@ where
     }
     let typed = headers.contains_key(CONTENT_TYPE);
     check_coding(headers)?;
-    if typed && !is_json(headers) {
+    if typed && !is_utf8(headers, &["application/json"]) {
         return Err(Rejection::not_json());
     }
     let announced = headers
@@ -99,11 +99,6 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     } else {
         Err(Rejection::content_coding())
     }
-}
-
-/// `application/json`, as [`is_utf8`] has it.
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    is_utf8(headers, &["application/json"])
 }
 
 /// One of these media types, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.

@@ -127,7 +127,7 @@ fn form(binding: &Binding, headers: &HeaderMap, is_empty: bool) -> Result<Form, 
     if is_lines(headers) || (is_empty && !headers.contains_key(CONTENT_TYPE)) {
         return Ok(Form::Lines);
     }
-    if !body::is_json(headers) {
+    if !body::is_utf8(headers, &["application/json"]) {
         return Err(Rejection::not_json_messages(&LINES));
     }
     Ok(if may_be_array(binding) {

@@ -51,10 +51,10 @@ where
     if raw_body::answers(binding) {
         return raw_body::answer(translator, binding, service, request).await;
     }
-    if !binding.rpc.is_streaming() {
-        return unary::answer(translator, binding, service, request).await;
-    }
     let (head, body) = request.into_parts();
+    if !binding.rpc.is_streaming() {
+        return unary::answer(translator, binding, service, head, body).await;
+    }
     let sent = if binding.rpc.client_streams {
         client_stream::messages(translator, binding, &head, body)?
     } else {
