@@ -13,6 +13,7 @@
 mod acme;
 mod admission;
 mod answers;
+mod compression;
 mod mirror;
 mod on_reload;
 mod refused_heads;
@@ -100,7 +101,10 @@ impl ProxyHttp for Gateway {
         ctx
     }
 
-    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+    /// Only ours: by default Pingora adds its own compression.
+    fn init_downstream_modules(&self, modules: &mut pingora_core::modules::http::HttpModules) {
+        modules.add_module(Box::new(compression::Builder));
+    }
 
     async fn early_request_filter(
         &self,
@@ -337,7 +341,8 @@ impl ProxyHttp for Gateway {
         cors::forget(response, &ctx.admitted()?.route);
         self.own_headers(response, session, ctx)?;
         versions::answer_to_http10(response, session)?;
-        rewrite::response(response, ctx.admitted()?)
+        rewrite::response(response, ctx.admitted()?)?;
+        Self::compress(session, response, ctx)
     }
 
     fn upstream_response_body_filter(

@@ -1,13 +1,15 @@
 //! Answers of the edge's own as bytes: problem+json (RFC 9457) for HTTP, a trailers-only answer for
 //! gRPC, and what gRPC-Web and Connect have for them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
 use palisade_policy::model::{Action, DirectResponse};
-use palisade_translate::{Dialect, failed_call};
+use palisade_translate::{Dialect, FailedCall, failed_call};
 use pingora_error::{ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
@@ -52,8 +54,16 @@ pub fn response(
     if dialect.is_grpc() {
         return grpc_response(rejection);
     }
-    let code = Code::from_i32(rejection.grpc_status().into());
-    match failed_call(dialect, code, rejection.public_message()) {
+    let call = FailedCall {
+        code: Code::from_i32(rejection.grpc_status().into()),
+        message: rejection.public_message(),
+        reason: rejection.code(),
+        retry_after: match rejection {
+            Rejection::RateLimited { retry_after_s } => Some(Duration::from_secs(*retry_after_s)),
+            _ => None,
+        },
+    };
+    match failed_call(dialect, &call) {
         Some(told) => told_response(told, rejection, request_id),
         None => http_response(rejection, request_id),
     }

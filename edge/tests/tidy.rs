@@ -121,7 +121,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 19] = [
+const STAGES: [(&str, &[&str]); 20] = [
     (
         "mod",
         &[
@@ -164,6 +164,8 @@ const STAGES: [(&str, &[&str]); 19] = [
     ("target", &["sanitize"]),
     ("cache", &[]),
     ("rewrite", &["client", "rate_limit"]),
+    // Of answers; no part of the judgement.
+    ("compression", &[]),
 ];
 
 /// Where a text may not appear: below this prefix of the path, but for the exceptions.

@@ -46,6 +46,10 @@ pub struct Args {
     /// The request id: a choice among weighted backends goes by it.
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// Say of the rules of this route why each does not serve the request, instead of those that
+    /// came near.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
     /// The policies folder.
     #[arg(long, env = "PALISADE_POLICIES", default_value = "policies")]
     policies: PathBuf,
@@ -127,6 +131,7 @@ fn question(args: &Args) -> anyhow::Result<Question> {
         at: args.at.as_deref().map(seconds).transpose()?,
         request_id: args.request_id.clone(),
         https_port: None,
+        of_route: args.route.clone(),
     })
 }
 

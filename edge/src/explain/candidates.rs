@@ -1,6 +1,6 @@
 //! The rules that came into question, and why each but one lost.
 
-use palisade_policy::routing::{Lost, Request, Rule};
+use palisade_policy::routing::{self, Lost, Request, Rule};
 
 use super::compose::{Judged, place};
 use super::explanation::Candidate;
@@ -24,7 +24,8 @@ pub(super) fn candidates(judged: &Judged<'_>) -> Vec<Candidate> {
         judged.asked.downstream(),
     );
     let now = judged.asked.now;
-    let mut candidates = route::candidates(judged.snapshot, facts, now, |candidate, request| {
+    let of_route = judged.asked.of_route.as_deref();
+    let each = |candidate: routing::Candidate<'_>, request: Request<'_>| {
         let rule = candidate.rule;
         Candidate {
             route: rule.route.name.to_string(),
@@ -32,7 +33,8 @@ pub(super) fn candidates(judged: &Judged<'_>) -> Vec<Candidate> {
             rule: shown(rule),
             lost: candidate.lost.map(|lost| why(&lost, request)),
         }
-    });
+    };
+    let mut candidates = route::candidates(judged.snapshot, of_route, facts, now, each);
     candidates.truncate(CANDIDATES_MAX);
     candidates
 }

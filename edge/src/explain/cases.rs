@@ -117,6 +117,7 @@ fn question(case: &TestCase) -> Question {
         at: at.map(|at| at.as_secs()),
         request_id: None,
         https_port: None,
+        of_route: None,
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Question {
     /// Port of the https listener, as redirects name it.
     #[serde(default)]
     pub https_port: Option<u16>,
+    /// Among the rules only those of this route, whatever kept them from the request.
+    #[serde(default)]
+    pub of_route: Option<String>,
 }
 
 /// A verified client certificate.
@@ -126,6 +129,8 @@ pub enum Unaskable {
     Digest(String),
     #[error("`{0}` is not a request id\nhint: it has 32 hex digits")]
     RequestId(String),
+    #[error("no route is called `{0}`")]
+    Route(String),
 }
 
 /// What is known of a request besides its head.
@@ -137,6 +142,7 @@ pub(super) struct Asked {
     /// By the encrypted listener.
     pub(super) encrypted: bool,
     pub(super) https_port: u16,
+    pub(super) of_route: Option<String>,
     proof: Option<Proof>,
     certificate: Option<Shown>,
     rehearsal: Rehearsal,
@@ -165,6 +171,14 @@ impl Asked {
             Some(text) => RequestId::of(text).ok_or_else(|| Unaskable::RequestId(text.clone()))?,
         };
         let certificate = question.certificate.as_ref().map(Shown::of).transpose()?;
+        let routes = &snapshot.policy.routes;
+        if let Some(name) = question
+            .of_route
+            .as_deref()
+            .filter(|name| !routes.has(name))
+        {
+            return Err(Unaskable::Route(name.to_owned()));
+        }
         let handshake = || proof(snapshot, url.name(), certificate.is_some());
         let proof = url.encrypted.then(handshake);
         let asked = Self {
@@ -173,6 +187,7 @@ impl Asked {
             certificate: certificate.filter(|_| proof.is_some_and(|it| it.client_until.is_some())),
             encrypted: url.encrypted,
             https_port: question.https_port.unwrap_or(HTTPS_PORT),
+            of_route: question.of_route.clone(),
             rehearsal: Rehearsal {
                 claims: claims.map(Arc::new),
             },

@@ -134,6 +134,19 @@ fn credentials_are_not_shown() {
 }
 
 #[test]
+fn a_route_that_came_nowhere_near_is_asked_after() {
+    let mut asked = question("GET", "https://elsewhere.example/nothing", &[]);
+    asked.of_route = Some("orders".to_owned());
+    let explanation = explain(&snapshot(), &asked, false).unwrap();
+    assert!(!explanation.candidates.is_empty());
+    for candidate in &explanation.candidates {
+        assert_eq!(candidate.route, "orders");
+        let why = candidate.lost.as_deref().unwrap();
+        assert!(why.starts_with("wants "), "{why}");
+    }
+}
+
+#[test]
 fn what_is_no_request_is_said() {
     let snapshot = snapshot();
     let wrong = |change: fn(&mut Question)| {
@@ -185,6 +198,10 @@ fn what_is_no_request_is_said() {
                 })
             },
             "`ab` is not a SHA-256",
+        ),
+        (
+            |it| it.of_route = Some("nobody".to_owned()),
+            "no route is called `nobody`",
         ),
     ] {
         assert_eq!(first(wrong(change)), expected);

@@ -57,6 +57,7 @@ impl Gateway {
         ctx.upstream.grpc_status = super::grpc_status(&header.headers);
         self.own_headers(&mut header, session, ctx)?;
         rewrite::response(&mut header, ctx.admitted()?)?;
+        Self::compress(session, &mut header, ctx)?;
         write(session, header, body).await?;
         Ok(true)
     }

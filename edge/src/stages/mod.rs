@@ -20,6 +20,7 @@ pub mod body;
 pub mod target;
 pub mod cache;
 pub mod rewrite;
+pub mod compression;
 
 use std::net::IpAddr;
 use std::sync::Arc;

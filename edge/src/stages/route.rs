@@ -92,10 +92,11 @@ fn with_request<T>(
     })
 }
 
-/// Every rule that host and path lead to, and some that they nearly do, with why it lost; the
-/// request is the one that they were compared with.
+/// Every rule that host and path lead to, and some that they nearly do, with why it lost, or those of
+/// one route; the request is the one that they were compared with.
 pub fn candidates<T>(
     snapshot: &Snapshot,
+    of_route: Option<&str>,
     (host, head, downstream): ((&str, &Host), &RequestHeader, Downstream<'_>),
     now: Now,
     each: impl Fn(Candidate<'_>, Request<'_>) -> T,
@@ -103,9 +104,16 @@ pub fn candidates<T>(
     let table = &snapshot.policy.routes;
     let facts = (host, (head, &head.method), downstream);
     with_request(snapshot, facts, now, &|_, _| {}, |request| {
-        let found = table.candidates(request).into_iter();
-        let all = found.chain(table.near(request));
-        all.map(|candidate| each(candidate, request)).collect()
+        let found = match of_route {
+            Some(route) => table.why_not(route, request),
+            None => {
+                let mut found = table.candidates(request);
+                found.extend(table.near(request));
+                found
+            }
+        };
+        let found = found.into_iter();
+        found.map(|candidate| each(candidate, request)).collect()
     })
 }
 

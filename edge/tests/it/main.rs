@@ -34,6 +34,7 @@ mod acme;
 mod tls_hosts;
 mod tls_clients;
 mod tls_tickets;
+mod compressed;
 mod credentials;
 mod tls_matrix;
 mod sslyze;

@@ -66,6 +66,19 @@ impl Dialect {
         }
     }
 
+    /// What its answers are, errors aside.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Http | Self::ConnectUnary(Codec::Json) => "application/json",
+            Self::Grpc => "application/grpc",
+            Self::GrpcWeb { is_text: false } => "application/grpc-web+proto",
+            Self::GrpcWeb { is_text: true } => "application/grpc-web-text+proto",
+            Self::ConnectUnary(Codec::Proto) => "application/proto",
+            Self::ConnectStream(Codec::Json) => "application/connect+json",
+            Self::ConnectStream(Codec::Proto) => "application/connect+proto",
+        }
+    }
+
     /// Whether an answer's status is a gRPC status and not that of HTTP.
     #[must_use]
     pub fn is_grpc(self) -> bool {

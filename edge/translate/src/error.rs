@@ -75,6 +75,17 @@ pub enum Error {
         second: String,
     },
 
+    #[error(
+        "`{message}`: its `buf.validate` rules cannot be used: {reason}\nhint: mend the rule, or leave it to the service with `validation: false`"
+    )]
+    Rules { message: String, reason: String },
+
+    #[error("more than `{max}` messages of requests have `buf.validate` rules")]
+    TooManyRules { max: usize },
+
+    #[error("message `{message}` holds messages more than `{max}` deep")]
+    TooDeep { message: String, max: usize },
+
     #[error("connection ended early: {0}")]
     Connection(#[from] hyper::Error),
 }

@@ -6,12 +6,18 @@
 //! only looks things up. Refuses to choose upstreams, to check callers and to keep state between
 //! requests.
 
+mod answer_frames;
+mod compression;
+mod connect;
 mod dialect;
 mod error;
 mod framing;
+mod grpc_web;
 mod json;
 mod metadata;
 mod options;
+mod reflection;
+mod request_frames;
 mod rest;
 mod rpc;
 mod rules;
@@ -19,14 +25,16 @@ mod server;
 mod status;
 mod translator;
 mod upstream;
+mod validate;
 mod web_socket;
 
 pub use dialect::{Codec, Dialect};
 pub use error::Error;
 pub use options::{JsonOptions, Options, SseOptions};
+pub use reflection::{Description, ReflectionError, describe};
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
 pub use server::{ResponseBody, serve_connection, translate};
-pub use status::render::failed_call;
+pub use status::render::{FailedCall, failed_call};
 pub use translator::{Find, Translator};
 pub use upstream::{AnswerBody, Upstream};

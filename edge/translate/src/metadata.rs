@@ -15,6 +15,9 @@ use crate::json::scalar::BASE64;
 const HTTP_STATUS: &str = "x-http-status";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
+/// The first number that has too many digits for a timeout.
+const TIMEOUT_COUNT_END: u128 = 100_000_000;
+
 /// RFC 9110 section 7.6.1, and names that were hop by hop before it.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -29,12 +32,13 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// About the HTTP request that ends here, not about the call.
-const REQUEST_ONLY: [&str; 5] = [
+const REQUEST_ONLY: [&str; 6] = [
     "accept",
     "accept-charset",
     "accept-encoding",
     "expect",
     "host",
+    "x-grpc-web",
 ];
 
 /// The metadata of the gRPC call, ready to be sent as its headers.
@@ -117,6 +121,7 @@ fn is_sent(name: &HeaderName, value: &HeaderValue) -> bool {
         && valued
         && !text.starts_with("grpc-")
         && !text.starts_with("content-")
+        && !text.starts_with("connect-")
         && !HOP_BY_HOP.contains(&text)
         && !REQUEST_ONLY.contains(&text)
 }
@@ -129,6 +134,22 @@ fn is_timeout(value: &[u8]) -> bool {
 /// How long the call may take, where it says so.
 pub(crate) fn timeout(metadata: &HeaderMap) -> Option<Duration> {
     parse_timeout(metadata.get(GRPC_TIMEOUT)?.as_bytes())
+}
+
+/// The call may take this long, or less where it says so already.
+pub(crate) fn shorten(metadata: &mut HeaderMap, left: Duration) {
+    if timeout(metadata).is_some_and(|said| said <= left) {
+        return;
+    }
+    let millis = left.as_millis();
+    let value = if millis < TIMEOUT_COUNT_END {
+        format!("{millis}m")
+    } else {
+        format!("{}S", left.as_secs().min(TIMEOUT_COUNT_END as u64 - 1))
+    };
+    if let Ok(value) = HeaderValue::try_from(value) {
+        metadata.insert(GRPC_TIMEOUT, value);
+    }
 }
 
 /// At most eight digits and a unit, as gRPC's `Timeout` in its PROTOCOL-HTTP2 document.

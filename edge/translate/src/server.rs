@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http1;
@@ -16,11 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::codegen::StdError;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Codec, Dialect};
+use crate::json::body;
 use crate::status::problem::Rejection;
-use crate::translator::Translator;
+use crate::translator::{Find, Translator};
 use crate::upstream::Upstream;
-use crate::{Error, rest, web_socket};
+use crate::{Error, connect, grpc_web, request_frames, rest, web_socket};
 
 /// Read buffer of a connection, in bytes; it bounds a request's head.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -103,9 +104,23 @@ where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     S: Upstream,
 {
-    let dialect = Dialect::of(request.method(), request.uri().query(), request.headers());
+    let dialect = dialect(translator, &request);
     let request_id = request_id(request.headers());
-    let answer = rest::answer(translator, service, request).await;
+    let answer = match dialect {
+        Dialect::Http | Dialect::Grpc => rest::answer(translator, service, request).await,
+        Dialect::GrpcWeb { .. } => {
+            let request = request.map(request_frames::boxed);
+            grpc_web::answer(translator.clone(), service, dialect, request).await
+        }
+        Dialect::ConnectUnary(codec) => {
+            let request = request.map(request_frames::boxed);
+            connect::unary(translator.clone(), service, codec, request).await
+        }
+        Dialect::ConnectStream(codec) => {
+            let request = request.map(request_frames::boxed);
+            connect::stream(translator.clone(), service, codec, request).await
+        }
+    };
     answer.unwrap_or_else(|rejection| told(rejection, dialect, request_id.as_ref()))
 }
 
@@ -121,4 +136,21 @@ fn told(
 ) -> Response<ResponseBody> {
     let request_id = request_id.and_then(|id| id.to_str().ok());
     rejection.into_response(dialect, request_id)
+}
+
+/// JSON that is posted to the path of an RPC is for that RPC, whether it says so or not: who calls by
+/// hand should not need to know of a header.
+fn dialect<B>(translator: &Translator, request: &Request<B>) -> Dialect {
+    let path = request.uri().path();
+    match Dialect::of(request.method(), request.uri().query(), request.headers()) {
+        Dialect::Http
+            if *request.method() == Method::POST
+                && body::is_json(request.headers())
+                && translator.rpc(path).is_some_and(|rpc| !rpc.is_streaming())
+                && matches!(translator.find(&Method::POST, path), Find::NotFound) =>
+        {
+            Dialect::ConnectUnary(Codec::Json)
+        }
+        dialect => dialect,
+    }
 }

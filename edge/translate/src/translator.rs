@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor};
 
 use crate::Error;
 use crate::options::Options;
@@ -16,9 +16,11 @@ use crate::rpc::Rpc;
 use crate::rules::binding::{Binding, BindingInfo};
 use crate::rules::index::Index;
 use crate::rules::rule::HttpRule;
+use crate::status::problem::Rejection;
+use crate::validate::Rules;
 
 /// Largest descriptor set. Googleapis in whole is about 10 MiB.
-const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const DESCRIPTOR_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most bindings of one translator; each costs memory for the life of a policy.
 const BINDINGS_MAX: usize = 10_000;
@@ -45,6 +47,8 @@ pub struct Translator {
     rpcs: HashMap<Box<str>, Arc<Rpc>, ahash::RandomState>,
     bindings: Vec<Arc<Binding>>,
     index: Index,
+    /// Of requests, where they have any and are checked.
+    rules: Option<Rules>,
     options: Options,
 }
 
@@ -76,6 +80,7 @@ impl Translator {
             rpcs: HashMap::default(),
             bindings: Vec::new(),
             index: Index::new(),
+            rules: None,
             options,
         };
         let extension = pool.get_extension_by_name("google.api.http");
@@ -91,6 +96,13 @@ impl Translator {
         }
         if translator.rpcs.is_empty() && errors.is_empty() {
             errors.push(Error::NoRpcs);
+        }
+        if translator.options.validates {
+            let rpcs = translator.rpcs.values().map(|rpc| &**rpc);
+            match Rules::compile(&pool, rpcs, &translator.options) {
+                Ok(rules) => translator.rules = rules,
+                Err(unusable) => errors.extend(unusable),
+            }
         }
         if errors.is_empty() {
             Ok(translator)
@@ -210,6 +222,37 @@ impl Translator {
     #[must_use]
     pub fn rpc(&self, path: &str) -> Option<&Arc<Rpc>> {
         self.rpcs.get(path)
+    }
+
+    /// Whether a request message keeps to the `buf.validate` rules of its descriptors.
+    pub(crate) fn check(&self, rpc: &Rpc, message: &DynamicMessage) -> Result<(), Rejection> {
+        match &self.rules {
+            Some(rules) => rules.check(rpc, message),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is anything to [`Self::check`].
+    pub(crate) fn checks(&self, rpc: &Rpc) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.concern(rpc))
+    }
+
+    /// Like [`Self::check`], of a message that is passed on as it is and so need not be read for
+    /// anything else. One that is not protobuf is refused only where it is read.
+    pub(crate) fn check_encoded(&self, rpc: &Rpc, message: &[u8]) -> Result<(), Rejection> {
+        let Some(rules) = self.rules.as_ref().filter(|rules| rules.concern(rpc)) else {
+            return Ok(());
+        };
+        let message = DynamicMessage::decode(rpc.input.clone(), message).map_err(|error| {
+            Rejection::bad_request("invalid_message", format!("the request message: {error}"))
+        })?;
+        rules.check(rpc, &message)
+    }
+
+    /// How many `buf.validate` rules of the descriptors are left to the service: those in CEL.
+    #[must_use]
+    pub fn rules_left_out(&self) -> usize {
+        self.rules.as_ref().map_or(0, Rules::left_out)
     }
 
     /// What it was made of.

@@ -35,9 +35,22 @@ mod google {
     }
 }
 
+use tonic_reflection::server::{Builder, Error};
+
 pub use google::api::HttpBody;
 pub use palisade::echo::v1 as proto;
 pub use proto::echo_service_server::EchoServiceServer;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// Encoded `FileDescriptorSet`, with its imports and their options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.pb"));
+
+/// Tells clients what is in [`DESCRIPTORS`].
+///
+/// # Errors
+/// Never: the descriptors are our own.
+pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, Error> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .build_v1()
+}

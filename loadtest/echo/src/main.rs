@@ -37,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .add_service(EchoServiceServer::new(Echo::default()))
+        .add_service(palisade_echo::reflection()?)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
             let _ = tokio::signal::ctrl_c().await;
         })

@@ -176,6 +176,7 @@ impl Referents {
             access: _,
             limits,
             cors,
+            compression,
             cache,
             request_headers,
             response_headers,
@@ -189,7 +190,7 @@ impl Referents {
         let mut digest = Fingerprint::new("route", name);
         digest
             .debug(&(plain_http, priority, on_reload))
-            .debug(&(cors, cache, websocket))
+            .debug(&(cors, compression, cache, websocket))
             .debug(&(request_timeout, request_body_max, response_body_max));
         for credential in auth.iter().flat_map(|auth| &auth.any_of) {
             if let Credential::ApiKey(id) = credential {

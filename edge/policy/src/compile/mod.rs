@@ -11,6 +11,7 @@ mod auth;
 mod caches;
 mod client_certificates;
 mod clusters;
+mod compression;
 mod conditions;
 mod cors;
 mod defaults;

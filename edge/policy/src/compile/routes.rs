@@ -146,6 +146,7 @@ impl Compiler<'_> {
             limits: self.limits(&settings, (names, defined), (auth.as_ref(), mode), &owner),
             auth,
             cors: self.cors(settings.cors),
+            compression: self.compression(settings.compression),
             cache: self.cache(&settings, &action, (names, defined), &owner),
             request_headers,
             response_headers,

@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue};
 use super::{Definition, clusters, digest_of};
 use crate::compile::values::{written, written_size};
 use crate::model::{
-    Action, Backend, ClusterId, Cors, DirectResponse, EditValue, Forward, HeaderEdits, Mirror,
-    OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
+    Action, Backend, ClusterId, Compression, Cors, DirectResponse, EditValue, Forward, HeaderEdits,
+    Mirror, OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
 };
 
 pub(super) fn action(it: &mut Definition, action: &Action, policy: &Policy) {
@@ -159,6 +159,23 @@ pub(super) fn cors(it: &mut Definition, cors: Option<&Cors>) {
     it.set_if("cors.expose_headers", expose_headers.as_ref().map(shown));
     it.set("cors.credentials", credentials);
     it.set("cors.max_age", written(*max_age));
+}
+
+pub(super) fn compression(it: &mut Definition, compression: Option<&Compression>) {
+    let Some(Compression {
+        codings,
+        min_bytes,
+        media_types,
+    }) = compression
+    else {
+        return it.set("compression", "off");
+    };
+    it.each(
+        "compression.codings",
+        codings.iter().map(|coding| coding.name()),
+    );
+    it.set("compression.min_size", written_size(*min_bytes));
+    it.each("compression.content_types", media_types);
 }
 
 fn origin(origin: &OriginMatch) -> String {

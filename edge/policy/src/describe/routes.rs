@@ -38,6 +38,7 @@ fn route(name: &str, route: &Route, rules: &[&Rule], policy: &Policy) -> Definit
         access,
         limits,
         cors,
+        compression,
         cache,
         request_headers,
         response_headers,
@@ -59,6 +60,7 @@ fn route(name: &str, route: &Route, rules: &[&Rule], policy: &Policy) -> Definit
     auth::access(&mut it, access, policy);
     limited(&mut it, limits, policy);
     actions::cors(&mut it, cors.as_ref());
+    actions::compression(&mut it, compression.as_ref());
     match cache {
         Some(CacheRule { name, default_ttl }) => {
             it.set("cache", name.as_deref().unwrap_or("on"));

@@ -6,6 +6,7 @@
 mod actions;
 mod auth;
 mod clusters;
+mod compression;
 mod hosts;
 mod issuers;
 mod limits;
@@ -24,6 +25,7 @@ use crate::field::{At, Field, List};
 pub(crate) use actions::*;
 pub(crate) use auth::*;
 pub(crate) use clusters::*;
+pub(crate) use compression::*;
 pub(crate) use hosts::*;
 pub(crate) use issuers::*;
 pub(crate) use limits::*;

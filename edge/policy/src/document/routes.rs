@@ -8,6 +8,7 @@ use super::actions::{
     RedirectDoc, RespondDoc, RetriesDoc, RewriteDoc, WebSocketDoc,
 };
 use super::auth::{AuthDoc, ModeDoc};
+use super::compression::CompressionDoc;
 use super::matches::MatchDoc;
 use crate::field::{Either, Field, List};
 
@@ -147,6 +148,10 @@ route! {
         ///
         /// `off`, name or map; nothing is kept
         cache: Field<Either<CacheDoc>>,
+        /// Answers made smaller for clients that take it.
+        ///
+        /// `off` or map; `off`
+        compression: Field<Either<CompressionDoc>>,
         /// At most 16, one after the other, then the two below; the later wins.
         ///
         /// list of names; none

@@ -7,6 +7,7 @@
 mod actions;
 mod auth;
 mod clusters;
+mod compression;
 mod conditions;
 mod limits;
 mod listeners;
@@ -24,6 +25,7 @@ use crate::routing::RouteTable;
 pub use actions::*;
 pub use auth::*;
 pub use clusters::*;
+pub use compression::*;
 pub use conditions::*;
 pub use limits::*;
 pub use listeners::*;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    AccessId, Action, Auth, Backend, Cors, Forward, LimitId, Mode, OnReload, Origin, Pattern,
-    Priority,
+    AccessId, Action, Auth, Backend, Compression, Cors, Forward, LimitId, Mode, OnReload, Origin,
+    Pattern, Priority,
 };
 use crate::hosts::HostId;
 
@@ -33,6 +33,7 @@ pub struct Route {
     /// All must allow the request; taken in this order.
     pub limits: Vec<LimitUse>,
     pub cors: Option<Cors>,
+    pub compression: Option<Compression>,
     pub cache: Option<CacheRule>,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
@@ -66,6 +67,7 @@ impl Route {
             access: Vec::new(),
             limits: Vec::new(),
             cors: None,
+            compression: None,
             cache: None,
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),

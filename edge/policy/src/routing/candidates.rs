@@ -58,6 +58,11 @@ impl RouteTable {
         candidates
     }
 
+    /// Whether there is a route of this name.
+    pub fn has(&self, route: &str) -> bool {
+        self.rules.iter().any(|rule| &*rule.route.name == route)
+    }
+
     /// What became of each rule of a route; empty where no route is called so.
     pub fn why_not<'t>(&'t self, route: &str, request: Request<'_>) -> Vec<Candidate<'t>> {
         let candidates = self.candidates(request);

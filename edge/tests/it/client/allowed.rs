@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 29] = [
+const ALLOWED: [&str; 31] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,7 +15,9 @@ const ALLOWED: [&str; 29] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-encoding",
     "content-length",
+    "content-range",
     "content-type",
     "date",
     "grpc-message",

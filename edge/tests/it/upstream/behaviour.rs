@@ -94,6 +94,7 @@ pub(crate) async fn answer(request: Request<Incoming>, state: Arc<State>) -> Res
         "bytes" => patterned(&state, number, true, Then::TheRest),
         "chunked" => patterned(&state, number, false, Then::TheRest),
         "gated" => patterned(&state, number, true, Then::Gate),
+        "gated-chunked" => patterned(&state, number, false, Then::Gate),
         "stall" => patterned(&state, 10 * FIRST, true, Then::Nothing),
         "cut" => patterned(&state, 10 * FIRST, argument == "length", Then::Cut),
         "hang" => {

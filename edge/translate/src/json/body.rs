@@ -88,7 +88,7 @@ pub(crate) async fn drain<B: Body>(mut body: Pin<&mut B>) {
     }
 }
 
-fn incomplete() -> Rejection {
+pub(crate) fn incomplete() -> Rejection {
     Rejection::bad_request("incomplete_body", "the request body ended early")
 }
 
@@ -102,7 +102,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// `application/json`, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;

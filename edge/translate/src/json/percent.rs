@@ -58,6 +58,12 @@ pub(crate) fn decode_form(raw: &str) -> Result<Cow<'_, str>, PercentError> {
     decode(&raw.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()))
 }
 
+/// Like [`decode_form`], of bytes that need not be text.
+pub(crate) fn decode_form_bytes(raw: &str) -> Result<Vec<u8>, PercentError> {
+    check_triplets(raw)?;
+    Ok(percent_decode_str(&raw.replace('+', " ")).collect())
+}
+
 fn check_triplets(raw: &str) -> Result<(), PercentError> {
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {

@@ -16,7 +16,7 @@ const PADDING_OPTIONAL: GeneralPurposeConfig = GeneralPurposeConfig::new()
 /// The alphabet of RFC 4648 section 4, as metadata values use it too.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PADDING_OPTIONAL);
 /// RFC 4648 section 5.
-const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, PADDING_OPTIONAL);
+pub(crate) const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, PADDING_OPTIONAL);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScalarError {

@@ -44,6 +44,7 @@ where
     };
     let message = message::message(binding, options, head.uri.path(), head.uri.query(), &json)?;
     drop(json);
+    translator.check(rpc, &message)?;
     let frame = upstream::frame(&message).ok_or_else(|| Rejection::body_too_large(bytes_max))?;
     drop(message);
     let metadata = metadata::request(head.headers);

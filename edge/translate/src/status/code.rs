@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 
 use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
 use tonic::Code;
@@ -13,9 +15,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::json::scalar::BASE64;
 
-const GRPC_STATUS: &str = "grpc-status";
-const GRPC_MESSAGE: &str = "grpc-message";
-const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
+pub(crate) const GRPC_STATUS: &str = "grpc-status";
+pub(crate) const GRPC_MESSAGE: &str = "grpc-message";
+pub(crate) const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 /// A status an upstream sent.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) struct GrpcStatus {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) details: ErrorDetails,
+    /// The details as they came: an encoded `google.rpc.Status`.
+    pub(crate) encoded: Bytes,
+    /// The trailers it came in; none where it came in the head.
+    pub(crate) trailers: HeaderMap,
 }
 
 impl GrpcStatus {
@@ -40,17 +46,25 @@ impl GrpcStatus {
                 percent_decode(value.as_bytes()).decode_utf8_lossy()
             })
             .into_owned();
-        let details = headers
+        let encoded: Bytes = headers
             .get(GRPC_STATUS_DETAILS)
             .and_then(|value| BASE64.decode(value.as_bytes()).ok())
-            .map(|bytes| tonic::Status::with_details(code, "", bytes.into()).get_error_details())
-            .unwrap_or_default();
+            .unwrap_or_default()
+            .into();
+        let details = tonic::Status::with_details(code, "", encoded.clone()).get_error_details();
         Some(Self {
             code,
             message,
             details,
+            encoded,
+            trailers: HeaderMap::new(),
         })
     }
+}
+
+/// Base64 as binary metadata and Connect's details have it.
+pub(crate) fn unpadded(bytes: &[u8]) -> String {
+    BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
 /// The table of `google/rpc/code.proto`.

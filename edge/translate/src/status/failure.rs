@@ -20,6 +20,7 @@ pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
                 tracing::warn!(rpc = %rpc.name, code, message = %status.message, "call failed");
             }
             Rejection::grpc(*status, metadata::response(initial).1)
+                .with_types(rpc.descriptor.parent_pool())
         }
         Failure::Timeout => Rejection::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -108,7 +108,8 @@ fn end(trailers: Option<HeaderMap>, is_whole: bool) -> Result<Part, Failure> {
     };
     match GrpcStatus::read(&trailers) {
         None => broken("no grpc-status in the trailers"),
-        Some(status) if status.code != Code::Ok => {
+        Some(mut status) if status.code != Code::Ok => {
+            status.trailers = trailers;
             Err(Failure::Status(Box::new(status), HeaderMap::new()))
         }
         Some(_) if !is_whole => Err(Failure::Protocol(

@@ -209,12 +209,17 @@ where
     }
 }
 
-/// A message as the descriptors have it.
-pub(crate) fn decode(desc: &MessageDescriptor, frame: Frame) -> Result<DynamicMessage, Failure> {
+/// A message as it was sent.
+pub(crate) fn plain(frame: Frame) -> Result<Bytes, Failure> {
     if frame.flags != 0 {
         return Err(Failure::Protocol("the message is compressed".to_owned()));
     }
-    DynamicMessage::decode(desc.clone(), frame.bytes)
+    Ok(frame.bytes)
+}
+
+/// A message as the descriptors have it.
+pub(crate) fn decode(desc: &MessageDescriptor, frame: Frame) -> Result<DynamicMessage, Failure> {
+    DynamicMessage::decode(desc.clone(), plain(frame)?)
         .map_err(|error| Failure::Protocol(error.to_string()))
 }
 

@@ -32,7 +32,11 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) async fn connect(upstream: &Upstream, options: Options) -> Self {
-        let (near, served) = raw_with_end(upstream, options);
+        Self::connect_to(upstream, things(options)).await
+    }
+
+    pub(crate) async fn connect_to(upstream: &Upstream, translator: Translator) -> Self {
+        let (near, served) = pair(upstream, translator);
         let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
         let connection = tokio::spawn(async move {
             let _ = connection.await; // its end is seen at the sender
@@ -136,7 +140,14 @@ pub(crate) fn raw(upstream: &Upstream, options: Options) -> UnixStream {
 }
 
 pub(crate) fn raw_with_end(upstream: &Upstream, options: Options) -> (UnixStream, Served) {
-    let translator = Translator::from_descriptor_set(&descriptors::things(), options).unwrap();
+    pair(upstream, things(options))
+}
+
+fn things(options: Options) -> Translator {
+    Translator::from_descriptor_set(&descriptors::things(), options).unwrap()
+}
+
+fn pair(upstream: &Upstream, translator: Translator) -> (UnixStream, Served) {
     let (near, far) = UnixStream::pair().unwrap();
     let channel = upstream.channel.clone();
     let served = tokio::spawn(serve_connection(far, Arc::new(translator), channel));

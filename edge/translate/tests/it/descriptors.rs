@@ -6,6 +6,11 @@ use protox::file::{
 };
 
 const PROTO_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto");
+/// Where `buf/validate/validate.proto` is.
+const RULES_DIR: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../core-services/proto/proto"
+);
 
 /// `test/v1/things.proto` with all it imports.
 pub(crate) fn things() -> Vec<u8> {
@@ -14,8 +19,14 @@ pub(crate) fn things() -> Vec<u8> {
 
 /// A proto3 file in package `t` that imports the annotations, made of `text`.
 pub(crate) fn inline(text: &str) -> Vec<u8> {
-    let head = "syntax = \"proto3\"; package t; import \"google/api/annotations.proto\";\n";
-    compile("inline.proto", Some(format!("{head}{text}")))
+    inline_in("t", text)
+}
+
+/// As [`inline`], in another package.
+pub(crate) fn inline_in(package: &str, text: &str) -> Vec<u8> {
+    let head = "import \"google/api/annotations.proto\";\n";
+    let file = format!("syntax = \"proto3\"; package {package}; {head}{text}");
+    compile("inline.proto", Some(file))
 }
 
 fn compile(name: &str, source: Option<String>) -> Vec<u8> {
@@ -31,6 +42,7 @@ fn compile(name: &str, source: Option<String>) -> Vec<u8> {
     let mut resolver = ChainFileResolver::new();
     resolver.add(Inline(source));
     resolver.add(IncludeFileResolver::new(PROTO_DIR.into()));
+    resolver.add(IncludeFileResolver::new(RULES_DIR.into()));
     resolver.add(GoogleFileResolver::new());
     Compiler::with_file_resolver(resolver)
         .include_imports(true)

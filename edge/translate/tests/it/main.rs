@@ -8,10 +8,13 @@
 mod build;
 mod client;
 mod descriptors;
+mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
 mod mapping;
+mod reflection;
 mod statuses;
 mod upstream;
+mod validation;
 mod web_socket;

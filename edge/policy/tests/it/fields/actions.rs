@@ -20,6 +20,7 @@ routes:
     header_sets: [one]
     cache: short
     cors: {origins: ["https://a.example"]}
+    compression: {min_size: 4KiB}
     rewrite: {host: a.example}
     cluster: a
 "#,
@@ -47,6 +48,11 @@ routes:
             "RouteDoc.cors",
             "    cors: {origins: [\"https://a.example\"]}\n",
             "",
+        ),
+        (
+            "RouteDoc.compression",
+            "compression: {min_size: 4KiB}",
+            "compression: off",
         ),
         ("RouteDoc.rewrite", "    rewrite: {host: a.example}\n", ""),
         (
@@ -92,6 +98,21 @@ routes:
         ("RewriteDoc.path", "rewrite: {", "rewrite: {path: /x, "),
         ("RewriteDoc.prefix", "rewrite: {", "rewrite: {prefix: /x, "),
         ("RewriteDoc.host", "rewrite: {host: a", "rewrite: {host: b"),
+        (
+            "CompressionDoc.codings",
+            "compression: {",
+            "compression: {codings: [gzip], ",
+        ),
+        (
+            "CompressionDoc.min_size",
+            "{min_size: 4KiB}",
+            "{min_size: 8KiB}",
+        ),
+        (
+            "CompressionDoc.content_types",
+            "compression: {",
+            "compression: {content_types: [text/html], ",
+        ),
         ("CorsDoc.origins", "https://a", "https://b"),
         ("CorsDoc.methods", "cors: {", "cors: {methods: [GET], "),
         ("CorsDoc.headers", "cors: {", "cors: {headers: [x-a], "),

@@ -65,6 +65,19 @@ async fn a_handshake_that_is_none() {
     assert_eq!(answer.headers()["sec-websocket-version"], "13");
 }
 
+#[tokio::test]
+async fn what_the_rules_of_its_descriptors_refuse() {
+    let world = World::start().await;
+    let refused = world.refused("/v1/count/1?paddingBytes=2000000", &[]).await;
+    assert!(refused.starts_with("400 invalid_argument: "), "{refused}");
+    let mut count = world.open("/palisade.echo.v1.EchoService/Count").await;
+    count.say(r#"{"paddingBytes":2000000}"#).await;
+    let closed = count.closed().await;
+    assert!(closed.starts_with("4003 "), "{closed}");
+    world.idle().await;
+    assert_eq!(world.echo.begun(), 0);
+}
+
 /// A service that refuses at once is heard before the 101.
 #[tokio::test]
 async fn what_the_service_refuses_at_once() {
