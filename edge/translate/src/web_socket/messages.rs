@@ -224,6 +224,8 @@ fn whole(rpc: Arc<Rpc>) -> Binding {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use palisade_echo::DESCRIPTORS;
     use palisade_echo::proto::ChatRequest;
     use proptest::prelude::*;
@@ -232,10 +234,13 @@ mod tests {
     use super::*;
     use crate::framing::PREFIX_BYTES;
 
+    static TRANSLATOR: LazyLock<Arc<Translator>> = LazyLock::new(|| {
+        Arc::new(Translator::from_descriptor_set(DESCRIPTORS, Options::default()).unwrap())
+    });
+
     fn chat(codec: Codec) -> Messages {
-        let translator = Translator::from_descriptor_set(DESCRIPTORS, Options::default()).unwrap();
         let uri = Uri::from_static("/v1/rooms/blue/chat");
-        Messages::of(Arc::new(translator), &uri, codec).unwrap()
+        Messages::of(TRANSLATOR.clone(), &uri, codec).unwrap()
     }
 
     /// The message that a frame becomes, where it becomes one.
