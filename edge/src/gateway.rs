@@ -242,7 +242,10 @@ impl ProxyHttp for Gateway {
             client: ctx.client()?,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
-            time_left: ctx.time_left(Now::monotonic()),
+            // Of a tunnel that time is for the handshake; the client's own stays as it was said.
+            time_left: ctx
+                .time_left(Now::monotonic())
+                .filter(|_| ctx.tunnel.is_none()),
         };
         if ctx.dialect.is_grpc() {
             rewrite::call(upstream);
