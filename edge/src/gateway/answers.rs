@@ -12,7 +12,8 @@ use pingora_proxy::Session;
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::upstreams::NO_DESCRIPTORS;
 use super::{Gateway, connection};
-use crate::listen::{Listener, Recalled, Refusal};
+use crate::listen::{DEADLINE_EXCEEDED, Listener, Recalled, Refusal};
+use crate::openapi;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -50,8 +51,8 @@ impl Gateway {
         let admitted = ctx.admitted()?;
         let request = session.req_header();
         let action = &admitted.route.action;
-        let location = admitted.target.location.as_ref();
-        let Some((mut header, body)) = respond::by_route(action, location, request)? else {
+        let answer = openapi::by_route(&ctx.snapshot, admitted, request)?;
+        let Some((mut header, body)) = answer else {
             return Ok(false);
         };
         ctx.own_answer = respond::reason(action);
@@ -90,7 +91,7 @@ impl Gateway {
         if let Some(rules) = &route.cors {
             // Without them a page could not even read why it was refused.
             let origin = session.req_header().headers.get(ORIGIN);
-            cors::response(header, rules, origin)?;
+            cors::response(header, rules, route, origin)?;
         }
         rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
     }
@@ -108,6 +109,7 @@ impl Gateway {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
             (_, kind) if *kind == RESPONSE_TOO_LARGE => Rejection::ResponseTooLarge,
             (_, kind) if *kind == NO_DESCRIPTORS => Rejection::NoDescriptors,
+            (_, kind) if *kind == DEADLINE_EXCEEDED => Rejection::UpstreamTimeout,
             (_, ErrorType::HTTPStatus(505)) => {
                 Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
             }

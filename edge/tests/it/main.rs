@@ -3,6 +3,9 @@
 //! One binary of many modules, so that it is linked once. Every test starts an edge of its own
 //! on ports of its own; upstreams are mocks, one for each way of behaving badly.
 
+#[path = "../../translate/tests/conformance/cases.rs"]
+mod cases;
+
 mod harness;
 mod upstream;
 mod client;
@@ -23,6 +26,8 @@ mod matches;
 mod inheritance;
 mod formatting;
 mod answers;
+mod calls;
+mod clients;
 mod limits;
 mod listeners;
 mod http1_corpus;
@@ -45,6 +50,9 @@ mod on_reload;
 mod history;
 mod reloads_under_load;
 mod shutdown;
+mod streams;
 mod websocket;
 mod upgrade;
 mod explained;
+mod translated;
+mod openapi;

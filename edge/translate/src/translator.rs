@@ -11,7 +11,6 @@ use http::Method;
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor};
 
 use crate::Error;
-use crate::framing::PREFIX_BYTES;
 use crate::options::Options;
 use crate::rpc::Rpc;
 use crate::rules::binding::{Binding, BindingInfo};
@@ -123,7 +122,7 @@ impl Translator {
             .map(|extension| rule_of(&method, extension))
             .transpose();
         let name = method.full_name().to_owned();
-        let rpc = match Rpc::new(method, self.options.honours_http_metadata) {
+        let rpc = match Rpc::new(method, &self.options) {
             Ok(rpc) => Arc::new(rpc),
             Err(error) => {
                 let reason = error.to_string();
@@ -176,15 +175,16 @@ impl Translator {
     }
 
     fn conflict(&self, first: usize, second: &Binding) -> Error {
+        let first = self.bindings.get(first);
+        let (rpc, template) = first
+            .map(|first| (first.rpc.name().to_owned(), first.template.to_string()))
+            .unwrap_or_default();
         Error::Conflict {
             method: second.method.as_str().to_owned(),
-            template: second.template.to_string(),
-            first: self
-                .bindings
-                .get(first)
-                .map(|binding| binding.rpc.name().to_owned())
-                .unwrap_or_default(),
+            first: rpc,
+            first_template: template,
             second: second.rpc.name().to_owned(),
+            template: second.template.to_string(),
         }
     }
 
@@ -224,6 +224,11 @@ impl Translator {
         self.rpcs.values()
     }
 
+    /// Every binding itself, in that order.
+    pub fn bound(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
+    }
+
     /// The RPC that a gRPC call with this `:path` is for.
     #[must_use]
     pub fn rpc(&self, path: &str) -> Option<&Arc<Rpc>> {
@@ -253,11 +258,6 @@ impl Translator {
             Rejection::bad_request("invalid_message", format!("the request message: {error}"))
         })?;
         rules.check(rpc, &message)
-    }
-
-    /// Like [`Self::check_encoded`], of a message behind its prefix.
-    pub(crate) fn check_frame(&self, rpc: &Rpc, frame: &[u8]) -> Result<(), Rejection> {
-        self.check_encoded(rpc, frame.get(PREFIX_BYTES..).unwrap_or_default())
     }
 
     /// How many `buf.validate` rules of the descriptors are left to the service: those in CEL.

@@ -2,13 +2,15 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 38] = [
+const ALLOWED: [&str; 43] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
     "access-control-expose-headers",
     "access-control-max-age",
+    "accept",
+    "accept-encoding",
     "accept-ranges",
     "age",
     "allow",
@@ -18,6 +20,7 @@ const ALLOWED: [&str; 38] = [
     "content-disposition",
     "content-encoding",
     "content-length",
+    "content-security-policy",
     "content-range",
     "content-type",
     "date",
@@ -25,6 +28,7 @@ const ALLOWED: [&str; 38] = [
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
+    "grpc-status-details-bin",
     "location",
     "referrer-policy",
     "ratelimit",
@@ -39,6 +43,7 @@ const ALLOWED: [&str; 38] = [
     "upload-length",
     "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.

@@ -17,42 +17,19 @@ use tonic::Code;
 
 use super::code::{self, GrpcStatus};
 use super::connect;
+use super::details::{Details, Violation, truncated};
 use super::render::{self, FailedCall, Told};
 use crate::compression::{Coding, Refused};
 use crate::dialect::Dialect;
+use crate::json::read::JsonError;
 use crate::metadata;
+use crate::rpc::Rpc;
 use crate::server::ResponseBody;
 
 /// What an RPC takes (RFC 5789 names the field's like, `Accept-Patch`; W3C LDP section 7.1 this one).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
-const TEXT_BYTES_MAX: usize = 1024;
-
-/// Most entries of `errors`.
-const VIOLATIONS_MAX: usize = 64;
-
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
-
-/// What is wrong with one field of a request.
-#[derive(Debug, Serialize)]
-pub(crate) struct Violation {
-    field: String,
-    description: String,
-    /// Of `buf.validate`, for programs.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    rule: String,
-}
-
-impl Violation {
-    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
-        Self {
-            field: truncated(field),
-            description: truncated(description),
-            rule: truncated(rule),
-        }
-    }
-}
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
 /// every `Result` here.
@@ -65,9 +42,7 @@ struct Parts {
     grpc: Code,
     code: &'static str,
     detail: Cow<'static, str>,
-    errors: Vec<Violation>,
-    reason: String,
-    domain: String,
+    details: Details,
     headers: HeaderMap,
     /// Metadata behind a service's failure; plain HTTP has no place for it.
     trailers: HeaderMap,
@@ -87,12 +62,8 @@ struct Problem<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Violation],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+    #[serde(flatten)]
+    details: &'a Details,
 }
 
 impl Rejection {
@@ -105,10 +76,8 @@ impl Rejection {
             status,
             grpc: code::of_http(status),
             code: name,
-            detail: bounded(detail.into()),
-            errors: Vec::new(),
-            reason: String::new(),
-            domain: String::new(),
+            detail: truncated(&detail.into()).into(),
+            details: Details::default(),
             headers: HeaderMap::new(),
             trailers: HeaderMap::new(),
             encoded: None,
@@ -123,7 +92,16 @@ impl Rejection {
     /// 400 about one named part of the request.
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
-        rejection.violation(name, reason);
+        rejection.0.details.errors = vec![Violation::new(name, reason, "")];
+        rejection
+    }
+
+    /// 400 about a document that is not the message it should be.
+    pub(crate) fn json(what: &str, error: &JsonError) -> Self {
+        let mut rejection = Self::bad_request("invalid_json", format!("{what}: {error}"));
+        if !error.path.is_empty() {
+            rejection.0.details.errors = vec![Violation::new(&error.path, &error.reason, "")];
+        }
         rejection
     }
 
@@ -137,7 +115,7 @@ impl Rejection {
             format!("field `{}`: {}", first.field, first.description)
         });
         let mut rejection = Self::bad_request("invalid_request", detail);
-        rejection.0.errors = violations;
+        rejection.0.details.errors = violations;
         rejection
     }
 
@@ -217,6 +195,24 @@ impl Rejection {
         .with_header(ACCEPT, "application/json")
     }
 
+    /// `lines` are the media types of a JSON text on each line.
+    pub(crate) fn not_json_messages(lines: &[&str]) -> Self {
+        let names = lines.join("`, `");
+        let detail = format!("the request body must be `{names}` or `application/json`, in utf-8");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
+        .with_header(ACCEPT, &format!("{}, application/json", lines.join(", ")))
+    }
+
+    /// Says where in the request it is.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.0.detail = truncated(&format!("{place}: {}", self.0.detail)).into();
+        self
+    }
+
     pub(crate) fn content_coding() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -227,7 +223,7 @@ impl Rejection {
     }
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
-    pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
+    pub(crate) fn grpc(rpc: &Rpc, status: GrpcStatus, headers: HeaderMap) -> Self {
         let (_, trailers) = metadata::response(status.trailers);
         let http = code::http_status(status.code);
         let name = code::name(status.code);
@@ -244,15 +240,8 @@ impl Rejection {
         rejection.0.headers = headers;
         rejection.0.trailers = trailers;
         rejection.0.encoded = Some(status.encoded);
-        if let Some(bad) = status.details.bad_request() {
-            for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
-                rejection.violation(&violation.field, &violation.description);
-            }
-        }
-        if let Some(info) = status.details.error_info() {
-            rejection.0.reason = truncated(&info.reason);
-            rejection.0.domain = truncated(&info.domain);
-        }
+        rejection.0.details = Details::of(rpc, &status.details);
+        rejection.0.pool = Some(rpc.descriptor.parent_pool().clone());
         if let Some(delay) = status
             .details
             .retry_info()
@@ -281,10 +270,6 @@ impl Rejection {
     /// The code and the text for those who are not told by HTTP.
     pub(crate) fn grpc_status(&self) -> (Code, &str) {
         (self.0.grpc, &self.0.detail)
-    }
-
-    fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation::new(field, description, ""));
     }
 
     /// What a dialect's answer is made of.
@@ -323,17 +308,16 @@ impl Rejection {
         told.map(whole)
     }
 
-    /// Tells clients what the details of a service's status are.
-    pub(crate) fn with_types(mut self, pool: &DescriptorPool) -> Self {
-        self.0.pool = Some(pool.clone());
-        self
-    }
-
     pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }
         self
+    }
+
+    /// As the document that is told within a stream, where it is too late for a response.
+    pub(crate) fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        self.0.problem(request_id)
     }
 
     pub(crate) fn into_response(
@@ -345,23 +329,7 @@ impl Rejection {
             return self.in_dialect(dialect, told);
         }
         let parts = *self.0;
-        let title = match parts.status.as_u16() {
-            499 => "Client Closed Request",
-            _ => parts.status.canonical_reason().unwrap_or_default(),
-        };
-        let problem = Problem {
-            r#type: "about:blank",
-            title,
-            status: parts.status.as_u16(),
-            detail: &parts.detail,
-            code: parts.code,
-            request_id,
-            errors: &parts.errors,
-            reason: &parts.reason,
-            domain: &parts.domain,
-        };
-        // Strings and numbers only: there is nothing that could fail to be written.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let body = parts.problem(request_id);
         let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
@@ -374,6 +342,24 @@ impl Rejection {
 }
 
 impl Parts {
+    fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        let title = match self.status.as_u16() {
+            499 => "Client Closed Request",
+            _ => self.status.canonical_reason().unwrap_or_default(),
+        };
+        let problem = Problem {
+            r#type: "about:blank",
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            details: &self.details,
+        };
+        // Strings and numbers only: there is nothing that could fail to be written.
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+
     /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
     fn details(&self) -> Bytes {
         if let Some(encoded) = &self.encoded {
@@ -391,7 +377,7 @@ impl Parts {
                 .map(Duration::from_secs),
         };
         render::details(&call, |details| {
-            for violation in &self.errors {
+            for violation in &self.details.errors {
                 details.add_bad_request_violation(&violation.field, &violation.description);
             }
         })
@@ -411,23 +397,4 @@ fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
-}
-
-fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    Cow::Owned(truncated(&text))
-}
-
-fn truncated(text: &str) -> String {
-    match text.get(text.floor_char_boundary(TEXT_BYTES_MAX)..) {
-        None | Some("") => text.to_owned(),
-        Some(_) => {
-            let mut head = text.to_owned();
-            head.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-            head.push('…');
-            head
-        }
-    }
 }

@@ -5,17 +5,23 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+#[path = "../conformance/cases.rs"]
+mod cases;
+
 mod bodies;
 mod build;
 mod client;
+mod conformance;
 mod descriptors;
 mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
+mod hostile;
 mod mapping;
 mod reflection;
 mod statuses;
+mod streams;
 mod upstream;
 mod validation;
 mod web_socket;

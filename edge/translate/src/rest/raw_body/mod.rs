@@ -26,6 +26,7 @@ use tonic::codegen::StdError;
 use self::message::HttpBody;
 use self::upload::{Piece, Upload};
 use super::unary;
+use crate::framing::PREFIX_BYTES;
 use crate::metadata;
 use crate::options::Options;
 use crate::rules::binding::Binding;
@@ -38,8 +39,7 @@ use crate::upstream::{self, Failure, Upstream};
 /// Whether the binding has such a body, and no stream of anything else.
 pub(super) fn answers(binding: &Binding) -> bool {
     let (is_taken, is_given) = (message::is_taken(binding), message::is_given(binding));
-    (is_taken || is_given)
-        && (is_taken || !binding.rpc.client_streams)
+    (is_taken || is_given && !binding.rpc.client_streams)
         && (is_given || !binding.rpc.server_streams)
 }
 
@@ -67,7 +67,7 @@ where
     }
     if !binding.rpc.client_streams {
         let frame = whole(options, binding, upload).await?;
-        translator.check_frame(&binding.rpc, &frame)?;
+        check(translator, binding, &frame)?;
         return call(options, binding, service, head, Body::new(Full::new(frame))).await;
     }
     let (refuse, mut refused) = oneshot::channel();
@@ -136,14 +136,14 @@ fn pieces<B>(
 where
     B: Incoming<Data = Bytes> + Send + 'static,
 {
-    let frames = stream::try_unfold((upload, (translator, binding), refuse), async |state| {
-        let (mut upload, to, refuse) = state;
-        let next = upload.next().await.and_then(|piece| {
-            let frame = piece.map(|piece| frame(&to.0, &to.1, piece));
-            frame.transpose()
-        });
-        match next {
-            Ok(frame) => Ok(frame.map(|frame| (Frame::data(frame), (upload, to, refuse)))),
+    let state = (upload, translator, binding, refuse);
+    let frames = stream::try_unfold(state, async |state| {
+        let (mut upload, translator, binding, refuse) = state;
+        match next(&mut upload, &translator, &binding).await {
+            Ok(frame) => {
+                let frame = frame.map(Frame::data);
+                Ok(frame.map(|frame| (frame, (upload, translator, binding, refuse))))
+            }
             Err(rejection) => {
                 upload.drain().await;
                 // Nobody listens where the service has answered already.
@@ -155,9 +155,33 @@ where
     Body::new(StreamBody::new(frames))
 }
 
-/// Only a message with fields of its own is checked by rules: the others are the rest of one body,
-/// and copying every piece of it for that would cost more than passing it on.
-fn frame(translator: &Translator, binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
+async fn next<B>(
+    upload: &mut Upload<B>,
+    translator: &Translator,
+    binding: &Binding,
+) -> Result<Option<Bytes>, Rejection>
+where
+    B: Incoming<Data = Bytes>,
+{
+    let Some(piece) = upload.next().await? else {
+        return Ok(None);
+    };
+    // Messages behind the first have no fields, and fields of a form may follow its file: only the
+    // service can check these.
+    let is_checked = piece.fields.is_some() && !upload.is_form();
+    let frame = frame(binding, piece)?;
+    if is_checked {
+        check(translator, binding, &frame)?;
+    }
+    Ok(Some(frame))
+}
+
+fn check(translator: &Translator, binding: &Binding, frame: &[u8]) -> Result<(), Rejection> {
+    let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
+    translator.check_encoded(&binding.rpc, message)
+}
+
+fn frame(binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
     let Piece {
         fields,
         content_type,
@@ -165,12 +189,7 @@ fn frame(translator: &Translator, binding: &Binding, piece: Piece) -> Result<Byt
     } = piece;
     let bytes = data.len();
     let body = HttpBody { content_type, data };
-    let frame = message::frame(binding, &body, fields.as_ref())
-        .ok_or_else(|| Rejection::body_too_large(bytes))?;
-    if fields.is_some() {
-        translator.check_frame(&binding.rpc, &frame)?;
-    }
-    Ok(frame)
+    message::frame(binding, &body, fields.as_ref()).ok_or_else(|| Rejection::body_too_large(bytes))
 }
 
 async fn call<S>(

@@ -152,7 +152,7 @@ fn refused_messages() -> Vec<Refused> {
             b"{\"inner\":".repeat(5_000),
             400,
             invalid,
-            "recursion",
+            "levels deep",
         ),
     ]
 }
