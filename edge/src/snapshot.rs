@@ -16,6 +16,7 @@ use palisade_policy::model::{ClusterId, IssuerId, LimitId, LimitUse, Mode, Polic
 use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::ClusterState;
+use crate::cluster::reflection::Reflected;
 use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
@@ -152,6 +153,15 @@ impl Snapshot {
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.iter()
+    }
+
+    /// Another one whenever endpoints have told other descriptors.
+    pub fn descriptors_version(&self) -> u64 {
+        let reflected = self
+            .clusters
+            .iter()
+            .filter_map(|cluster| cluster.reflected());
+        reflected.map(Reflected::version).sum()
     }
 
     pub fn limits(&self) -> impl Iterator<Item = &Arc<LimitState>> {

@@ -4,6 +4,7 @@
 //! last good descriptors stay. Asks the cluster's own endpoints and nobody else; an answer names no
 //! address that would be called.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ const ERRORS_MAX: usize = 3;
 #[derive(Default)]
 pub struct Reflected {
     translator: ArcSwapOption<Translator>,
+    /// How often that has changed.
+    version: AtomicU64,
     status: Mutex<Status>,
 }
 
@@ -50,6 +53,10 @@ pub struct Status {
 impl Reflected {
     pub fn translator(&self) -> Option<Arc<Translator>> {
         self.translator.load_full()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     pub fn status(&self) -> Status {
@@ -159,6 +166,7 @@ async fn attempt(
             errors.collect::<Vec<_>>().join("; ")
         })?;
         reflected.translator.store(Some(Arc::new(translator)));
+        reflected.version.fetch_add(1, Ordering::Release);
         *known = Some(now);
     }
     reflected.succeeded(&description);

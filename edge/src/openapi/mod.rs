@@ -75,7 +75,8 @@ fn of_host(snapshot: &Snapshot, admitted: &Admitted, info: &Info) -> Arc<Documen
         admitted.host_rules.id,
         class.to_owned(),
     );
-    snapshot.documents.get(key, || {
+    let version = snapshot.descriptors_version();
+    snapshot.documents.get(key, version, || {
         document(info, &operations(snapshot, &admitted.host))
     })
 }

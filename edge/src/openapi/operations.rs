@@ -78,8 +78,8 @@ fn translated(snapshot: &Snapshot, host: &Host) -> Vec<(Arc<Translator>, Mount)>
             continue;
         };
         for translator in translators(snapshot, route) {
-            if seen.insert((Arc::as_ptr(translator), mount.clone())) {
-                all.push((translator.clone(), mount.clone()));
+            if seen.insert((Arc::as_ptr(&translator), mount.clone())) {
+                all.push((translator, mount.clone()));
             }
         }
     }
@@ -104,18 +104,9 @@ fn mount(rule: &Rule, route: &Route) -> Option<Mount> {
     }
 }
 
-fn translators<'s>(
-    snapshot: &'s Snapshot,
-    route: &Route,
-) -> impl Iterator<Item = &'s Arc<Translator>> {
+fn translators(snapshot: &Snapshot, route: &Route) -> impl Iterator<Item = Arc<Translator>> {
     let backends = route.backends().iter().filter(|backend| backend.weight > 0);
-    let clusters = backends
-        .map(|backend| backend.cluster.0)
-        .collect::<Vec<_>>();
-    let clusters = clusters
-        .into_iter()
-        .filter_map(|at| snapshot.policy.clusters.get(at));
-    clusters.filter_map(|cluster| cluster.translator.as_ref())
+    backends.filter_map(move |backend| snapshot.cluster(backend.cluster)?.translator())
 }
 
 /// A request that nobody sends.
@@ -140,7 +131,7 @@ impl Asked<'_> {
             let outside = self.mount.outside(&inside)?;
             let (rule, route) = self.judged(method, &outside)?;
             let leads_here = translators(self.snapshot, &route)
-                .any(|translator| Arc::ptr_eq(translator, self.translator));
+                .any(|translator| Arc::ptr_eq(&translator, self.translator));
             (leads_here && mount(&rule, &route).as_ref() == Some(self.mount)).then_some(route)
         })
     }

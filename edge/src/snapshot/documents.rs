@@ -12,12 +12,24 @@ type Key = (Arc<str>, HostId, String);
 
 /// By what they are about.
 #[derive(Debug, Default)]
-pub struct Documents(Mutex<HashMap<Key, Arc<Document>>>);
+pub struct Documents(Mutex<Made>);
+
+#[derive(Debug, Default)]
+struct Made {
+    /// Of the descriptors that they are made of.
+    version: u64,
+    documents: HashMap<Key, Arc<Document>>,
+}
 
 impl Documents {
     /// Whoever comes meanwhile waits: to make one takes some milliseconds.
-    pub fn get(&self, key: Key, make: impl FnOnce() -> Document) -> Arc<Document> {
+    pub fn get(&self, key: Key, version: u64, make: impl FnOnce() -> Document) -> Arc<Document> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        made.entry(key).or_insert_with(|| Arc::new(make())).clone()
+        if made.version != version {
+            made.documents.clear();
+            made.version = version;
+        }
+        let document = made.documents.entry(key);
+        document.or_insert_with(|| Arc::new(make())).clone()
     }
 }
