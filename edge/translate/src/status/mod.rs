@@ -2,6 +2,7 @@
 
 pub(crate) mod code;
 pub(crate) mod connect;
+mod dialects;
 pub(crate) mod failure;
 pub(crate) mod problem;
 pub(crate) mod render;
