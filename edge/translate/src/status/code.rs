@@ -67,56 +67,62 @@ pub(crate) fn unpadded(bytes: &[u8]) -> String {
     BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
-/// The table of `google/rpc/code.proto`.
+struct Row {
+    code: Code,
+    /// In `google/rpc/code.proto`, in lower case.
+    name: &'static str,
+    connect: &'static str,
+    http: u16,
+}
+
+/// `google/rpc/code.proto`, and the table "Error codes" of the Connect protocol, which agree. By number.
+/// `edge/README.md` has the same table.
+const TABLE: [Row; 17] = [
+    row(Code::Ok, "ok", "ok", 200),
+    // nginx's "client closed request"; IANA has registered none.
+    row(Code::Cancelled, "cancelled", "canceled", 499),
+    row(Code::Unknown, "unknown", "unknown", 500),
+    row(Code::InvalidArgument, "invalid_argument", "invalid_argument", 400),
+    row(Code::DeadlineExceeded, "deadline_exceeded", "deadline_exceeded", 504),
+    row(Code::NotFound, "not_found", "not_found", 404),
+    row(Code::AlreadyExists, "already_exists", "already_exists", 409),
+    row(Code::PermissionDenied, "permission_denied", "permission_denied", 403),
+    row(Code::ResourceExhausted, "resource_exhausted", "resource_exhausted", 429),
+    row(Code::FailedPrecondition, "failed_precondition", "failed_precondition", 400),
+    row(Code::Aborted, "aborted", "aborted", 409),
+    row(Code::OutOfRange, "out_of_range", "out_of_range", 400),
+    row(Code::Unimplemented, "unimplemented", "unimplemented", 501),
+    row(Code::Internal, "internal", "internal", 500),
+    row(Code::Unavailable, "unavailable", "unavailable", 503),
+    row(Code::DataLoss, "data_loss", "data_loss", 500),
+    row(Code::Unauthenticated, "unauthenticated", "unauthenticated", 401),
+];
+
+const fn row(code: Code, name: &'static str, connect: &'static str, http: u16) -> Row {
+    Row {
+        code,
+        name,
+        connect,
+        http,
+    }
+}
+
+fn of(code: Code) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.code == code)
+}
+
 pub(crate) fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        // nginx's "client closed request"; IANA has registered none.
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+    of(code)
+        .and_then(|row| StatusCode::from_u16(row.http).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The code's name in `google/rpc/code.proto`, in lower case.
 pub(crate) fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid_argument",
-        Code::DeadlineExceeded => "deadline_exceeded",
-        Code::NotFound => "not_found",
-        Code::AlreadyExists => "already_exists",
-        Code::PermissionDenied => "permission_denied",
-        Code::ResourceExhausted => "resource_exhausted",
-        Code::FailedPrecondition => "failed_precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out_of_range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data_loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
+    of(code).map_or("unknown", |row| row.name)
 }
 
-/// The code's name in the Connect protocol.
 pub(crate) fn connect_name(code: Code) -> &'static str {
-    match code {
-        Code::Cancelled => "canceled",
-        other => name(other),
-    }
+    of(code).map_or("unknown", |row| row.connect)
 }
 
 /// What a gRPC client is told of an answer that HTTP has a status for.
@@ -137,4 +143,24 @@ pub(crate) fn of_http(status: StatusCode) -> Code {
 /// Codes whose message is about the inside of a service: it goes to the log, not to a client.
 pub(crate) fn is_internal(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Unknown | Code::DataLoss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_row_and_the_manual_has_it_too() {
+        let manual = include_str!("../../../README.md");
+        for (number, row) in (0..).zip(&TABLE) {
+            assert_eq!(row.code as i32, number);
+            let line = format!(
+                "| {number} | `{}` | {} | `{}` |",
+                row.name.to_uppercase(),
+                row.http,
+                row.connect
+            );
+            assert!(manual.contains(&line) || number == 0, "{line}");
+        }
+    }
 }

@@ -96,7 +96,8 @@ impl Rejection {
             dialect,
             Dialect::ConnectUnary(_) | Dialect::ConnectStream(_)
         );
-        if is_connect && is_of_http(parts.status) {
+        let is_ours = parts.encoded.is_none();
+        if is_connect && is_ours && is_of_http(parts.status) {
             *told.status_mut() = parts.status;
         }
         Ok(told)
