@@ -61,8 +61,8 @@ test_needs() { # state folder
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
-  # Independent clients: HTTP/3, HTTP/2, and a TLS scanner.
-  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1)
+  # Independent clients: HTTP/3, HTTP/2, WebSocket, and a TLS scanner.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4)
   # A folder made for an older list lacks what was added since.
   [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv

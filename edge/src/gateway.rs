@@ -242,6 +242,9 @@ impl ProxyHttp for Gateway {
             request_id: &ctx.request_id,
             trace: &ctx.trace,
         };
+        if ctx.dialect.is_grpc() {
+            rewrite::call(upstream);
+        }
         rewrite::request(upstream, ctx.admitted()?, &forwarding)?;
         self.begin_copy(session, upstream, ctx)?;
         if upstream.version == Version::HTTP_2 {

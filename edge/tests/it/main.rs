@@ -10,6 +10,7 @@ mod visit;
 
 mod startup;
 mod matrix;
+mod raw_bodies;
 mod h3_traps;
 mod h2_cases;
 mod h2_attacks;

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 31] = [
+const ALLOWED: [&str; 38] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,11 +15,13 @@ const ALLOWED: [&str; 31] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-disposition",
     "content-encoding",
     "content-length",
     "content-range",
     "content-type",
     "date",
+    "etag",
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
@@ -30,6 +32,12 @@ const ALLOWED: [&str; 31] = [
     "retry-after",
     "strict-transport-security",
     "vary",
+    // Resumable uploads (tus).
+    "tus-extension",
+    "tus-resumable",
+    "tus-version",
+    "upload-length",
+    "upload-offset",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

@@ -67,7 +67,7 @@ pub(crate) async fn answer<S: Upstream>(
         .await
         .map_err(|failure| failed(&rpc, &refused, failure))?;
     let encodings = self::encodings(&opened.initial);
-    let (_, mut headers) = metadata::response(opened.initial);
+    let mut headers = metadata::headers(opened.initial);
     headers.extend(encodings);
     headers.insert(
         CONTENT_TYPE,

@@ -92,7 +92,7 @@ pub(crate) fn incomplete() -> Rejection {
     Rejection::bad_request("incomplete_body", "the request body ended early")
 }
 
-fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
         Ok(())

@@ -1,5 +1,6 @@
 //! Plain HTTP: a request bound to an RPC by its method and path.
 
+mod raw_body;
 mod unary;
 
 use std::pin::pin;
@@ -19,8 +20,7 @@ use crate::upstream::Upstream;
 
 /// Answers a request by the binding of its path.
 ///
-/// A service chooses the status of a success (2xx or 3xx) by `x-http-status` in its initial
-/// metadata; what else is in there becomes response headers.
+/// What a service says in its initial metadata becomes response headers.
 pub(crate) async fn answer<B, S>(
     translator: &Arc<Translator>,
     service: S,
@@ -37,6 +37,9 @@ where
             return Err(rejection);
         }
     };
+    if raw_body::answers(binding) {
+        return raw_body::answer(translator, binding, service, request).await;
+    }
     unary::answer(translator, binding, service, request).await
 }
 
@@ -45,11 +48,13 @@ fn find<'t, B>(
     request: &Request<B>,
 ) -> Result<&'t Arc<Binding>, Rejection> {
     match translator.find(request.method(), request.uri().path()) {
-        Find::Found(binding) if binding.rpc.is_streaming() => Err(Rejection::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "not_implemented",
-            "streams are not translated",
-        )),
+        Find::Found(binding) if binding.rpc.is_streaming() && !raw_body::answers(binding) => {
+            Err(Rejection::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "not_implemented",
+                "streams are not translated",
+            ))
+        }
         Find::Found(binding) => Ok(binding),
         Find::MethodNotAllowed { allow } => Err(Rejection::method_not_allowed(&allow)),
         Find::NotFound => Err(Rejection::not_found()),

@@ -67,62 +67,49 @@ pub(crate) fn unpadded(bytes: &[u8]) -> String {
     BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
-struct Row {
-    code: Code,
-    /// In `google/rpc/code.proto`, in lower case.
-    name: &'static str,
-    connect: &'static str,
-    http: u16,
-}
-
-/// `google/rpc/code.proto`, and the table "Error codes" of the Connect protocol, which agree. By number.
-/// `edge/README.md` has the same table.
-const TABLE: [Row; 17] = [
-    row(Code::Ok, "ok", "ok", 200),
+/// Code, its name in lower case, HTTP status: `google/rpc/code.proto` and the Connect protocol's "Error
+/// codes", which agree. By number; `edge/README.md` has the same table.
+const TABLE: [(Code, &str, u16); 17] = [
+    (Code::Ok, "ok", 200),
     // nginx's "client closed request"; IANA has registered none.
-    row(Code::Cancelled, "cancelled", "canceled", 499),
-    row(Code::Unknown, "unknown", "unknown", 500),
-    row(Code::InvalidArgument, "invalid_argument", "invalid_argument", 400),
-    row(Code::DeadlineExceeded, "deadline_exceeded", "deadline_exceeded", 504),
-    row(Code::NotFound, "not_found", "not_found", 404),
-    row(Code::AlreadyExists, "already_exists", "already_exists", 409),
-    row(Code::PermissionDenied, "permission_denied", "permission_denied", 403),
-    row(Code::ResourceExhausted, "resource_exhausted", "resource_exhausted", 429),
-    row(Code::FailedPrecondition, "failed_precondition", "failed_precondition", 400),
-    row(Code::Aborted, "aborted", "aborted", 409),
-    row(Code::OutOfRange, "out_of_range", "out_of_range", 400),
-    row(Code::Unimplemented, "unimplemented", "unimplemented", 501),
-    row(Code::Internal, "internal", "internal", 500),
-    row(Code::Unavailable, "unavailable", "unavailable", 503),
-    row(Code::DataLoss, "data_loss", "data_loss", 500),
-    row(Code::Unauthenticated, "unauthenticated", "unauthenticated", 401),
+    (Code::Cancelled, "cancelled", 499),
+    (Code::Unknown, "unknown", 500),
+    (Code::InvalidArgument, "invalid_argument", 400),
+    (Code::DeadlineExceeded, "deadline_exceeded", 504),
+    (Code::NotFound, "not_found", 404),
+    (Code::AlreadyExists, "already_exists", 409),
+    (Code::PermissionDenied, "permission_denied", 403),
+    (Code::ResourceExhausted, "resource_exhausted", 429),
+    (Code::FailedPrecondition, "failed_precondition", 400),
+    (Code::Aborted, "aborted", 409),
+    (Code::OutOfRange, "out_of_range", 400),
+    (Code::Unimplemented, "unimplemented", 501),
+    (Code::Internal, "internal", 500),
+    (Code::Unavailable, "unavailable", 503),
+    (Code::DataLoss, "data_loss", 500),
+    (Code::Unauthenticated, "unauthenticated", 401),
 ];
 
-const fn row(code: Code, name: &'static str, connect: &'static str, http: u16) -> Row {
-    Row {
-        code,
-        name,
-        connect,
-        http,
-    }
-}
-
-fn of(code: Code) -> Option<&'static Row> {
-    TABLE.iter().find(|row| row.code == code)
+fn row(code: Code) -> Option<&'static (Code, &'static str, u16)> {
+    TABLE.iter().find(|(of, ..)| *of == code)
 }
 
 pub(crate) fn http_status(code: Code) -> StatusCode {
-    of(code)
-        .and_then(|row| StatusCode::from_u16(row.http).ok())
+    row(code)
+        .and_then(|(.., http)| StatusCode::from_u16(*http).ok())
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 pub(crate) fn name(code: Code) -> &'static str {
-    of(code).map_or("unknown", |row| row.name)
+    row(code).map_or("unknown", |(_, name, _)| name)
 }
 
+/// The code's name in the Connect protocol.
 pub(crate) fn connect_name(code: Code) -> &'static str {
-    of(code).map_or("unknown", |row| row.connect)
+    match code {
+        Code::Cancelled => "canceled",
+        other => name(other),
+    }
 }
 
 /// What a gRPC client is told of an answer that HTTP has a status for.
@@ -152,14 +139,10 @@ mod tests {
     #[test]
     fn every_code_has_a_row_and_the_manual_has_it_too() {
         let manual = include_str!("../../../README.md");
-        for (number, row) in (0..).zip(&TABLE) {
-            assert_eq!(row.code as i32, number);
-            let line = format!(
-                "| {number} | `{}` | {} | `{}` |",
-                row.name.to_uppercase(),
-                row.http,
-                row.connect
-            );
+        for (number, (code, name, http)) in (0..).zip(&TABLE) {
+            assert_eq!(*code as i32, number);
+            let (name, connect) = (name.to_uppercase(), connect_name(*code));
+            let line = format!("| {number} | `{name}` | {http} | `{connect}` |");
             assert!(manual.contains(&line) || number == 0, "{line}");
         }
     }

@@ -173,7 +173,7 @@ impl Rejection {
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
     pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
-        let (_, trailers) = metadata::response(status.trailers);
+        let trailers = metadata::headers(status.trailers);
         let http = code::http_status(status.code);
         let name = code::name(status.code);
         if code::is_internal(status.code) {
@@ -217,11 +217,22 @@ impl Rejection {
         rejection
     }
 
+    /// With another HTTP status, where the service chose one.
+    pub(crate) fn with_status(mut self, chosen: Option<StatusCode>) -> Self {
+        self.0.status = chosen.unwrap_or(self.0.status);
+        self
+    }
+
+    /// The code and the text for those who are not told by HTTP.
+    pub(crate) fn grpc_status(&self) -> (Code, &str) {
+        (self.0.grpc, &self.0.detail)
+    }
+
     fn violation(&mut self, field: &str, description: &str) {
         self.0.errors.push(Violation::new(field, description, ""));
     }
 
-    pub(super) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }

@@ -5,6 +5,7 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+mod bodies;
 mod build;
 mod client;
 mod descriptors;
@@ -17,3 +18,4 @@ mod reflection;
 mod statuses;
 mod upstream;
 mod validation;
+mod web_socket;
