@@ -14,12 +14,6 @@ mod sanitize;
 mod expression;
 #[path = "../fuzz/checks/load.rs"]
 mod load;
-#[path = "../fuzz/checks/call.rs"]
-mod call;
-#[path = "../fuzz/checks/grpc_web.rs"]
-mod grpc_web;
-#[path = "../fuzz/checks/connect.rs"]
-mod connect;
 
 use std::fs;
 use std::path::Path;
@@ -70,14 +64,4 @@ fn client_holds() {
 #[test]
 fn expression_holds() {
     replay("expression", expression::check);
-}
-
-#[test]
-fn grpc_web_holds() {
-    replay("grpc_web", grpc_web::check);
-}
-
-#[test]
-fn connect_holds() {
-    replay("connect", connect::check);
 }

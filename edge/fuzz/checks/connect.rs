@@ -4,7 +4,7 @@
 use http::{Request, Response};
 use serde_json::Value;
 
-use crate::call::{frames, send};
+use super::call::{frames, send};
 
 const SERVICE: &str = "/palisade.echo.v1.EchoService";
 

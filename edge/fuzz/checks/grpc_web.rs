@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::Request;
 
-use crate::call::{frames, send};
+use super::call::{frames, send};
 
 const RPCS: [&str; 4] = ["Echo", "Register", "Sum", "Chat"];
 

@@ -8,6 +8,7 @@
 mod bodies;
 mod build;
 mod client;
+mod corpus;
 mod descriptors;
 mod dialects;
 mod faults;
