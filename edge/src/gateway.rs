@@ -14,6 +14,7 @@ mod acme;
 mod admission;
 mod answers;
 mod compression;
+mod deadlines;
 mod mirror;
 mod on_reload;
 mod refused_heads;
@@ -241,6 +242,7 @@ impl ProxyHttp for Gateway {
             client: ctx.client()?,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
+            time_left: ctx.time_left(Now::monotonic()),
         };
         if ctx.dialect.is_grpc() {
             rewrite::call(upstream);
@@ -396,10 +398,15 @@ impl ProxyHttp for Gateway {
             ctx.rejection = Some(Rejection::ClientGone);
             return silent;
         };
+        let rejection = deadlines::told(rejection, ctx);
         if session.response_written().is_some() {
-            // Too late for an answer; breaking off is the only honest one.
+            // Too late for an answer; but for gRPC, breaking off is the only honest one.
+            let is_told = self.end_call(session, ctx, &rejection).await;
             ctx.rejection = Some(rejection);
-            return silent;
+            return FailToProxy {
+                can_reuse_downstream: is_told,
+                ..silent
+            };
         }
         let error_code = rejection.status().as_u16();
         session.set_keepalive(None);

@@ -10,6 +10,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use palisade_policy::expression::Undecided;
 use palisade_token::Refusal;
 
+/// Somebody has to edit a file.
+const MENDED_IN_S: u64 = 30;
+
 /// Why the edge answered instead of an upstream.
 #[derive(Debug, Clone)]
 pub enum Rejection {
@@ -73,6 +76,8 @@ pub enum Rejection {
     /// An endpoint answered with something that is not HTTP, or broke off.
     BadUpstream,
     UpstreamTimeout,
+    /// The time that the client gave is over.
+    DeadlineExceeded,
     /// The client stopped in the middle of its body.
     RequestTimeout,
     /// The client sends its body below the minimum rate.
@@ -193,7 +198,7 @@ impl Rejection {
             | Self::Overloaded
             | Self::RouteWithdrawn => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream | Self::ResponseTooLarge => StatusCode::BAD_GATEWAY,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamTimeout | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestTimeout | Self::RequestTooSlow => StatusCode::REQUEST_TIMEOUT,
             // nginx's code for "client closed request"; only ever seen in logs.
             Self::ClientGone | Self::ResponseTooSlow => {
@@ -240,6 +245,7 @@ impl Rejection {
             Self::Unavailable => "upstream_unavailable",
             Self::BadUpstream => "bad_upstream",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::RequestTimeout => "request_timeout",
             Self::RequestTooSlow => "request_too_slow",
             Self::ResponseTooSlow => "response_too_slow",
@@ -272,12 +278,25 @@ impl Rejection {
         }
     }
 
+    /// Seconds after which it makes sense to ask again.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after_s } => Some(*retry_after_s),
+            Self::Unavailable | Self::NoKeys | Self::Overloaded => Some(1),
+            Self::PolicyFault => Some(MENDED_IN_S),
+            _ => None,
+        }
+    }
+
     /// gRPC status by the mapping of google.rpc.Code.
     pub fn grpc_status(&self) -> u8 {
         match self {
             Self::Malformed(_) | Self::UriTooLong | Self::HttpsRequired { .. } => 3,
             Self::ClientGone | Self::ResponseTooSlow => 1,
-            Self::UpstreamTimeout | Self::RequestTimeout | Self::RequestTooSlow => 4,
+            Self::UpstreamTimeout
+            | Self::DeadlineExceeded
+            | Self::RequestTimeout
+            | Self::RequestTooSlow => 4,
             Self::Forbidden { .. }
             | Self::AccessDenied { .. }
             | Self::WebSocketNotAllowed
@@ -342,6 +361,7 @@ impl Rejection {
             Self::Unavailable => "the service behind this route cannot be reached",
             Self::BadUpstream => "the service behind this route gave no valid answer",
             Self::UpstreamTimeout => "the service behind this route did not answer in time",
+            Self::DeadlineExceeded => "the request's deadline has passed",
             Self::RequestTimeout => "the request was not sent in time",
             Self::RequestTooSlow => "the request body came too slowly",
             Self::ResponseTooSlow => "the answer was taken too slowly",

@@ -19,6 +19,7 @@ use crate::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::stages::Admitted;
 use crate::stages::client::Client;
+use crate::stages::deadline::Deadline;
 use crate::stages::rate_limit::Quotas;
 use crate::stages::shadow::Shadowed;
 
@@ -235,19 +236,30 @@ impl RequestCtx {
         self.admitted.as_ref()?.route.cache.as_ref()
     }
 
-    /// Of the answer to a gRPC call, whoever made it.
+    /// Of the answer to a call, whoever made it, as far as it is not in a body.
     pub fn grpc_status(&self) -> Option<u8> {
         let own = self
             .rejection
             .as_ref()
-            .filter(|_| self.dialect.is_grpc())
+            .filter(|_| self.dialect != Dialect::Http)
             .map(Rejection::grpc_status);
         own.or(self.upstream.grpc_status)
     }
 
-    /// What is left of the route's time for the whole request; none where it has no bound.
+    /// Of the whole request; none where it has no bound.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.admitted.as_ref()?.deadline
+    }
+
+    /// What is left of the time for the whole request; none where it has no bound.
     pub fn time_left(&self, now: Instant) -> Option<Duration> {
-        let bound = self.admitted.as_ref()?.route.request_timeout?;
-        Some(bound.saturating_sub(now.saturating_duration_since(self.started.monotonic)))
+        let taken = now.saturating_duration_since(self.started.monotonic);
+        Some(self.deadline()?.length.saturating_sub(taken))
+    }
+
+    /// Whether the client itself gave so little time that it is over: nobody else's failure.
+    pub fn is_out_of_clients_time(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline.by_client)
+            && self.time_left(now).is_some_and(|left| left.is_zero())
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use palisade_policy::model::{Action, DirectResponse};
 use palisade_translate::{Dialect, FailedCall, failed_call};
 use pingora_error::{ErrorType, OkOrErr, Result};
@@ -19,9 +19,6 @@ use crate::rejection::Rejection;
 
 /// What routes can serve: the answer to `OPTIONS *`.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
-/// Somebody has to edit a file.
-const MENDED_IN_S: u64 = 30;
 
 /// Members of a problem document; `code` is stable, `request_id` finds the log line.
 #[derive(Serialize)]
@@ -51,26 +48,33 @@ pub fn response(
     request_id: &str,
 ) -> Result<(ResponseHeader, Bytes)> {
     let dialect = dialect(request);
-    if dialect.is_grpc() {
-        return grpc_response(rejection);
-    }
-    let call = FailedCall {
-        code: Code::from_i32(rejection.grpc_status().into()),
-        message: rejection.public_message(),
-        reason: rejection.code(),
-        retry_after: match rejection {
-            Rejection::RateLimited { retry_after_s } => Some(Duration::from_secs(*retry_after_s)),
-            _ => None,
-        },
-    };
-    match failed_call(dialect, &call) {
-        Some(told) => told_response(told, rejection, request_id),
+    match failed_call(dialect, &failed(rejection)) {
+        Some(told) => told_response(dialect, told, rejection, request_id),
         None => http_response(rejection, request_id),
     }
 }
 
+/// What the dialects of gRPC are told.
+fn failed(rejection: &Rejection) -> FailedCall<'_> {
+    FailedCall {
+        code: Code::from_i32(rejection.grpc_status().into()),
+        message: rejection.public_message(),
+        reason: rejection.code(),
+        retry_after: rejection.retry_after_s().map(Duration::from_secs),
+    }
+}
+
+/// The status of a gRPC call whose answer had begun.
+pub fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
+    let told = failed_call(Dialect::Grpc, &failed(rejection)).unwrap_or_default();
+    let (mut head, _) = told.into_parts();
+    head.headers.remove(CONTENT_TYPE);
+    head.headers
+}
+
 /// The dialect's own words, in the fields that the answer has in HTTP: a challenge, when to come back.
 fn told_response(
+    dialect: Dialect,
     told: http::Response<Bytes>,
     rejection: &Rejection,
     request_id: &str,
@@ -80,11 +84,20 @@ fn told_response(
         return Ok((http, Bytes::new()));
     }
     let (told, body) = told.into_parts();
-    let mut header = ResponseHeader::build(told.status, Some(10))?;
+    let mut header = ResponseHeader::build(told.status, Some(12))?;
     for (name, value) in http.headers.iter().chain(&told.headers) {
         header.insert_header(name.clone(), value.clone())?;
     }
-    header.insert_header(CONTENT_LENGTH, body.len())?;
+    // Nobody follows it from a call.
+    header.remove_header(&LOCATION);
+    if !dialect.is_grpc() {
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+        return Ok((header, body));
+    }
+    header.remove_header(&CONTENT_LENGTH);
+    if let Some(seconds) = rejection.retry_after_s() {
+        header.insert_header("grpc-retry-pushback-ms", seconds.saturating_mul(1000))?;
+    }
     Ok((header, body))
 }
 
@@ -126,16 +139,10 @@ pub fn http_response(rejection: &Rejection, request_id: &str) -> Result<(Respons
             );
             header.insert_header(WWW_AUTHENTICATE, error)?;
         }
-        Rejection::RateLimited { retry_after_s } => {
-            header.insert_header(RETRY_AFTER, *retry_after_s)?;
-        }
-        Rejection::Unavailable | Rejection::NoKeys | Rejection::Overloaded => {
-            header.insert_header(RETRY_AFTER, 1)?;
-        }
-        Rejection::PolicyFault => {
-            header.insert_header(RETRY_AFTER, MENDED_IN_S)?;
-        }
         _ => {}
+    }
+    if let Some(seconds) = rejection.retry_after_s() {
+        header.insert_header(RETRY_AFTER, seconds)?;
     }
     Ok((header, body))
 }
@@ -160,14 +167,6 @@ fn trailers_only(code: u8, message: &str) -> Result<ResponseHeader> {
     header.insert_header("grpc-status", u16::from(code))?;
     header.insert_header("grpc-message", percent_encode(message))?;
     Ok(header)
-}
-
-fn grpc_response(rejection: &Rejection) -> Result<(ResponseHeader, Bytes)> {
-    let mut header = trailers_only(rejection.grpc_status(), rejection.public_message())?;
-    if let Rejection::RateLimited { retry_after_s } = rejection {
-        header.insert_header("grpc-retry-pushback-ms", retry_after_s.saturating_mul(1000))?;
-    }
-    Ok((header, Bytes::new()))
 }
 
 /// Why a route's requests are answered here; none where they go upstream.

@@ -121,7 +121,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
 ];
 
 /// Inside `stages/`: a stage and the stages whose facts it takes as arguments.
-const STAGES: [(&str, &[&str]); 20] = [
+const STAGES: [(&str, &[&str]); 21] = [
     (
         "mod",
         &[
@@ -133,6 +133,7 @@ const STAGES: [(&str, &[&str]); 20] = [
             "cache",
             "client",
             "cors",
+            "deadline",
             "host",
             "priority",
             "rate_limit",
@@ -161,9 +162,10 @@ const STAGES: [(&str, &[&str]); 20] = [
     ("websocket", &["authz"]),
     ("rate_limit", &["authn", "authz", "shadow"]),
     ("body", &[]),
+    ("deadline", &[]),
     ("target", &["sanitize"]),
     ("cache", &[]),
-    ("rewrite", &["client", "rate_limit"]),
+    ("rewrite", &["client", "deadline", "rate_limit"]),
     // Of answers; no part of the judgement.
     ("compression", &[]),
 ];

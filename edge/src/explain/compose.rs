@@ -219,7 +219,7 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
         return Ok(());
     };
     if let Some(rules) = &route.cors {
-        cors::response(head, rules, judged.head.headers.get(ORIGIN))?;
+        cors::response(head, rules, route, judged.head.headers.get(ORIGIN))?;
     }
     let policy = judged.snapshot.rate_limit_policy(route);
     rewrite::rate_limit(head, judged.quotas(), policy)?;

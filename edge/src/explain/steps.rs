@@ -53,6 +53,7 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         | Rejection::BadUpstream
         | Rejection::ResponseTooLarge
         | Rejection::UpstreamTimeout
+        | Rejection::DeadlineExceeded
         | Rejection::RequestTimeout
         | Rejection::RequestTooSlow
         | Rejection::ResponseTooSlow

@@ -54,6 +54,7 @@ pub(super) fn sent(judged: &Judged<'_>, admitted: &Admitted) -> RequestHeader {
         client: &asked.client,
         request_id: &asked.request_id,
         trace: &asked.trace,
+        time_left: admitted.deadline.map(|deadline| deadline.length),
     };
     // What fails here fails the request; what was done until then is shown.
     let _ = rewrite::request(&mut head, admitted, &forwarding);
@@ -108,6 +109,9 @@ fn timeouts(admitted: &Admitted, cluster: &Cluster) -> Vec<(String, String)> {
         timeouts.truncate(2);
         timeouts.push(("silence", Some(terms.idle_timeout)));
         timeouts.push(("lifetime", Some(terms.ends_in)));
+    }
+    if let Some(deadline) = admitted.deadline.filter(|deadline| deadline.by_client) {
+        timeouts.insert(1, ("client", Some(deadline.length)));
     }
     let shown = |timeout: Option<Duration>| {
         timeout.map_or_else(|| "none".to_owned(), |timeout| format!("{timeout:?}"))

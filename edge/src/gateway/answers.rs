@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::{Gateway, connection};
-use crate::listen::{Listener, Recalled, Refusal};
+use crate::listen::{DEADLINE_EXCEEDED, Listener, Recalled, Refusal};
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -89,7 +89,7 @@ impl Gateway {
         if let Some(rules) = &route.cors {
             // Without them a page could not even read why it was refused.
             let origin = session.req_header().headers.get(ORIGIN);
-            cors::response(header, rules, origin)?;
+            cors::response(header, rules, route, origin)?;
         }
         rewrite::rate_limit(header, quotas, ctx.snapshot.rate_limit_policy(route))
     }
@@ -106,6 +106,7 @@ impl Gateway {
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,
             (_, kind) if *kind == RESPONSE_TOO_LARGE => Rejection::ResponseTooLarge,
+            (_, kind) if *kind == DEADLINE_EXCEEDED => Rejection::UpstreamTimeout,
             (_, ErrorType::HTTPStatus(505)) => {
                 Rejection::VersionNotSupported("the answer has no length that HTTP/1.0 can be told")
             }

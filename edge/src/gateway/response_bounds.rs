@@ -6,7 +6,8 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use crate::request_ctx::{Now, RequestCtx};
+use super::deadlines;
+use crate::request_ctx::RequestCtx;
 use crate::stages::body;
 
 /// Not the endpoint's failure: it answered, with more than the route lets through.
@@ -35,20 +36,13 @@ pub(super) fn check_piece(piece: Option<&Bytes>, ctx: &mut RequestCtx) -> Result
     if ctx.tunnel.is_some() {
         return Ok(());
     }
-    let route = &ctx.admitted()?.route;
-    let (max, is_timed) = (route.response_body_max, route.request_timeout.is_some());
-    if let Some(max) = max {
+    if let Some(max) = ctx.admitted()?.route.response_body_max {
         ctx.upstream.body_bytes += piece.map_or(0, |bytes| bytes.len() as u64);
         if ctx.upstream.body_bytes > max {
             return too_large();
         }
     }
-    let left = is_timed.then(|| ctx.time_left(Now::monotonic())).flatten();
-    if left.is_some_and(|left| left.is_zero()) {
-        let what = "request took longer than its route allows";
-        return Err(Error::explain(ErrorType::ReadTimedout, what).into_up());
-    }
-    Ok(())
+    deadlines::check(ctx)
 }
 
 fn too_large() -> Result<()> {

@@ -13,6 +13,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, grpc_status};
+use crate::listen::DEADLINE_EXCEEDED;
 use crate::request_ctx::{Now, RequestCtx};
 
 /// Of google.rpc.Code: the call was not processed.
@@ -26,7 +27,9 @@ impl Gateway {
         let Some(pick) = &ctx.upstream.picked else {
             return error;
         };
-        self.note_failure(pick);
+        if !ctx.is_out_of_clients_time(Now::monotonic()) {
+            self.note_failure(pick);
+        }
         let by_cluster = ctx.upstream.retries.connect_failures < pick.cluster.connect_retries;
         ctx.upstream.retries.connect_failures += 1;
         if by_cluster {
@@ -51,7 +54,10 @@ impl Gateway {
             return error;
         }
         self.blame_silent_client(&mut error, ctx);
-        let is_upstream = *error.esource() == ErrorSource::Upstream;
+        // Nothing came until the time of the route was over.
+        let is_silent = *error.etype() == DEADLINE_EXCEEDED && ctx.upstream.first_byte.is_none();
+        let is_upstream = (*error.esource() == ErrorSource::Upstream || is_silent)
+            && !ctx.is_out_of_clients_time(Now::monotonic());
         if let (true, Some(pick), false) = (is_upstream, &ctx.upstream.picked, client_reused) {
             self.note_failure(pick);
         }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::header::EXPECT;
 use palisade_policy::model::{Listeners, Rates};
+use palisade_translate::{Dialect, is_lines};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::{Gateway, connection};
+use super::{Gateway, connection, deadlines};
 use crate::listen::timed_body;
 use crate::request_ctx::{RequestBody, RequestCtx};
 
@@ -15,7 +16,7 @@ impl Gateway {
     /// Start the clock of a request with a body.
     pub(super) fn time_body(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         let mut silence_max = ctx.snapshot.policy.listeners.timeouts.body;
-        if ctx.dialect.is_grpc() {
+        if is_conversation(session, ctx) {
             // Messages may be far apart: there the cluster says how long is too long.
             silence_max = silence_max.max(upstream_silence(ctx));
         }
@@ -25,7 +26,10 @@ impl Gateway {
         }
         let clock = match session.as_downstream().as_http1() {
             Some(_) => connection(session)?.body_clock.clone(),
-            None => timed_body::wrap(session.as_downstream_mut(), silence_max),
+            None => {
+                let ends_at = deadlines::ends_at(ctx);
+                timed_body::wrap(session.as_downstream_mut(), silence_max, ends_at)
+            }
         };
         let waited_before = clock.waited();
         ctx.body = RequestBody {
@@ -48,7 +52,7 @@ impl Gateway {
             ctx.body.waited_before = waited;
         }
         // Conversations have pauses: streams of messages, and whatever is answered already.
-        if ctx.dialect.is_grpc() || session.response_written().is_some() {
+        if is_conversation(session, ctx) || session.response_written().is_some() {
             return Ok(());
         }
         let waited = waited.saturating_sub(ctx.body.waited_before);
@@ -83,6 +87,19 @@ impl Gateway {
         ctx.largest_piece = ctx.largest_piece.max(length);
         let limit = piece_timeout(ctx.largest_piece, &ctx.snapshot.policy.listeners);
         session.set_write_timeout(Some(limit));
+    }
+}
+
+/// Whether the body is a stream of messages, each of which goes on by itself.
+fn is_conversation(session: &Session, ctx: &RequestCtx) -> bool {
+    let route = ctx.admitted.as_ref().map(|admitted| &admitted.route);
+    let translates = route.and_then(|route| route.forward());
+    let translates = translates.is_some_and(|to| to.translate);
+    match ctx.dialect {
+        Dialect::Grpc => true,
+        Dialect::ConnectStream(_) => translates,
+        Dialect::Http => translates && is_lines(&session.req_header().headers),
+        Dialect::GrpcWeb { .. } | Dialect::ConnectUnary(_) => false,
     }
 }
 

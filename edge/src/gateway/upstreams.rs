@@ -6,7 +6,7 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
-use super::{Gateway, retries};
+use super::{Gateway, deadlines, retries};
 use crate::cluster::Pick;
 use crate::request_ctx::{Now, RequestCtx};
 
@@ -42,8 +42,8 @@ impl Gateway {
         }
         if let Some(tunnel) = &ctx.tunnel {
             peer.options.read_timeout = Some(tunnel.upstream_silence_max);
-        } else if let Some(left) = left {
-            peer.options.read_timeout = peer.options.read_timeout.map(|limit| limit.min(left));
+        } else {
+            deadlines::bound_waits(&mut peer.options, ctx, now);
         }
         ctx.upstream.attempts += 1;
         if let Some((reason, _)) = planned {
@@ -72,6 +72,7 @@ impl Gateway {
             self.metrics
                 .upstream_answered(&pick.cluster.name, response.status, first_byte);
             match response.status.as_u16() {
+                504 if ctx.is_out_of_clients_time(Now::monotonic()) => {}
                 502..=504 => self.note_failure(pick),
                 _ => pick.cluster.succeeded(pick.index),
             }

@@ -54,6 +54,7 @@ pub use inherited::Inherited;
 pub use quic::generation::{self, Generation};
 pub use quic::routed_socket::{Relay, RoutedSocket};
 pub use recall::{Recall, Recalled};
+pub use timed_body::DEADLINE_EXCEEDED;
 
 /// What the listeners report; implemented by the metrics.
 pub trait Observer: Send + Sync {

@@ -1,4 +1,5 @@
-//! A request of HTTP/2 or HTTP/3 whose body has a deadline and a clock, or that can be recalled.
+//! A request of HTTP/2 or HTTP/3 whose body has a clock, which may itself have a deadline, or that
+//! can be recalled.
 //!
 //! Pingora reads these bodies without any deadline; HTTP/1.1 it reads with one, and its clock is in
 //! `stream`. Wraps the session of a request and is itself a custom session of Pingora's.
@@ -8,7 +9,7 @@ mod session;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
@@ -17,19 +18,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BodyClock, Recalled};
 
-/// Put the timed session in the place of `session`, before anything was read.
-pub fn wrap(session: &mut ServerSession, silence_max: Duration) -> Arc<BodyClock> {
-    replace(session, Some(silence_max), None)
+/// What the error of a request is that must have ended.
+pub const DEADLINE_EXCEEDED: ErrorType = ErrorType::Custom("DeadlineExceeded");
+
+/// Put the timed session in the place of `session`, before anything was read. After `ends_at` its
+/// reads fail.
+pub fn wrap(
+    session: &mut ServerSession,
+    silence_max: Duration,
+    ends_at: Option<Instant>,
+) -> Arc<BodyClock> {
+    replace(session, Some(silence_max), ends_at, None)
 }
 
 /// The same for a session whose reads fail once `recall` is cancelled.
 pub fn wrap_recallable(session: &mut ServerSession, recall: CancellationToken) {
-    replace(session, None, Some(recall));
+    replace(session, None, None, Some(recall));
 }
 
 fn replace(
     session: &mut ServerSession,
     silence_max: Option<Duration>,
+    ends_at: Option<Instant>,
     recall: Option<CancellationToken>,
 ) -> Arc<BodyClock> {
     let clock = Arc::new(BodyClock::default());
@@ -39,6 +49,7 @@ fn replace(
         inner: std::mem::replace(session, placeholder),
         clock: clock.clone(),
         silence_max,
+        ends_at,
         recall,
     };
     *session = ServerSession::new_custom(Box::new(timed));
@@ -49,7 +60,20 @@ struct TimedBody {
     inner: ServerSession,
     clock: Arc<BodyClock>,
     silence_max: Option<Duration>,
+    ends_at: Option<Instant>,
     recall: Option<CancellationToken>,
+}
+
+/// Cancel safe as far as `read` is.
+async fn ending<T>(ends_at: Option<Instant>, read: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(ends_at) = ends_at else {
+        return read.await;
+    };
+    let ended = tokio::time::timeout_at(ends_at.into(), read).await;
+    ended.unwrap_or_else(|_| {
+        let what = "the request's deadline has passed";
+        Err(Error::explain(DEADLINE_EXCEEDED, what).into_down())
+    })
 }
 
 /// Cancel safe as far as `read` is.

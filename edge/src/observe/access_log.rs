@@ -31,6 +31,8 @@ pub struct Line<'a> {
     pub host: &'a str,
     pub path: &'a str,
     pub route: Option<&'a str>,
+    /// `http`, `grpc`, `grpc-web` or `connect`.
+    pub dialect: &'static str,
     pub status: u16,
     pub grpc_status: Option<u8>,
     pub bytes_in: usize,

@@ -30,6 +30,7 @@ pub struct Metrics {
     pub upstream_duration: HistogramVec,
     pub requests_in_flight: IntGauge,
     pub rejections: IntCounterVec,
+    pub calls: IntCounterVec,
     pub shadow_refusals: IntCounterVec,
     pub tunnels_open: IntGaugeVec,
     pub tunnels_ended: IntCounterVec,
@@ -91,6 +92,11 @@ impl Metrics {
                 "palisade_rejections_total",
                 "Answers made by the edge itself, by reason",
                 &["http_route", "reason"],
+            )?,
+            calls: table.counters(
+                "palisade_calls_total",
+                "Calls in gRPC, gRPC-Web and Connect, by status where the edge saw it",
+                &["http_route", "dialect", "grpc_status"],
             )?,
             shadow_refusals: table.counters(
                 "palisade_shadow_refusals_total",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Version;
+use palisade_translate::Dialect;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -13,6 +14,9 @@ use crate::listen::{Connection, Listener};
 use crate::request_ctx::{Now, RequestCtx};
 use crate::stages::cache;
 use crate::stages::shadow::Shadowed;
+
+/// The last code of google.rpc.Code: an upstream may say anything.
+const GRPC_STATUS_MAX: u8 = 16;
 
 /// Called once for each request that had a context.
 pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
@@ -52,6 +56,14 @@ pub fn finished(gateway: &Gateway, session: &Session, ctx: &mut RequestCtx) {
             .rejections
             .with_label_values(&[ctx.route_name().unwrap_or(""), rejection.code()])
             .inc();
+    }
+    if ctx.dialect != Dialect::Http {
+        let status = ctx
+            .grpc_status()
+            .filter(|status| *status <= GRPC_STATUS_MAX);
+        let status = status.map_or_else(String::new, |status| status.to_string());
+        let labels = [ctx.route_name().unwrap_or(""), dialect(ctx), &status];
+        metrics.calls.with_label_values(&labels).inc();
     }
     metrics.shadowed(ctx.route_name().unwrap_or(""), ctx.shadowed());
     if ctx.cache_rule().is_some() {
@@ -101,6 +113,7 @@ fn write_line(
         host: host(head),
         path: head.uri.path(),
         route: ctx.route_name(),
+        dialect: dialect(ctx),
         status,
         grpc_status: ctx.grpc_status(),
         bytes_in: session.body_bytes_read(),
@@ -180,6 +193,16 @@ fn protocol(session: &Session, connection: Option<&Connection>) -> &'static str 
         Version::HTTP_2 => "2",
         Version::HTTP_10 => "1.0",
         _ => "1.1",
+    }
+}
+
+/// What the client speaks.
+fn dialect(ctx: &RequestCtx) -> &'static str {
+    match ctx.dialect {
+        Dialect::Http => "http",
+        Dialect::Grpc => "grpc",
+        Dialect::GrpcWeb { .. } => "grpc-web",
+        Dialect::ConnectUnary(_) | Dialect::ConnectStream(_) => "connect",
     }
 }
 

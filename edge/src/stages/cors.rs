@@ -24,6 +24,12 @@ const FIELDS: [HeaderName; 6] = [
     ACCESS_CONTROL_ALLOW_HEADERS,
     ACCESS_CONTROL_MAX_AGE,
 ];
+/// What browsers send for gRPC-Web and Connect: the protocols of a route that translates work with
+/// no word about them in its policy.
+const CALL_FIELDS: &str = "content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, x-user-agent";
+/// Where an answer without messages has its status.
+const STATUS_FIELDS: &str = "grpc-status, grpc-message, grpc-status-details-bin";
+const STATUS: HeaderValue = HeaderValue::from_static(STATUS_FIELDS);
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const BY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
@@ -41,14 +47,21 @@ pub fn announced(head: &RequestHeader) -> Option<Method> {
 
 /// What a page may send; nothing where its origin may not. Where the origin itself is told,
 /// `response` does it as for any answer.
-pub fn preflight(cors: &Cors, head: &RequestHeader, method: &Method) -> Rejection {
+pub fn preflight(cors: &Cors, route: &Route, head: &RequestHeader, method: &Method) -> Rejection {
     let mut fields = vec![(VARY, BY_ANNOUNCEMENT)];
     if allowed(cors, head.headers.get(ORIGIN)).is_some() {
         let methods = cors.methods.clone();
         let methods = methods.or_else(|| HeaderValue::from_str(method.as_str()).ok());
         let asked = head.headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
         let asked = asked.filter(|names| is_list_of_names(names));
-        let headers = cors.headers.as_ref().or(asked);
+        let listed = cors
+            .headers
+            .as_ref()
+            .map(|names| match is_translated(route) {
+                true => with(names, CALL_FIELDS),
+                false => names.clone(),
+            });
+        let headers = listed.as_ref().or(asked);
         fields.extend(methods.map(|methods| (ACCESS_CONTROL_ALLOW_METHODS, methods)));
         fields.extend(headers.map(|names| (ACCESS_CONTROL_ALLOW_HEADERS, names.clone())));
         fields.push((ACCESS_CONTROL_MAX_AGE, cors.max_age.as_secs().into()));
@@ -80,10 +93,20 @@ pub fn forget(response: &mut ResponseHeader, route: &Route) {
     }
 }
 
+fn is_translated(route: &Route) -> bool {
+    route.forward().is_some_and(|to| to.translate)
+}
+
+fn with(names: &HeaderValue, more: &str) -> HeaderValue {
+    let value = [names.as_bytes(), b", ", more.as_bytes()].concat();
+    HeaderValue::from_bytes(&value).unwrap_or_else(|_| names.clone())
+}
+
 /// What every answer on the route tells the browser, refusals among them.
 pub fn response(
     response: &mut ResponseHeader,
     cors: &Cors,
+    route: &Route,
     origin: Option<&HeaderValue>,
 ) -> Result<()> {
     // Also where this origin gets nothing: a shared cache must not give its answer to another one.
@@ -97,8 +120,13 @@ pub fn response(
     if cors.credentials {
         response.insert_header(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE)?;
     }
-    if let Some(names) = &cors.expose_headers {
-        response.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, names.clone())?;
+    let exposed = match &cors.expose_headers {
+        Some(names) if is_translated(route) => Some(with(names, STATUS_FIELDS)),
+        Some(names) => Some(names.clone()),
+        None => is_translated(route).then_some(STATUS),
+    };
+    if let Some(names) = exposed {
+        response.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, names)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod websocket;
 pub mod rate_limit;
 pub mod backend;
 pub mod body;
+pub mod deadline;
 pub mod target;
 pub mod cache;
 pub mod rewrite;
@@ -91,6 +92,8 @@ pub struct Admitted {
     /// What rules in shadow would have refused.
     pub shadowed: Vec<Shadowed>,
     pub target: target::Target,
+    /// None where neither the client nor the route has one.
+    pub deadline: Option<deadline::Deadline>,
 }
 
 impl Admitted {
@@ -184,6 +187,7 @@ fn judge(
     if matches!(route.action, Action::Tombstone) {
         return Err(Rejection::PolicyFault);
     }
+    let deadline = deadline::of(head, route)?;
     let max = snapshot.policy.listeners.requests_max;
     priority::shed(max, downstream.under_way, route)?;
     let shadowed = &mut trail.shadowed;
@@ -214,6 +218,7 @@ fn judge(
     }
     Ok(Admitted {
         target,
+        deadline,
         cluster: backend::choose(route, downstream.request),
         route: route.clone(),
         rule: rule.clone(),
@@ -245,7 +250,7 @@ fn find<'s>(
         && let Some(rule_of_pages) = &route.cors
     {
         trail.route = Some(route.clone());
-        return Err(cors::preflight(rule_of_pages, head, &method));
+        return Err(cors::preflight(rule_of_pages, route, head, &method));
     }
     match select(&head.method) {
         Ok(rule) => {

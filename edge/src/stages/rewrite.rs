@@ -3,6 +3,8 @@
 //! What says who the caller is, and where the request came from, is set here and nowhere else;
 //! what a client sent under those names was removed by `sanitize`.
 
+use std::time::Duration;
+
 use http::header::{AUTHORIZATION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Uri};
 use palisade_policy::hosts::Host;
@@ -10,7 +12,7 @@ use palisade_policy::model::EditValue;
 use pingora_error::{ErrorType, OkOrErr, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{Admitted, client::Client, rate_limit::Quotas};
+use super::{Admitted, client::Client, deadline, rate_limit::Quotas};
 use crate::observe::trace::TraceContext;
 use crate::request_id::RequestId;
 
@@ -25,6 +27,8 @@ pub struct Forwarding<'a> {
     pub client: &'a Client,
     pub request_id: &'a RequestId,
     pub trace: &'a TraceContext,
+    /// Of the request's time; none where it has no bound.
+    pub time_left: Option<Duration>,
 }
 
 /// Of a gRPC call: `x-http-*` is how the translation tells services about HTTP requests, and a
@@ -67,6 +71,10 @@ pub fn request(
         head.insert_header("tracestate", state.clone())?;
     } else {
         head.remove_header("tracestate");
+    }
+    // A conversation over WebSocket goes past the time of the request that opened it.
+    if admitted.websocket.is_none() {
+        deadline::tell(head, &admitted.route, facts.time_left)?;
     }
     retarget(head, admitted)?;
     identity(head, admitted)?;

@@ -14,13 +14,14 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::{TimedBody, recallable, timed};
+use super::{TimedBody, ending, recallable, timed};
 
 #[async_trait]
 impl Session for TimedBody {
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let read = self.inner.read_request_body();
         let read = timed(&self.clock, self.silence_max, read);
+        let read = ending(self.ends_at, read);
         recallable(self.recall.as_ref(), read).await
     }
 
@@ -28,9 +29,11 @@ impl Session for TimedBody {
         let idle = no_body_expected || self.inner.is_body_done();
         let read = self.inner.read_body_or_idle(idle);
         if idle {
+            let read = ending(self.ends_at, read);
             return recallable(self.recall.as_ref(), read).await;
         }
         let read = timed(&self.clock, self.silence_max, read);
+        let read = ending(self.ends_at, read);
         recallable(self.recall.as_ref(), read).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 38] = [
+const ALLOWED: [&str; 40] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -25,6 +25,7 @@ const ALLOWED: [&str; 38] = [
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
+    "grpc-status-details-bin",
     "location",
     "referrer-policy",
     "ratelimit",
@@ -39,6 +40,7 @@ const ALLOWED: [&str; 38] = [
     "upload-length",
     "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.

@@ -4,6 +4,7 @@
 //! Invariant: a mock records what it saw; tests wait on the record, never on time.
 
 pub(crate) mod behaviour;
+pub(crate) mod echo;
 pub(crate) mod grpc;
 pub(crate) mod pattern;
 pub(crate) mod raw;

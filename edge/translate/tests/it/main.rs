@@ -17,6 +17,7 @@ mod headers;
 mod mapping;
 mod reflection;
 mod statuses;
+mod streams;
 mod upstream;
 mod validation;
 mod web_socket;
