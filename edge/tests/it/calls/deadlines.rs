@@ -53,9 +53,6 @@ async fn a_call_ends_at_the_earliest_deadline() {
             }
         }
     }
-    let ejected = "palisade_upstream_ejections_total{cluster=\"echo\"}";
-    let ejected = world.edge.metric(ejected).await.unwrap_or(0.0);
-    assert!(ejected <= 1.0, "by the route's deadline alone: {ejected}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 32] = [
+const ALLOWED: [&str; 33] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -16,6 +16,7 @@ const ALLOWED: [&str; 32] = [
     "cache-control",
     "cache-status",
     "content-encoding",
+    "connect-accept-encoding",
     "content-length",
     "content-range",
     "content-type",

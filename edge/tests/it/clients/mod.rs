@@ -19,7 +19,7 @@ const ROUTES: &str = "
 limits:
   - { name: one, key: { header: x-limited }, rate: 1/h }
 defaults:
-  cors: { origins: [\"*\"] }
+  cors: { origins: [\"*\"], expose_headers: [x-told] }
 routes:
   - { name: private, matches: [{ path: { prefix: SERVICE }, headers: { x-private: \"1\" } }], auth: { issuer: main }, translate: true, cluster: echo }
   - { name: limited, matches: [{ path: { prefix: SERVICE }, headers: { x-limited: \"1\" } }], limits: [one], translate: true, cluster: echo }
