@@ -44,6 +44,8 @@ fn browse(world: &World, flags: &[String]) -> Child {
             "--no-first-run",
             "--no-proxy-server",
             "--enable-logging=stderr",
+            // QUIC tries one address only, and the edge is not at `::1`.
+            "--host-resolver-rules=MAP localhost 127.0.0.1",
         ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!(
