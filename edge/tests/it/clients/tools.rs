@@ -83,7 +83,7 @@ pub(super) async fn bundle_in(folder: &Path, name: &str, options: &[&str]) -> Pa
             "--bundle",
             "--minify",
             "--format=esm",
-            "--loader:.pb=binary",
+            "--loader:.pb=base64",
         ])
         .arg(format!(
             "--alias:echo.pb={}",
