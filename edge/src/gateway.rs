@@ -244,6 +244,9 @@ impl ProxyHttp for Gateway {
             trace: &ctx.trace,
             time_left: ctx.time_left(Now::monotonic()),
         };
+        if ctx.dialect.is_grpc() {
+            rewrite::call(upstream);
+        }
         rewrite::request(upstream, ctx.admitted()?, &forwarding)?;
         self.begin_copy(session, upstream, ctx)?;
         if upstream.version == Version::HTTP_2 {

@@ -31,6 +31,20 @@ pub struct Forwarding<'a> {
     pub time_left: Option<Duration>,
 }
 
+/// Of a gRPC call: `x-http-*` is how the translation tells services about HTTP requests, and a
+/// service cannot know which way a call came.
+pub fn call(head: &mut RequestHeader) {
+    let names: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-http-"))
+        .cloned()
+        .collect();
+    for name in names {
+        head.remove_header(&name);
+    }
+}
+
 /// The request as the endpoint gets it.
 pub fn request(
     head: &mut RequestHeader,

@@ -10,6 +10,7 @@ mod visit;
 
 mod startup;
 mod matrix;
+mod raw_bodies;
 mod h3_traps;
 mod h2_cases;
 mod h2_attacks;
@@ -45,6 +46,7 @@ mod on_reload;
 mod history;
 mod reloads_under_load;
 mod shutdown;
+mod streams;
 mod websocket;
 mod upgrade;
 mod explained;

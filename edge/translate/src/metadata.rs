@@ -9,17 +9,16 @@ use base64::Engine;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 
+use crate::http_metadata;
 use crate::json::scalar::BASE64;
 
-/// Set by a service in its initial metadata to choose the HTTP status of a success.
-const HTTP_STATUS: &str = "x-http-status";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// The first number that has too many digits for a timeout.
 const TIMEOUT_COUNT_END: u128 = 100_000_000;
 
 /// RFC 9110 section 7.6.1, and names that were hop by hop before it.
-const HOP_BY_HOP: [&str; 9] = [
+pub(crate) const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -57,18 +56,21 @@ pub(crate) fn request(headers: HeaderMap) -> HeaderMap {
 
 /// The headers of the HTTP response, and the status of a success.
 pub(crate) fn response(initial: HeaderMap) -> (StatusCode, HeaderMap) {
-    let mut status = StatusCode::OK;
+    let status = http_metadata::status_of_success(&initial);
+    (status, headers(initial))
+}
+
+/// The headers of the HTTP response, whatever its status. What is about the bytes of a body is
+/// not among them.
+pub(crate) fn headers(initial: HeaderMap) -> HeaderMap {
+    let chosen = http_metadata::headers(&initial);
     let nominated = nominated(&initial);
     let mut headers = HeaderMap::with_capacity(initial.len() + 1);
     each(initial, |name, value| {
         let text = name.as_str();
-        if text == HTTP_STATUS {
-            // Anything else would let a call that gRPC calls a success look like an error.
-            let chosen = StatusCode::from_bytes(value.as_bytes()).ok();
-            let valid = |s: &StatusCode| s.is_success() || s.is_redirection();
-            status = chosen.filter(valid).unwrap_or(status);
-        } else if !text.starts_with("grpc-")
+        if !text.starts_with("grpc-")
             && !text.starts_with("content-")
+            && !text.starts_with(http_metadata::PREFIX)
             && text != "date" // the server on this hop writes its own
             && !HOP_BY_HOP.contains(&text)
             && !nominated.contains(name)
@@ -76,7 +78,9 @@ pub(crate) fn response(initial: HeaderMap) -> (StatusCode, HeaderMap) {
             headers.append(name, value);
         }
     });
-    (status, headers)
+    // What a service says on purpose takes the place of what it happens to say.
+    headers.extend(chosen);
+    headers
 }
 
 /// Calls `f` for each pair; the map yields a name only with its first value.

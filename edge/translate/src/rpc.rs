@@ -22,10 +22,15 @@ pub struct Rpc {
     pub(crate) server_streams: bool,
     /// Connect clients may call it by `GET`.
     pub(crate) is_without_side_effects: bool,
+    /// Its service chooses statuses and fields of HTTP answers.
+    pub(crate) honours_http_metadata: bool,
 }
 
 impl Rpc {
-    pub(crate) fn new(descriptor: MethodDescriptor) -> Result<Self, InvalidUri> {
+    pub(crate) fn new(
+        descriptor: MethodDescriptor,
+        honours_http_metadata: bool,
+    ) -> Result<Self, InvalidUri> {
         let service = descriptor.parent_service();
         let path = format!("/{}/{}", service.full_name(), descriptor.name());
         let options = descriptor.method_descriptor_proto().options.as_ref();
@@ -38,6 +43,7 @@ impl Rpc {
             server_streams: descriptor.is_server_streaming(),
             is_without_side_effects: options.and_then(|options| options.idempotency_level)
                 == Some(NO_SIDE_EFFECTS),
+            honours_http_metadata,
             descriptor,
         })
     }

@@ -122,7 +122,7 @@ impl Translator {
             .map(|extension| rule_of(&method, extension))
             .transpose();
         let name = method.full_name().to_owned();
-        let rpc = match Rpc::new(method) {
+        let rpc = match Rpc::new(method, self.options.honours_http_metadata) {
             Ok(rpc) => Arc::new(rpc),
             Err(error) => {
                 let reason = error.to_string();

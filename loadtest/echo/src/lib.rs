@@ -2,8 +2,10 @@
 
 mod service;
 mod streams;
+mod tus;
 
 pub use service::Echo;
+pub use streams::{Checksum, piece};
 
 #[allow(
     clippy::all,

@@ -19,10 +19,11 @@ use crate::google::api::HttpBody;
 use crate::proto::echo_service_server::EchoService;
 use crate::proto::{
     ChatRequest, ChatResponse, CountRequest, CountResponse, EchoRequest, EchoResponse, FailRequest,
-    FileRequest, RegisterRequest, RegisterResponse, SumRequest, SumResponse, UploadRequest,
-    UploadResponse,
+    FileRequest, LookAtTusRequest, RegisterRequest, RegisterResponse, StampRequest, StampResponse,
+    SumRequest, SumResponse, UploadRequest, UploadResponse, WriteTusRequest,
 };
 use crate::streams::{self, Counted};
+use crate::tus::{self, Uploads};
 
 /// A stream of answers.
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -32,6 +33,8 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 pub struct Echo {
     under_way: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
+    uploads: Uploads,
+    counted: Arc<AtomicUsize>,
 }
 
 impl Echo {
@@ -45,6 +48,12 @@ impl Echo {
     #[must_use]
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Numbers that `Count` has given out so far, to all.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.counted.load(Ordering::SeqCst)
     }
 
     fn enter(&self) -> Counted {
@@ -114,7 +123,7 @@ impl EchoService for Echo {
         if let Some(last) = resumed {
             asked.from = last.saturating_add(1);
         }
-        streams::count(asked, self.enter()).map(Response::new)
+        streams::count(asked, self.enter(), self.counted.clone()).map(Response::new)
     }
 
     async fn sum(
@@ -154,6 +163,13 @@ impl EchoService for Echo {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         let _counted = self.enter();
+        // Told by headers: nothing has been read yet.
+        if request.metadata().contains_key("x-refuse") {
+            return Err(Status::permission_denied("no uploads"));
+        }
+        if request.metadata().contains_key("x-hang") {
+            return std::future::pending().await;
+        }
         streams::upload(request.into_inner())
             .await
             .map(Response::new)
@@ -162,6 +178,45 @@ impl EchoService for Echo {
     async fn mirror(&self, request: Request<HttpBody>) -> Result<Response<HttpBody>, Status> {
         let _counted = self.enter();
         Ok(Response::new(request.into_inner()))
+    }
+
+    async fn stamp(
+        &self,
+        request: Request<StampRequest>,
+    ) -> Result<Response<StampResponse>, Status> {
+        let _counted = self.enter();
+        let StampRequest { name, file } = request.into_inner();
+        let mut response = Response::new(StampResponse { file });
+        let name = name.parse().map_err(|_| Status::invalid_argument("name"))?;
+        response.metadata_mut().insert("x-stamp", name);
+        Ok(response)
+    }
+
+    async fn describe_tus(&self, _: Request<()>) -> Result<Response<()>, Status> {
+        let _counted = self.enter();
+        Ok(tus::describe())
+    }
+
+    async fn create_tus(&self, request: Request<()>) -> Result<Response<()>, Status> {
+        let _counted = self.enter();
+        self.uploads.create(request.metadata())
+    }
+
+    async fn look_at_tus(
+        &self,
+        request: Request<LookAtTusRequest>,
+    ) -> Result<Response<()>, Status> {
+        let _counted = self.enter();
+        self.uploads.look(request.get_ref().id)
+    }
+
+    async fn write_tus(
+        &self,
+        request: Request<Streaming<WriteTusRequest>>,
+    ) -> Result<Response<()>, Status> {
+        let _counted = self.enter();
+        let (metadata, _, pieces) = request.into_parts();
+        self.uploads.write(metadata, pieces).await
     }
 }
 

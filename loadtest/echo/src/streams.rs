@@ -46,6 +46,7 @@ impl Drop for Counted {
 pub(crate) fn count(
     asked: CountRequest,
     counted: Counted,
+    so_far: Arc<AtomicUsize>,
 ) -> Result<Answers<CountResponse>, Status> {
     let pause = asked.pause.as_ref().map(length).transpose()?;
     let padding = Bytes::from(vec![b'.'; asked.padding_bytes as usize]);
@@ -71,6 +72,7 @@ pub(crate) fn count(
             if sender.send(Ok(message)).await.is_err() {
                 return;
             }
+            so_far.fetch_add(1, Ordering::SeqCst);
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))
@@ -128,8 +130,35 @@ fn byte_at(at: u64) -> u8 {
     u8::try_from(at % 251).unwrap_or(0)
 }
 
-fn piece(from: u64, to: u64) -> Bytes {
+/// What a file holds from one place to another.
+#[must_use]
+pub fn piece(from: u64, to: u64) -> Bytes {
     (from..to).map(byte_at).collect()
+}
+
+/// FNV-1a, 64 bits: enough to see that no byte is another or elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Checksum(u64);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Checksum {
+    /// Goes on with these bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        for byte in data {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+impl std::fmt::Display for Checksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 fn content_type(asked: &FileRequest) -> String {
@@ -177,6 +206,9 @@ pub(crate) fn download(
             let mut status = Status::new(Code::OutOfRange, "the range is past the end");
             let metadata = status.metadata_mut();
             metadata.insert("x-http-status", MetadataValue::from_static("416"));
+            if let Ok(value) = MetadataValue::try_from(format!("bytes */{}", asked.bytes)) {
+                metadata.insert("x-http-header-content-range", value);
+            }
             return Err(status);
         }
         (from, to) = (first, last.saturating_add(1).min(asked.bytes));
@@ -186,7 +218,11 @@ pub(crate) fn download(
             head.insert("x-http-header-content-range", value);
         }
     }
-    if let Ok(value) = MetadataValue::try_from((to - from).to_string()) {
+    let announced = match asked.announced_bytes {
+        0 => to - from,
+        bytes => bytes,
+    };
+    if let Ok(value) = MetadataValue::try_from(announced.to_string()) {
         head.insert("x-http-header-content-length", value);
     }
     let step = match asked.piece_bytes {
@@ -194,6 +230,7 @@ pub(crate) fn download(
         bytes => u64::from(bytes),
     };
     let content_type = content_type(asked);
+    let fails_at = Some(asked.fails_at).filter(|at| *at > 0);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         let _counted = counted;
@@ -201,6 +238,10 @@ pub(crate) fn download(
         // An empty file has a type, too.
         let mut is_first = true;
         while at < to || is_first {
+            if fails_at.is_some_and(|fails_at| at >= fails_at) {
+                let _ = sender.send(Err(Status::data_loss("as it was told"))).await;
+                return;
+            }
             let end = at.saturating_add(step).min(to);
             let body = HttpBody {
                 content_type: if is_first {
@@ -232,8 +273,7 @@ fn span(range: &str) -> Option<(u64, u64)> {
 
 pub(crate) async fn upload(mut pieces: Streaming<UploadRequest>) -> Result<UploadResponse, Status> {
     let mut seen = UploadResponse::default();
-    // FNV-1a, 64 bits: enough to see that no byte is another or elsewhere.
-    let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut sum = Checksum::default();
     while let Some(message) = pieces.next().await {
         let UploadRequest { name, file, title } = message?;
         seen.messages += 1;
@@ -241,12 +281,10 @@ pub(crate) async fn upload(mut pieces: Streaming<UploadRequest>) -> Result<Uploa
         keep(&mut seen.title, title);
         let file = file.unwrap_or_default();
         keep(&mut seen.content_type, file.content_type);
-        for byte in &file.data {
-            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        sum.update(&file.data);
         seen.bytes += file.data.len() as u64;
     }
-    seen.checksum = format!("{sum:016x}");
+    seen.checksum = sum.to_string();
     Ok(seen)
 }
 

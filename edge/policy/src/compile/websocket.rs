@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::{Origin, Url};
 
+use super::routes::is_on;
 use super::{Compiler, quoted};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
@@ -31,7 +32,8 @@ impl Compiler<'_> {
         let doc = &written.value;
         for cluster in clusters {
             let protocol = cluster.value.protocol.given().map(|at| at.value);
-            if matches!(protocol, None | Some(ProtocolDoc::Http1)) {
+            // The translation takes connections itself, whatever the cluster behind it speaks.
+            if is_on(&route.translate) || matches!(protocol, None | Some(ProtocolDoc::Http1)) {
                 continue;
             }
             let name = cluster.value.name.given().map_or("", |name| &name.value);
@@ -39,8 +41,11 @@ impl Compiler<'_> {
                 "`websocket` needs a cluster with `protocol: http1`, which {} is not",
                 quoted(name)
             );
-            self.report
-                .push(written.mark, Fault::new(codes::CONTRADICTION, message));
+            let fault = Fault::new(codes::CONTRADICTION, message);
+            self.report.push(
+                written.mark,
+                fault.hint("`translate: true` gives streams of gRPC services to WebSockets"),
+            );
         }
         if let Some(end_with_token) = doc.end_with_token.given()
             && route.auth.is_absent()

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 33] = [
+const ALLOWED: [&str; 41] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -15,12 +15,14 @@ const ALLOWED: [&str; 33] = [
     "alt-svc",
     "cache-control",
     "cache-status",
+    "content-disposition",
     "content-encoding",
     "connect-accept-encoding",
     "content-length",
     "content-range",
     "content-type",
     "date",
+    "etag",
     "grpc-message",
     "grpc-retry-pushback-ms",
     "grpc-status",
@@ -32,7 +34,14 @@ const ALLOWED: [&str; 33] = [
     "retry-after",
     "strict-transport-security",
     "vary",
+    // Resumable uploads (tus).
+    "tus-extension",
+    "tus-resumable",
+    "tus-version",
+    "upload-length",
+    "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.

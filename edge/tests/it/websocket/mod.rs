@@ -8,6 +8,7 @@ mod autobahn;
 mod backpressure;
 mod ending;
 mod opening;
+mod translated;
 
 use crate::client::Protocol;
 use crate::harness::Edge;

@@ -32,7 +32,8 @@ pub(crate) fn apply(
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
         let name = percent::decode_form(name).map_err(|e| reject(name, e))?;
         let text = percent::decode_form(text).map_err(|e| reject(&name, e))?;
-        let Some(path) = target(binding, &name, ignore_unknown)? else {
+        let target = target(binding, &name, ignore_unknown).map_err(|e| reject(&name, e))?;
+        let Some(path) = target else {
             continue;
         };
         set(&path, &text, &mut seen, message).map_err(|reason| reject(&name, reason))?;
@@ -42,13 +43,13 @@ pub(crate) fn apply(
 }
 
 /// The field a parameter sets; `None` when it is to be ignored.
-fn target(
+pub(crate) fn target(
     binding: &Binding,
     name: &str,
     ignore_unknown: bool,
-) -> Result<Option<FieldPath>, Rejection> {
+) -> Result<Option<FieldPath>, String> {
     let refused = match FieldPath::resolve(&binding.rpc.input, name) {
-        Err(error @ FieldPathError::TooDeep) => return Err(reject(name, error)),
+        Err(error @ FieldPathError::TooDeep) => return Err(error.to_string()),
         Err(error) => error.to_string(),
         Ok(path) if in_path(binding, &path) => "the path sets this field".to_owned(),
         Ok(path) => match &binding.body {
@@ -62,7 +63,7 @@ fn target(
     if ignore_unknown {
         Ok(None)
     } else {
-        Err(reject(name, refused))
+        Err(refused)
     }
 }
 
@@ -71,7 +72,8 @@ fn in_path(binding: &Binding, path: &FieldPath) -> bool {
     binding.captures.iter().any(|c| overlaps(&c.field))
 }
 
-fn set(
+/// Sets the field to what the text means; `seen` are those that were set before.
+pub(crate) fn set(
     path: &FieldPath,
     text: &str,
     seen: &mut [FieldPath],
@@ -79,7 +81,7 @@ fn set(
 ) -> Result<(), String> {
     let leaf = path.leaf().ok_or("names no field")?;
     if leaf.is_map() {
-        return Err("a map cannot be a query parameter".to_owned());
+        return Err("a map has no text form".to_owned());
     }
     if !leaf.is_list() && seen.contains(path) {
         return Err("is given twice".to_owned());

@@ -19,22 +19,29 @@ pub(crate) fn message(
     json: &[u8],
 ) -> Result<DynamicMessage, Rejection> {
     let mut message = body::parse(binding, json, options)?;
+    variables(binding, options, path, query, &mut message)?;
+    Ok(message)
+}
+
+/// Sets what path and query say.
+pub(crate) fn variables(
+    binding: &Binding,
+    options: &Options,
+    path: &str,
+    query: Option<&str>,
+    message: &mut DynamicMessage,
+) -> Result<(), Rejection> {
     if let Some(query) = query {
-        query::apply(
-            binding,
-            query,
-            options.json.ignore_unknown_fields,
-            &mut message,
-        )?;
+        query::apply(binding, query, options.json.ignore_unknown_fields, message)?;
     }
     let end = path.len().saturating_sub(binding.verb_bytes);
     let path = path.get(..end).unwrap_or_default();
     for capture in &binding.captures {
-        set(capture, path, &mut message).map_err(|reason| {
+        set(capture, path, message).map_err(|reason| {
             Rejection::field("invalid_path", "path variable", &capture.name, &reason)
         })?;
     }
-    Ok(message)
+    Ok(())
 }
 
 fn set(capture: &Capture, path: &str, message: &mut DynamicMessage) -> Result<(), String> {

@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use super::code;
 use super::problem::Rejection;
-use crate::metadata;
 use crate::rpc::Rpc;
 use crate::upstream::Failure;
+use crate::{http_metadata, metadata};
 
 pub(crate) const TOO_LARGE: &str = "upstream_response_too_large";
 pub(crate) const INVALID: &str = "upstream_response_invalid";
@@ -19,8 +19,10 @@ pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
                 let code = code::name(status.code);
                 tracing::warn!(rpc = %rpc.name, code, message = %status.message, "call failed");
             }
-            Rejection::grpc(*status, metadata::response(initial).1)
+            let chosen = http_metadata::status_of_failure(&initial);
+            Rejection::grpc(*status, metadata::headers(initial))
                 .with_types(rpc.descriptor.parent_pool())
+                .with_status(chosen)
         }
         Failure::Timeout => Rejection::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -210,6 +210,24 @@ impl Rejection {
         .with_header(ACCEPT, "application/json")
     }
 
+    /// `lines` are the media types of a JSON text on each line.
+    pub(crate) fn not_json_messages(lines: &[&str]) -> Self {
+        let names = lines.join("`, `");
+        let detail = format!("the request body must be `{names}` or `application/json`, in utf-8");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
+        .with_header(ACCEPT, &format!("{}, application/json", lines.join(", ")))
+    }
+
+    /// Says where in the request it is.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.0.detail = bounded(format!("{place}: {}", self.0.detail).into());
+        self
+    }
+
     pub(crate) fn content_coding() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -265,6 +283,17 @@ impl Rejection {
         rejection
     }
 
+    /// With another HTTP status, where the service chose one.
+    pub(crate) fn with_status(mut self, chosen: Option<StatusCode>) -> Self {
+        self.0.status = chosen.unwrap_or(self.0.status);
+        self
+    }
+
+    /// The code and the text for those who are not told by HTTP.
+    pub(crate) fn grpc_status(&self) -> (Code, &str) {
+        (self.0.grpc, &self.0.detail)
+    }
+
     fn violation(&mut self, field: &str, description: &str) {
         self.0.errors.push(Violation::new(field, description, ""));
     }
@@ -311,11 +340,16 @@ impl Rejection {
         self
     }
 
-    fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
         }
         self
+    }
+
+    /// As the document that is told within a stream, where it is too late for a response.
+    pub(crate) fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        self.0.problem(request_id)
     }
 
     pub(crate) fn into_response(
@@ -327,23 +361,7 @@ impl Rejection {
             return self.in_dialect(dialect, told);
         }
         let parts = *self.0;
-        let title = match parts.status.as_u16() {
-            499 => "Client Closed Request",
-            _ => parts.status.canonical_reason().unwrap_or_default(),
-        };
-        let problem = Problem {
-            r#type: "about:blank",
-            title,
-            status: parts.status.as_u16(),
-            detail: &parts.detail,
-            code: parts.code,
-            request_id,
-            errors: &parts.errors,
-            reason: &parts.reason,
-            domain: &parts.domain,
-        };
-        // Strings and numbers only: there is nothing that could fail to be written.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let body = parts.problem(request_id);
         let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
@@ -356,6 +374,26 @@ impl Rejection {
 }
 
 impl Parts {
+    fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        let title = match self.status.as_u16() {
+            499 => "Client Closed Request",
+            _ => self.status.canonical_reason().unwrap_or_default(),
+        };
+        let problem = Problem {
+            r#type: "about:blank",
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            errors: &self.errors,
+            reason: &self.reason,
+            domain: &self.domain,
+        };
+        // Strings and numbers only: there is nothing that could fail to be written.
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+
     /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
     fn details(&self) -> Bytes {
         if let Some(encoded) = &self.encoded {

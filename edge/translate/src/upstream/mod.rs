@@ -23,14 +23,20 @@ use tonic::codegen::StdError;
 
 pub(crate) use self::messages::{Messages, Part};
 use crate::framing::{Frame, PREFIX_BYTES};
-use crate::metadata;
 use crate::rpc::Rpc;
 use crate::status::code::GrpcStatus;
+use crate::{http_metadata, metadata};
 
 /// Whatever carries gRPC calls: a channel.
-pub trait Upstream: GrpcService<Body, ResponseBody: AnswerBody> + Clone + Send + 'static {}
+pub trait Upstream:
+    GrpcService<Body, ResponseBody: AnswerBody, Future: Send> + Clone + Send + 'static
+{
+}
 
-impl<S> Upstream for S where S: GrpcService<Body, ResponseBody: AnswerBody> + Clone + Send + 'static {}
+impl<S> Upstream for S where
+    S: GrpcService<Body, ResponseBody: AnswerBody, Future: Send> + Clone + Send + 'static
+{
+}
 
 /// The body of what it answers.
 pub trait AnswerBody:
@@ -108,7 +114,10 @@ where
             () = deadline => return Err(Failure::Timeout),
         },
     };
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    if !rpc.honours_http_metadata {
+        http_metadata::remove(&mut head.headers);
+    }
     if let Some(status) = GrpcStatus::read(&head.headers) {
         // Trailers-only: one block is headers and trailers, there is no message.
         return match status.code {
@@ -206,7 +215,7 @@ where
 /// A message as it was sent.
 pub(crate) fn plain(frame: Frame) -> Result<Bytes, Failure> {
     if frame.flags != 0 {
-        return Err(Failure::Protocol("the message is compressed".to_owned()));
+        return Err(compressed());
     }
     Ok(frame.bytes)
 }
@@ -215,6 +224,10 @@ pub(crate) fn plain(frame: Frame) -> Result<Bytes, Failure> {
 pub(crate) fn decode(desc: &MessageDescriptor, frame: Frame) -> Result<DynamicMessage, Failure> {
     DynamicMessage::decode(desc.clone(), plain(frame)?)
         .map_err(|error| Failure::Protocol(error.to_string()))
+}
+
+pub(crate) fn compressed() -> Failure {
+    Failure::Protocol("the message is compressed".to_owned())
 }
 
 /// gRPC's `http-grpc-status-mapping`: these four come from a proxy or a server that is overloaded.

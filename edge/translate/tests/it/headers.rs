@@ -56,6 +56,10 @@ async fn request_headers() {
         ("traceparent", "00-1-2-01"),
         ("tracestate", "a=b"),
         ("x-forwarded-for", "192.0.2.1"),
+        ("x-http-content-length", "2"),
+        ("x-http-content-type", "application/json"),
+        ("x-http-method", "POST"),
+        ("x-http-path", "/v1/things"),
         ("x-many", "1|2"),
         ("x-ok-bin", "AAE"),
         ("x-request-id", "r"),
@@ -97,41 +101,16 @@ async fn response_headers() {
         ("grpc-encoding", "identity"),
         ("content-encoding", "gzip"),
         ("date", "yesterday"),
-        ("x-http-status", "201"),
+        ("x-http-status", "201"), // from a service that may not choose
     ])))
     .await;
     let mut client = Client::connect(&upstream, Options::default()).await;
     let answer = client.send(request("POST", "/v1/ping", "{}")).await;
-    assert_eq!(answer.summary(), "201 {}");
+    assert_eq!(answer.summary(), "200 {}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_ne!(answer.header("date"), Some("yesterday"));
     let all: Vec<_> = answer.headers.get_all("x-service-a").iter().collect();
     assert_eq!(all, ["1", "2"]);
-}
-
-#[tokio::test]
-async fn chosen_statuses() {
-    for (chosen, expected, body) in [
-        ("202", 202, "{}"),
-        ("204", 204, ""),
-        ("303", 303, "{}"),
-        ("304", 304, ""),
-        ("404", 200, "{}"),
-        ("100", 200, "{}"),
-        ("500", 200, "{}"),
-        ("2x", 200, "{}"),
-        ("", 200, "{}"),
-    ] {
-        let script = Script::Echo(headers(&[("x-http-status", chosen)]));
-        let upstream = Upstream::start(script).await;
-        let mut client = Client::connect(&upstream, Options::default()).await;
-        let answer = client.send(request("POST", "/v1/ping", "{}")).await;
-        assert_eq!(answer.status.as_u16(), expected, "{chosen}");
-        assert_eq!(answer.body, body, "{chosen}");
-        if body.is_empty() {
-            assert_eq!(answer.header("content-type"), None, "{chosen}");
-        }
-    }
 }
 
 #[tokio::test]

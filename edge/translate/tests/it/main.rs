@@ -5,6 +5,7 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+mod bodies;
 mod build;
 mod client;
 mod descriptors;
@@ -15,5 +16,7 @@ mod headers;
 mod mapping;
 mod reflection;
 mod statuses;
+mod streams;
 mod upstream;
 mod validation;
+mod web_socket;
