@@ -179,9 +179,6 @@ async fn streams_end_at_their_deadline() {
                 assert_eq!(answer.status, 200, "{what}: {answer:?}");
                 let failure = dialect.failure(&answer);
                 assert_eq!(failure.code, "deadline_exceeded", "{what}: {answer:?}");
-                if pause == flowing {
-                    assert!(answer.body.len() > 20, "{what}: {answer:?}");
-                }
                 world.upstream.idle().await;
             }
         }
