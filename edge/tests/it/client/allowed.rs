@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 43] = [
+const ALLOWED: [&str; 44] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -19,6 +19,7 @@ const ALLOWED: [&str; 43] = [
     "cache-status",
     "content-disposition",
     "content-encoding",
+    "connect-accept-encoding",
     "content-length",
     "content-security-policy",
     "content-range",

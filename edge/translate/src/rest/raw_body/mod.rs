@@ -8,12 +8,13 @@ mod form;
 mod message;
 mod upload;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use http_body::{Body as Incoming, Frame};
 use http_body_util::{Full, StreamBody};
 use prost::Message;
@@ -24,8 +25,9 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use self::message::HttpBody;
+pub(super) use self::message::{is_given, is_taken};
 use self::upload::{Piece, Upload};
-use super::unary;
+use super::client_stream::Verdict;
 use crate::framing::PREFIX_BYTES;
 use crate::metadata;
 use crate::options::Options;
@@ -34,55 +36,70 @@ use crate::server::ResponseBody;
 use crate::status::failure::reject;
 use crate::status::problem::Rejection;
 use crate::translator::Translator;
-use crate::upstream::{self, Failure, Upstream};
+use crate::upstream::{self, Reply, Upstream};
 
-/// Whether the binding has such a body, and no stream of anything else.
-pub(super) fn answers(binding: &Binding) -> bool {
-    let (is_taken, is_given) = (message::is_taken(binding), message::is_given(binding));
-    (is_taken || is_given && !binding.rpc.client_streams)
-        && (is_given || !binding.rpc.server_streams)
-}
-
-pub(super) async fn answer<B, S>(
+/// The messages of an upload, ready to be sent.
+pub(super) async fn messages<B>(
     translator: &Arc<Translator>,
     binding: &Arc<Binding>,
-    service: S,
-    request: Request<B>,
-) -> Result<Response<ResponseBody>, Rejection>
+    head: &Parts,
+    body: B,
+) -> Result<(Body, Verdict), Rejection>
 where
     B: Incoming<Data = Bytes, Error: Into<StdError>> + Send + 'static,
-    S: Upstream,
 {
     let options = translator.options();
-    let (head, body) = request.into_parts();
-    if !message::is_taken(binding) {
-        let frame = unary::frame(translator, binding, &head, body).await?;
-        return call(options, binding, service, head, Body::new(Full::new(frame))).await;
-    }
     let mut upload = Upload::new(binding, options, body);
-    let begun = upload.begin(options, &head);
+    let begun = upload.begin(options, head);
     if let Err(rejection) = begun {
         upload.drain().await;
         return Err(rejection);
     }
     if !binding.rpc.client_streams {
-        let frame = whole(options, binding, upload).await?;
+        let frame = collected(options, binding, upload).await?;
         check(translator, binding, &frame)?;
-        return call(options, binding, service, head, Body::new(Full::new(frame))).await;
+        return Ok((Body::new(Full::new(frame)), Verdict::none()));
     }
-    let (refuse, mut refused) = oneshot::channel();
+    let (refuse, refused) = oneshot::channel();
     let sent = pieces(upload, translator.clone(), binding.clone(), refuse);
-    let answer = call(options, binding, service, head, sent);
-    tokio::select! {
+    Ok((sent, Verdict::told_by(refused)))
+}
+
+/// Calls an RPC that answers with a stream of bytes.
+pub(super) async fn stream<S>(
+    translator: &Translator,
+    binding: &Arc<Binding>,
+    mut service: S,
+    head: Parts,
+    (sent, mut verdict): (Body, Verdict),
+) -> Result<Response<ResponseBody>, Rejection>
+where
+    S: Upstream,
+{
+    let rpc = &*binding.rpc;
+    let is_head = head.method == Method::HEAD;
+    let metadata = metadata::request(head.headers);
+    let bytes_max = translator.options().response_message_bytes_max;
+    let answer = async {
+        let opened = upstream::open(&mut service, rpc, metadata, sent, bytes_max).await?;
+        download::stream(binding, opened, is_head).await
+    };
+    let answer = tokio::select! {
         biased;
         // What is wrong with the upload is why the call fails, should it fail, too.
-        Ok(rejection) = &mut refused => Err(rejection),
+        rejection = poll_fn(|cx| verdict.poll(cx)) => return Err(rejection),
         answer = answer => answer,
-    }
+    };
+    answer.map_err(|failure| verdict.take().unwrap_or_else(|| reject(rpc, failure)))
+}
+
+/// An answer of one message.
+pub(super) fn whole(binding: &Binding, reply: Reply) -> Result<Response<ResponseBody>, Rejection> {
+    download::whole(binding, reply).map_err(|failure| reject(&binding.rpc, failure))
 }
 
 /// The whole upload as one message.
-async fn whole<B>(
+async fn collected<B>(
     options: &Options,
     binding: &Binding,
     mut upload: Upload<B>,
@@ -190,34 +207,4 @@ fn frame(binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
     let bytes = data.len();
     let body = HttpBody { content_type, data };
     message::frame(binding, &body, fields.as_ref()).ok_or_else(|| Rejection::body_too_large(bytes))
-}
-
-async fn call<S>(
-    options: &Options,
-    binding: &Arc<Binding>,
-    mut service: S,
-    head: Parts,
-    sent: Body,
-) -> Result<Response<ResponseBody>, Rejection>
-where
-    S: Upstream,
-{
-    let rpc = &*binding.rpc;
-    let reject = |failure: Failure| reject(rpc, failure);
-    let is_head = head.method == Method::HEAD;
-    let metadata = metadata::request(head.headers);
-    let bytes_max = options.response_message_bytes_max;
-    if rpc.server_streams {
-        let opened = upstream::open(&mut service, rpc, metadata, sent, bytes_max);
-        let opened = opened.await.map_err(reject)?;
-        return download::stream(binding, opened, is_head)
-            .await
-            .map_err(reject);
-    }
-    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max);
-    let reply = reply.await.map_err(reject)?;
-    match message::is_given(binding) {
-        true => download::whole(binding, reply).map_err(reject),
-        false => unary::json(options, binding, reply),
-    }
 }
