@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
-use crate::cluster::reflection::Reflected;
 use crate::explain::{self, Question};
 use crate::listen::tls::CertificateStore;
 use crate::observe::metrics::Metrics;
@@ -152,7 +151,7 @@ impl Admin {
         metrics.reflection_services.reset();
         metrics.reflection_failures.reset();
         for cluster in snapshot.clusters() {
-            let Some(status) = cluster.reflected().map(Reflected::status) else {
+            let Some(status) = cluster.reflected().map(|it| it.status()) else {
                 continue;
             };
             let labels = [&*cluster.name];
