@@ -20,8 +20,13 @@ async fn every_case_over_every_protocol() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let incoming = TcpListenerStream::new(listener);
-    tokio::spawn(Server::builder().add_service(Mirror).serve_with_incoming(incoming));
+    tokio::spawn(
+        Server::builder()
+            .add_service(Mirror)
+            .serve_with_incoming(incoming),
+    );
     let edge = Edge::start_with(files(&tables, &address.to_string()), &[]).await;
+    let mut wrong = Vec::new();
     for protocol in Protocol::ALL {
         let mut client = Client::connect(protocol, &edge).await;
         for table in &tables {
@@ -29,9 +34,11 @@ async fn every_case_over_every_protocol() {
             for case in &table.cases {
                 answers.push(ask(&edge, &mut client, table, case).await);
             }
-            table.settle(&answers);
+            let found = table.settle_at_edge(&answers);
+            wrong.extend(found.iter().map(|wrong| format!("{protocol:?} {wrong}")));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 /// One cluster and one route for each table: its requests say which one they are of.
@@ -42,7 +49,11 @@ fn files(tables: &[Table], address: &str) -> Files {
     let mut routes = "version: 1\nroutes:\n".to_owned();
     for table in tables {
         let name = table.name.replace('_', "-");
-        let settings: Vec<_> = table.translation.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        let settings: Vec<_> = table
+            .translation
+            .iter()
+            .map(|(k, v)| format!("{k}: {v}"))
+            .collect();
         let settings = settings.join(", ");
         clusters.push_str(&format!(
             "  - {{ name: {name}, endpoints: [\"{address}\"], protocol: grpc, descriptors: ../mirror.pb, translation: {{ {settings} }} }}\n"
@@ -68,5 +79,9 @@ async fn ask(edge: &Edge, client: &mut Client, table: &Table, case: &Case) -> St
     if response.header("connection") == Some("close") {
         *client = Client::connect(Protocol::H1, edge).await;
     }
-    summary(response.status, response.header("content-type"), &response.body)
+    summary(
+        response.status,
+        response.header("content-type"),
+        &response.body,
+    )
 }
