@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::EXPECT;
 use palisade_policy::model::{Listeners, Rates};
-use palisade_translate::Dialect;
+use palisade_translate::{Dialect, is_lines};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -16,7 +16,7 @@ impl Gateway {
     /// Start the clock of a request with a body.
     pub(super) fn time_body(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         let mut silence_max = ctx.snapshot.policy.listeners.timeouts.body;
-        if is_conversation(ctx.dialect) {
+        if is_conversation(session, ctx) {
             // Messages may be far apart: there the cluster says how long is too long.
             silence_max = silence_max.max(upstream_silence(ctx));
         }
@@ -52,7 +52,7 @@ impl Gateway {
             ctx.body.waited_before = waited;
         }
         // Conversations have pauses: streams of messages, and whatever is answered already.
-        if is_conversation(ctx.dialect) || session.response_written().is_some() {
+        if is_conversation(session, ctx) || session.response_written().is_some() {
             return Ok(());
         }
         let waited = waited.saturating_sub(ctx.body.waited_before);
@@ -90,9 +90,17 @@ impl Gateway {
     }
 }
 
-/// Whether clients may send streams of messages.
-fn is_conversation(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::Grpc | Dialect::ConnectStream(_))
+/// Whether the body is a stream of messages, each of which goes on by itself.
+fn is_conversation(session: &Session, ctx: &RequestCtx) -> bool {
+    let route = ctx.admitted.as_ref().map(|admitted| &admitted.route);
+    let translates = route.and_then(|route| route.forward());
+    let translates = translates.is_some_and(|to| to.translate);
+    match ctx.dialect {
+        Dialect::Grpc => true,
+        Dialect::ConnectStream(_) => translates,
+        Dialect::Http => translates && is_lines(&session.req_header().headers),
+        Dialect::GrpcWeb { .. } | Dialect::ConnectUnary(_) => false,
+    }
 }
 
 /// How long the cluster lets its endpoints be silent.

@@ -49,6 +49,7 @@ mod on_reload;
 mod history;
 mod reloads_under_load;
 mod shutdown;
+mod streams;
 mod websocket;
 mod upgrade;
 mod explained;

@@ -36,6 +36,7 @@ pub use dialect::{Codec, Dialect};
 pub use error::Error;
 pub use options::{JsonOptions, Options, SseOptions};
 pub use reflection::{Description, ReflectionError, describe};
+pub use rest::is_lines;
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
 pub use server::{ResponseBody, serve_connection, translate};

@@ -135,11 +135,6 @@ where
     answer.unwrap_or_else(|rejection| told(rejection, dialect, request_id.as_ref()))
 }
 
-fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = headers.get("x-request-id")?;
-    (id.len() <= REQUEST_ID_BYTES_MAX).then(|| id.clone())
-}
-
 fn told(
     rejection: Rejection,
     dialect: Dialect,
@@ -156,7 +151,7 @@ fn dialect<B>(translator: &Translator, request: &Request<B>) -> Dialect {
     match Dialect::of(request.method(), request.uri().query(), request.headers()) {
         Dialect::Http
             if *request.method() == Method::POST
-                && body::is_json(request.headers())
+                && body::is_utf8(request.headers(), &["application/json"])
                 && translator.rpc(path).is_some_and(|rpc| !rpc.is_streaming())
                 && matches!(translator.find(&Method::POST, path), Find::NotFound) =>
         {
@@ -164,4 +159,12 @@ fn dialect<B>(translator: &Translator, request: &Request<B>) -> Dialect {
         }
         dialect => dialect,
     }
+}
+
+/// What problems repeat, so that a client's report leads to its line in the log.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers
+        .get("x-request-id")
+        .filter(|value| value.len() <= REQUEST_ID_BYTES_MAX)
+        .cloned()
 }

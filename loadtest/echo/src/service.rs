@@ -34,6 +34,7 @@ pub struct Echo {
     under_way: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
     uploads: Uploads,
+    counted: Arc<AtomicUsize>,
 }
 
 impl Echo {
@@ -47,6 +48,12 @@ impl Echo {
     #[must_use]
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Numbers that `Count` has given out so far, to all.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.counted.load(Ordering::SeqCst)
     }
 
     fn enter(&self) -> Counted {
@@ -116,7 +123,7 @@ impl EchoService for Echo {
         if let Some(last) = resumed {
             asked.from = last.saturating_add(1);
         }
-        streams::count(asked, self.enter()).map(Response::new)
+        streams::count(asked, self.enter(), self.counted.clone()).map(Response::new)
     }
 
     async fn sum(

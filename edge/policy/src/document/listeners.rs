@@ -112,7 +112,8 @@ pub(crate) struct ListenerTimeoutsDoc {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RatesDoc {
     /// Bytes each second, on average over the time in which a request body was waited for; a slower
-    /// one is answered 408. Not for gRPC, and not once the answer has begun.
+    /// one is answered 408. Not for streams of messages (gRPC, JSON lines), and not once the answer has
+    /// begun.
     ///
     /// size or `off`; `240B`
     pub(crate) request_body: Field<String>,

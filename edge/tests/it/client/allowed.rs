@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 41] = [
+const ALLOWED: [&str; 42] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -42,6 +42,7 @@ const ALLOWED: [&str; 41] = [
     "upload-length",
     "upload-offset",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
     // Set by the policies of tests.

@@ -48,7 +48,7 @@ where
     }
     let typed = headers.contains_key(CONTENT_TYPE);
     check_coding(headers)?;
-    if typed && !is_json(headers) {
+    if typed && !is_utf8(headers, &["application/json"]) {
         return Err(Rejection::not_json());
     }
     let announced = headers
@@ -98,8 +98,8 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-/// `application/json`, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+/// One of these media types, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.
+pub(crate) fn is_utf8(headers: &HeaderMap, names: &[&str]) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;
@@ -108,15 +108,16 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
         return false;
     };
     let mut parts = value.split(';').map(str::trim);
-    let json = parts
+    let is_named = parts
         .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    })
+        .is_some_and(|essence| names.iter().any(|name| essence.eq_ignore_ascii_case(name)));
+    is_named
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
 }
 
 /// Parses `bytes` into a message of the binding's request type.

@@ -1,22 +1,33 @@
 //! Plain HTTP: a request bound to an RPC by its method and path.
 
+mod accept;
+mod call;
+mod client_stream;
+mod events;
 mod raw_body;
+mod server_stream;
+mod split;
 mod unary;
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
+use http_body_util::Full;
+use tonic::body::Body;
 use tonic::codegen::StdError;
 
+use self::client_stream::Verdict;
 use crate::json::body;
 use crate::rules::binding::Binding;
 use crate::server::ResponseBody;
 use crate::status::problem::Rejection;
 use crate::translator::{Find, Translator};
 use crate::upstream::Upstream;
+
+pub use client_stream::is_lines;
 
 /// Answers a request by the binding of its path.
 ///
@@ -40,7 +51,22 @@ where
     if raw_body::answers(binding) {
         return raw_body::answer(translator, binding, service, request).await;
     }
-    unary::answer(translator, binding, service, request).await
+    let (head, body) = request.into_parts();
+    if !binding.rpc.is_streaming() {
+        return unary::answer(translator, binding, service, head, body).await;
+    }
+    let sent = if binding.rpc.client_streams {
+        client_stream::messages(translator, binding, &head, body)?
+    } else {
+        let frame = unary::frame(translator, binding, &head, body).await?;
+        (Body::new(Full::new(frame)), Verdict::none())
+    };
+    if binding.rpc.server_streams {
+        let binding = Arc::clone(binding);
+        return server_stream::answer(translator, binding, service, head, sent).await;
+    }
+    let reply = client_stream::call(translator, binding, service, head.headers, sent).await?;
+    unary::json(translator.options(), binding, reply)
 }
 
 fn find<'t, B>(
@@ -48,13 +74,6 @@ fn find<'t, B>(
     request: &Request<B>,
 ) -> Result<&'t Arc<Binding>, Rejection> {
     match translator.find(request.method(), request.uri().path()) {
-        Find::Found(binding) if binding.rpc.is_streaming() && !raw_body::answers(binding) => {
-            Err(Rejection::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "not_implemented",
-                "streams are not translated",
-            ))
-        }
         Find::Found(binding) => Ok(binding),
         Find::MethodNotAllowed { allow } => Err(Rejection::method_not_allowed(&allow)),
         Find::NotFound => Err(Rejection::not_found()),

@@ -5,7 +5,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
@@ -15,6 +15,7 @@ use crate::json::reply::ReplyError;
 use crate::json::{body, request as message};
 use crate::metadata;
 use crate::options::Options;
+use crate::rpc::Rpc;
 use crate::rules::binding::Binding;
 use crate::server::ResponseBody;
 use crate::status::failure::{self, reject};
@@ -26,14 +27,14 @@ pub(super) async fn answer<B, S>(
     translator: &Translator,
     binding: &Binding,
     mut service: S,
-    request: Request<B>,
+    head: Parts,
+    body: B,
 ) -> Result<Response<ResponseBody>, Rejection>
 where
     B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     S: Upstream,
 {
     let rpc = &*binding.rpc;
-    let (head, body) = request.into_parts();
     let frame = frame(translator, binding, &head, body).await?;
     let metadata = metadata::request(head.headers);
     let bytes_max = translator.options().response_message_bytes_max;
@@ -88,10 +89,7 @@ pub(super) fn json(
     let json = binding
         .response
         .to_json(&message, size_hint, options)
-        .map_err(|error| match error {
-            ReplyError::TooLarge(_) => failure::bad_gateway(rpc, failure::TOO_LARGE, &error),
-            ReplyError::Json(_) => failure::bad_gateway(rpc, failure::INVALID, &error),
-        })?;
+        .map_err(|error| unusable(rpc, &error))?;
     let mut response = respond(status, headers, json.into());
     response
         .headers_mut()
@@ -107,6 +105,15 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
         StatusCode::NOT_MODIFIED,
     ]
     .contains(&status)
+}
+
+/// A message that could not be written as JSON.
+pub(super) fn unusable(rpc: &Rpc, error: &ReplyError) -> Rejection {
+    let code = match error {
+        ReplyError::TooLarge(_) => failure::TOO_LARGE,
+        ReplyError::Json(_) => failure::INVALID,
+    };
+    failure::bad_gateway(rpc, code, error)
 }
 
 pub(super) fn respond(

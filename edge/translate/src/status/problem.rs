@@ -188,6 +188,24 @@ impl Rejection {
         .with_header(ACCEPT, "application/json")
     }
 
+    /// `lines` are the media types of a JSON text on each line.
+    pub(crate) fn not_json_messages(lines: &[&str]) -> Self {
+        let names = lines.join("`, `");
+        let detail = format!("the request body must be `{names}` or `application/json`, in utf-8");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
+        .with_header(ACCEPT, &format!("{}, application/json", lines.join(", ")))
+    }
+
+    /// Says where in the request it is.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.0.detail = truncated(&format!("{place}: {}", self.0.detail)).into();
+        self
+    }
+
     pub(crate) fn content_coding() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -290,6 +308,11 @@ impl Rejection {
         self
     }
 
+    /// As the document that is told within a stream, where it is too late for a response.
+    pub(crate) fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        self.0.problem(request_id)
+    }
+
     pub(crate) fn into_response(
         self,
         dialect: Dialect,
@@ -299,21 +322,7 @@ impl Rejection {
             return self.in_dialect(dialect, told);
         }
         let parts = *self.0;
-        let title = match parts.status.as_u16() {
-            499 => "Client Closed Request",
-            _ => parts.status.canonical_reason().unwrap_or_default(),
-        };
-        let problem = Problem {
-            r#type: "about:blank",
-            title,
-            status: parts.status.as_u16(),
-            detail: &parts.detail,
-            code: parts.code,
-            request_id,
-            details: &parts.details,
-        };
-        // Strings and numbers only: there is nothing that could fail to be written.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let body = parts.problem(request_id);
         let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
@@ -326,6 +335,24 @@ impl Rejection {
 }
 
 impl Parts {
+    fn problem(&self, request_id: Option<&str>) -> Vec<u8> {
+        let title = match self.status.as_u16() {
+            499 => "Client Closed Request",
+            _ => self.status.canonical_reason().unwrap_or_default(),
+        };
+        let problem = Problem {
+            r#type: "about:blank",
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            details: &self.details,
+        };
+        // Strings and numbers only: there is nothing that could fail to be written.
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+
     /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
     fn details(&self) -> Bytes {
         if let Some(encoded) = &self.encoded {

@@ -21,6 +21,7 @@ mod hostile;
 mod mapping;
 mod reflection;
 mod statuses;
+mod streams;
 mod upstream;
 mod validation;
 mod web_socket;

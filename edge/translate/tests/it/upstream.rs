@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio_stream::StreamExt;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -28,6 +29,8 @@ pub(crate) enum Script {
     /// These bytes (an echo of the request when `None`), then these trailers; without trailers
     /// the stream is reset.
     Raw(HeaderMap, Option<Bytes>, Option<HeaderMap>),
+    /// These bytes, and a reset when it is told.
+    Cut(Bytes, Arc<Notify>),
     /// An HTTP status that gRPC does not use.
     Http(StatusCode),
     /// Tells `started`, then never answers; tells `cancelled` when the call is dropped.
@@ -147,6 +150,16 @@ async fn answer(script: Script, request: Request<Body>) -> Response<Body> {
         Script::Raw(initial, Some(bytes), trailers) => stream(initial, bytes, trailers),
         Script::Raw(initial, None, trailers) => stream(initial, echo(request).await, trailers),
         Script::TrailersOnly(all) => respond(StatusCode::OK, all, Body::empty()),
+        Script::Cut(bytes, told) => {
+            let reset = async move {
+                told.notified().await;
+                Err(tonic::Status::internal("reset on purpose"))
+            };
+            let frames = tokio_stream::iter([Ok(Frame::data(bytes))]);
+            let reset = tokio_stream::once(reset).then(|reset| reset);
+            let body = StreamBody::new(frames.chain(reset));
+            respond(StatusCode::OK, HeaderMap::new(), Body::new(body))
+        }
         Script::Http(status) => respond(status, HeaderMap::new(), Body::empty()),
         Script::Hang { started, cancelled } => {
             struct OnDrop(Arc<Notify>);

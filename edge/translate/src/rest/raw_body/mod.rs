@@ -26,6 +26,7 @@ use tonic::codegen::StdError;
 use self::message::HttpBody;
 use self::upload::{Piece, Upload};
 use super::unary;
+use crate::framing::PREFIX_BYTES;
 use crate::metadata;
 use crate::options::Options;
 use crate::rules::binding::Binding;
@@ -38,13 +39,12 @@ use crate::upstream::{self, Failure, Upstream};
 /// Whether the binding has such a body, and no stream of anything else.
 pub(super) fn answers(binding: &Binding) -> bool {
     let (is_taken, is_given) = (message::is_taken(binding), message::is_given(binding));
-    (is_taken || is_given)
-        && (is_taken || !binding.rpc.client_streams)
+    (is_taken || is_given && !binding.rpc.client_streams)
         && (is_given || !binding.rpc.server_streams)
 }
 
 pub(super) async fn answer<B, S>(
-    translator: &Translator,
+    translator: &Arc<Translator>,
     binding: &Arc<Binding>,
     service: S,
     request: Request<B>,
@@ -67,10 +67,11 @@ where
     }
     if !binding.rpc.client_streams {
         let frame = whole(options, binding, upload).await?;
+        check(translator, binding, &frame)?;
         return call(options, binding, service, head, Body::new(Full::new(frame))).await;
     }
     let (refuse, mut refused) = oneshot::channel();
-    let sent = pieces(upload, binding.clone(), refuse);
+    let sent = pieces(upload, translator.clone(), binding.clone(), refuse);
     let answer = call(options, binding, service, head, sent);
     tokio::select! {
         biased;
@@ -126,18 +127,23 @@ where
 }
 
 /// The upload as a stream of messages. What is wrong with it is told to `refuse`.
-fn pieces<B>(upload: Upload<B>, binding: Arc<Binding>, refuse: oneshot::Sender<Rejection>) -> Body
+fn pieces<B>(
+    upload: Upload<B>,
+    translator: Arc<Translator>,
+    binding: Arc<Binding>,
+    refuse: oneshot::Sender<Rejection>,
+) -> Body
 where
     B: Incoming<Data = Bytes> + Send + 'static,
 {
-    let frames = stream::try_unfold((upload, binding, refuse), async |state| {
-        let (mut upload, binding, refuse) = state;
-        let next = upload
-            .next()
-            .await
-            .and_then(|piece| piece.map(|piece| frame(&binding, piece)).transpose());
-        match next {
-            Ok(frame) => Ok(frame.map(|frame| (Frame::data(frame), (upload, binding, refuse)))),
+    let state = (upload, translator, binding, refuse);
+    let frames = stream::try_unfold(state, async |state| {
+        let (mut upload, translator, binding, refuse) = state;
+        match next(&mut upload, &translator, &binding).await {
+            Ok(frame) => {
+                let frame = frame.map(Frame::data);
+                Ok(frame.map(|frame| (frame, (upload, translator, binding, refuse))))
+            }
             Err(rejection) => {
                 upload.drain().await;
                 // Nobody listens where the service has answered already.
@@ -147,6 +153,32 @@ where
         }
     });
     Body::new(StreamBody::new(frames))
+}
+
+async fn next<B>(
+    upload: &mut Upload<B>,
+    translator: &Translator,
+    binding: &Binding,
+) -> Result<Option<Bytes>, Rejection>
+where
+    B: Incoming<Data = Bytes>,
+{
+    let Some(piece) = upload.next().await? else {
+        return Ok(None);
+    };
+    // Messages behind the first have no fields, and fields of a form may follow its file: only the
+    // service can check these.
+    let is_checked = piece.fields.is_some() && !upload.is_form();
+    let frame = frame(binding, piece)?;
+    if is_checked {
+        check(translator, binding, &frame)?;
+    }
+    Ok(Some(frame))
+}
+
+fn check(translator: &Translator, binding: &Binding, frame: &[u8]) -> Result<(), Rejection> {
+    let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
+    translator.check_encoded(&binding.rpc, message)
 }
 
 fn frame(binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
