@@ -54,3 +54,4 @@ mod websocket;
 mod upgrade;
 mod explained;
 mod translated;
+mod openapi;

@@ -76,6 +76,12 @@ impl Rpc {
         json.unwrap_or_else(|| proto_path.to_owned())
     }
 
+    /// Whether the client sends a stream, and whether the service does.
+    #[must_use]
+    pub fn streams(&self) -> (bool, bool) {
+        (self.client_streams, self.server_streams)
+    }
+
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         self.client_streams || self.server_streams

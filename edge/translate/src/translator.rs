@@ -219,6 +219,11 @@ impl Translator {
         self.bindings.iter().map(|binding| binding.info())
     }
 
+    /// Every binding itself, in that order.
+    pub fn bound(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
+    }
+
     /// The RPC that a gRPC call with this `:path` is for.
     #[must_use]
     pub fn rpc(&self, path: &str) -> Option<&Arc<Rpc>> {

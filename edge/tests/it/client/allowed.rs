@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 42] = [
+const ALLOWED: [&str; 44] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -19,7 +19,9 @@ const ALLOWED: [&str; 42] = [
     "cache-status",
     "content-disposition",
     "content-encoding",
+    "connect-accept-encoding",
     "content-length",
+    "content-security-policy",
     "content-range",
     "content-type",
     "date",

@@ -12,6 +12,7 @@ mod bodies;
 mod build;
 mod client;
 mod conformance;
+mod corpus;
 mod descriptors;
 mod dialects;
 mod faults;
