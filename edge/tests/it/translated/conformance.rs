@@ -26,6 +26,7 @@ async fn every_case_over_every_protocol() {
             .serve_with_incoming(incoming),
     );
     let edge = Edge::start_with(files(&tables, &address.to_string()), &[]).await;
+    let mut wrong = Vec::new();
     for protocol in Protocol::ALL {
         let mut client = Client::connect(protocol, &edge).await;
         for table in &tables {
@@ -33,9 +34,11 @@ async fn every_case_over_every_protocol() {
             for case in &table.cases {
                 answers.push(ask(&edge, &mut client, table, case).await);
             }
-            table.settle(&answers);
+            let found = table.settle(&answers, true);
+            wrong.extend(found.iter().map(|wrong| format!("{protocol:?} {wrong}")));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 /// One cluster and one route for each table: its requests say which one they are of.
