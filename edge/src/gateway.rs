@@ -242,7 +242,10 @@ impl ProxyHttp for Gateway {
             client: ctx.client()?,
             request_id: &ctx.request_id,
             trace: &ctx.trace,
-            time_left: ctx.time_left(Now::monotonic()),
+            // Of a tunnel that time is for the handshake; the client's own stays as it was said.
+            time_left: ctx
+                .time_left(Now::monotonic())
+                .filter(|_| ctx.tunnel.is_none()),
         };
         if ctx.dialect.is_grpc() {
             rewrite::call(upstream);
@@ -320,6 +323,9 @@ impl ProxyHttp for Gateway {
         response_bounds::check_head(session, response, ctx)?;
         let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
         ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
+        for (name, value) in &deadlines::correction(&response.headers, ctx) {
+            response.insert_header(name, value)?;
+        }
         ctx.upstream.grpc_status = grpc_status(&response.headers);
         Ok(())
     }
@@ -379,6 +385,7 @@ impl ProxyHttp for Gateway {
         trailers: &mut HeaderMap,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Bytes>> {
+        trailers.extend(deadlines::correction(trailers, ctx));
         ctx.upstream.grpc_status = grpc_status(trailers).or(ctx.upstream.grpc_status);
         Ok(None)
     }

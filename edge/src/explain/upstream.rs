@@ -54,7 +54,10 @@ pub(super) fn sent(judged: &Judged<'_>, admitted: &Admitted) -> RequestHeader {
         client: &asked.client,
         request_id: &asked.request_id,
         trace: &asked.trace,
-        time_left: admitted.deadline.map(|deadline| deadline.length),
+        time_left: match admitted.websocket {
+            None => admitted.deadline.map(|deadline| deadline.length),
+            Some(_) => None,
+        },
     };
     // What fails here fails the request; what was done until then is shown.
     let _ = rewrite::request(&mut head, admitted, &forwarding);

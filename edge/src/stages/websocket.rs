@@ -8,8 +8,8 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING,
-    UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use palisade_policy::model::Route;
@@ -24,6 +24,8 @@ use crate::snapshot::Snapshot;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// RFC 6455, 4.1: a nonce of sixteen bytes.
 const KEY_BYTES: usize = 16;
+/// A subprotocol that is none: a token, from pages, which can set no other field of a handshake.
+const BEARER: &[u8] = b"palisade.bearer.";
 
 /// How long an admitted connection may last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,36 @@ pub fn is_handshake(
     // One spelling and one protocol, so that all who read it agree that this is an upgrade.
     head.insert_header(UPGRADE, HeaderValue::from_static("websocket"))
         .map_err(|_| Rejection::Internal)?;
+    take_token(head)?;
     Ok(true)
+}
+
+/// From the subprotocols into `authorization`: one token, from one place.
+fn take_token(head: &mut RequestHeader) -> Result<(), Rejection> {
+    let offers = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = offers
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let (tokens, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(BEARER));
+    let Some(token) = tokens.first().and_then(|name| name.strip_prefix(BEARER)) else {
+        return Ok(());
+    };
+    if tokens.len() > 1 || head.headers.contains_key(AUTHORIZATION) {
+        return Err(Rejection::Malformed("more than one token"));
+    }
+    let credentials = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
+    let left = HeaderValue::from_bytes(&others.join(&b", "[..]));
+    let (Ok(mut credentials), Ok(left)) = (credentials, left) else {
+        return Err(Rejection::Malformed("bad sec-websocket-protocol"));
+    };
+    credentials.set_sensitive(true);
+    head.remove_header(&SEC_WEBSOCKET_PROTOCOL);
+    if !left.is_empty() {
+        head.insert_header(SEC_WEBSOCKET_PROTOCOL, left)
+            .map_err(|_| Rejection::Internal)?;
+    }
+    head.insert_header(AUTHORIZATION, credentials)
+        .map_err(|_| Rejection::Internal)
 }
 
 fn asks_for_websocket(head: &RequestHeader) -> bool {
@@ -232,6 +263,53 @@ mod tests {
             &[("transfer-encoding", "chunked")],
         ] {
             assert_eq!(judged("GET", fields).0, None, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_among_the_subprotocols_is_credentials() {
+        const PROTOCOL: &str = "sec-websocket-protocol";
+        let taken = |fields: &[(&'static str, &str)]| {
+            let all = asked(fields);
+            let all: Vec<_> = all
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let mut head = head("GET", &all);
+            let text = |head: &RequestHeader, name: &str| {
+                let value = head.headers.get(name)?;
+                Some(value.to_str().unwrap().to_owned())
+            };
+            is_handshake(&mut head, false).ok()?;
+            Some((text(&head, "authorization"), text(&head, PROTOCOL)))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        for (offers, expected) in [
+            (&["chat"][..], (None, some("chat"))),
+            (&["palisade.bearer.a.b.c"], (some("Bearer a.b.c"), None)),
+            (
+                &["chat,palisade.bearer.t , other"],
+                (some("Bearer t"), some("chat, other")),
+            ),
+            (
+                &["chat", "palisade.bearer.t"],
+                (some("Bearer t"), some("chat")),
+            ),
+        ] {
+            let fields: Vec<_> = offers.iter().map(|offer| (PROTOCOL, *offer)).collect();
+            assert_eq!(taken(&fields), Some(expected), "{offers:?}");
+        }
+        for two in [
+            [
+                (PROTOCOL, "palisade.bearer.a, palisade.bearer.b"),
+                ("x-a", ""),
+            ],
+            [
+                (PROTOCOL, "palisade.bearer.a"),
+                ("authorization", "Bearer b"),
+            ],
+        ] {
+            assert_eq!(taken(&two), None, "{two:?}");
         }
     }
 

@@ -30,6 +30,7 @@ const STALLED: usize = 12;
 const ROUTES: &str = "
 routes:
   - { name: off, matches: [{ path: { prefix: /v1/off } }], translate: true, cluster: echo }
+  - { name: hasty, matches: [{ path: { prefix: /v1/count } }], request_timeout: 500ms, websocket: {}, translate: true, cluster: echo }
   - { name: idle, matches: [{ path: /v1/sum }], websocket: { idle_timeout: 700ms }, translate: true, cluster: echo }
   - name: private
     matches: [{ path: { prefix: /v1/rooms/private } }]
@@ -170,13 +171,19 @@ async fn what_is_refused_is_refused_in_http() {
                 "{protocol:?} {path}: {refused:?}"
             );
         }
-        let token = world.signer.bearer(json!({}));
-        let fields = [("authorization", &*token)];
-        let path = "/v1/rooms/private/chat";
-        let chat = world.try_open(protocol, path, &fields).await;
-        let mut chat = chat.expect("opened");
-        chat.send(Message::text("{}")).await;
-        assert_eq!(answer(chat.next().await)["room"], "private");
+        let field = world.signer.bearer(json!({}));
+        let token = field.replace("Bearer ", "palisade.bearer.");
+        let offers = format!("palisade.v1.json, {token}");
+        for (name, value) in [
+            ("authorization", &field),
+            ("sec-websocket-protocol", &offers),
+        ] {
+            let path = "/v1/rooms/private/chat";
+            let chat = world.try_open(protocol, path, &[(name, value)]).await;
+            let mut chat = chat.expect("opened");
+            chat.send(Message::text("{}")).await;
+            assert_eq!(answer(chat.next().await)["room"], "private");
+        }
     }
     world.under_way(0).await;
 }
@@ -209,6 +216,19 @@ async fn failures_are_close_codes() {
         sum.send(Message::text("{}")).await;
         assert_eq!(sum.closed().await, Some((1001, "idle".to_owned())));
         world.under_way(0).await;
+    }
+}
+
+/// A stream may last: the route's bound is on the handshake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_request_timeout_ends_with_the_upgrade() {
+    let world = World::start().await;
+    for protocol in Protocol::ALL {
+        let mut count = world.open(protocol, "/v1/count/4?pause=0.25s").await;
+        for number in 0..=4 {
+            assert_eq!(answer(count.next().await)["number"], number.to_string());
+        }
+        assert_eq!(count.closed().await, Some((1000, String::new())));
     }
 }
 

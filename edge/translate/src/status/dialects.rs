@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use prost_reflect::DescriptorPool;
 use tonic::Code;
 
 use super::connect;
@@ -102,12 +101,6 @@ impl Rejection {
         }
         Ok(told)
     }
-
-    /// Tells clients what the details of a service's status are.
-    pub(crate) fn with_types(mut self, pool: &DescriptorPool) -> Self {
-        self.0.pool = Some(pool.clone());
-        self
-    }
 }
 
 impl Parts {
@@ -128,7 +121,7 @@ impl Parts {
                 .map(Duration::from_secs),
         };
         render::details(&call, |details| {
-            for violation in &self.errors {
+            for violation in &self.details.errors {
                 details.add_bad_request_violation(&violation.field, &violation.description);
             }
         })

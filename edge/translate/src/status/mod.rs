@@ -2,6 +2,7 @@
 
 pub(crate) mod code;
 pub(crate) mod connect;
+pub(crate) mod details;
 mod dialects;
 pub(crate) mod failure;
 pub(crate) mod problem;

@@ -15,37 +15,14 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
+use super::details::{Details, Violation, truncated};
 use crate::dialect::Dialect;
+use crate::json::read::JsonError;
 use crate::metadata;
+use crate::rpc::Rpc;
 use crate::server::ResponseBody;
 
-/// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
-const TEXT_BYTES_MAX: usize = 1024;
-
-/// Most entries of `errors`.
-const VIOLATIONS_MAX: usize = 64;
-
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
-
-/// What is wrong with one field of a request.
-#[derive(Debug, Serialize)]
-pub(crate) struct Violation {
-    pub(super) field: String,
-    pub(super) description: String,
-    /// Of `buf.validate`, for programs.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    rule: String,
-}
-
-impl Violation {
-    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
-        Self {
-            field: truncated(field),
-            description: truncated(description),
-            rule: truncated(rule),
-        }
-    }
-}
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
 /// every `Result` here.
@@ -58,9 +35,7 @@ pub(super) struct Parts {
     pub(super) grpc: Code,
     pub(super) code: &'static str,
     pub(super) detail: Cow<'static, str>,
-    pub(super) errors: Vec<Violation>,
-    reason: String,
-    domain: String,
+    pub(super) details: Details,
     pub(super) headers: HeaderMap,
     /// Metadata behind a service's failure; plain HTTP has no place for it.
     pub(super) trailers: HeaderMap,
@@ -80,12 +55,8 @@ struct Problem<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Violation],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+    #[serde(flatten)]
+    details: &'a Details,
 }
 
 impl Rejection {
@@ -98,10 +69,8 @@ impl Rejection {
             status,
             grpc: code::of_http(status),
             code: name,
-            detail: bounded(detail.into()),
-            errors: Vec::new(),
-            reason: String::new(),
-            domain: String::new(),
+            detail: truncated(&detail.into()).into(),
+            details: Details::default(),
             headers: HeaderMap::new(),
             trailers: HeaderMap::new(),
             encoded: None,
@@ -116,14 +85,23 @@ impl Rejection {
     /// 400 about one named part of the request.
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
-        rejection.violation(name, reason);
+        rejection.0.details.errors = vec![Violation::new(name, reason, "")];
+        rejection
+    }
+
+    /// 400 about a document that is not the message it should be.
+    pub(crate) fn json(what: &str, error: &JsonError) -> Self {
+        let mut rejection = Self::bad_request("invalid_json", format!("{what}: {error}"));
+        if !error.path.is_empty() {
+            rejection.0.details.errors = vec![Violation::new(&error.path, &error.reason, "")];
+        }
         rejection
     }
 
     /// A message that breaks rules of its descriptors.
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
         let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
-        rejection.0.errors = violations;
+        rejection.0.details.errors = violations;
         rejection
     }
 
@@ -176,7 +154,7 @@ impl Rejection {
 
     /// Says where in the request it is.
     pub(crate) fn at(mut self, place: &str) -> Self {
-        self.0.detail = bounded(format!("{place}: {}", self.0.detail).into());
+        self.0.detail = truncated(&format!("{place}: {}", self.0.detail)).into();
         self
     }
 
@@ -190,7 +168,7 @@ impl Rejection {
     }
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
-    pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
+    pub(crate) fn grpc(rpc: &Rpc, status: GrpcStatus, headers: HeaderMap) -> Self {
         let trailers = metadata::headers(status.trailers);
         let http = code::http_status(status.code);
         let name = code::name(status.code);
@@ -207,15 +185,8 @@ impl Rejection {
         rejection.0.headers = headers;
         rejection.0.trailers = trailers;
         rejection.0.encoded = Some(status.encoded);
-        if let Some(bad) = status.details.bad_request() {
-            for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
-                rejection.violation(&violation.field, &violation.description);
-            }
-        }
-        if let Some(info) = status.details.error_info() {
-            rejection.0.reason = truncated(&info.reason);
-            rejection.0.domain = truncated(&info.domain);
-        }
+        rejection.0.details = Details::of(rpc, &status.details);
+        rejection.0.pool = Some(rpc.descriptor.parent_pool().clone());
         if let Some(delay) = status
             .details
             .retry_info()
@@ -244,10 +215,6 @@ impl Rejection {
     /// The code and the text for those who are not told by HTTP.
     pub(crate) fn grpc_status(&self) -> (Code, &str) {
         (self.0.grpc, &self.0.detail)
-    }
-
-    fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation::new(field, description, ""));
     }
 
     pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
@@ -296,9 +263,7 @@ impl Parts {
             detail: &self.detail,
             code: self.code,
             request_id,
-            errors: &self.errors,
-            reason: &self.reason,
-            domain: &self.domain,
+            details: &self.details,
         };
         // Strings and numbers only: there is nothing that could fail to be written.
         serde_json::to_vec(&problem).unwrap_or_default()
@@ -309,23 +274,4 @@ fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
-}
-
-fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    Cow::Owned(truncated(&text))
-}
-
-fn truncated(text: &str) -> String {
-    match text.get(text.floor_char_boundary(TEXT_BYTES_MAX)..) {
-        None | Some("") => text.to_owned(),
-        Some(_) => {
-            let mut head = text.to_owned();
-            head.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-            head.push('…');
-            head
-        }
-    }
 }

@@ -139,6 +139,7 @@ impl Messages {
     }
 
     fn framed(&self, message: &DynamicMessage) -> Result<Bytes, Rejection> {
+        self.translator.check(self.rpc(), message)?;
         let bytes_max = self.options().request_message_bytes_max;
         upstream::frame(message).ok_or_else(|| Rejection::body_too_large(bytes_max))
     }
@@ -218,5 +219,64 @@ fn whole(rpc: Arc<Rpc>) -> Binding {
         captures: Vec::new(),
         body: RequestBody::Whole,
         response: reply::ResponseBody::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use palisade_echo::DESCRIPTORS;
+    use palisade_echo::proto::ChatRequest;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::framing::PREFIX_BYTES;
+
+    static TRANSLATOR: LazyLock<Arc<Translator>> = LazyLock::new(|| {
+        Arc::new(Translator::from_descriptor_set(DESCRIPTORS, Options::default()).unwrap())
+    });
+
+    fn chat(codec: Codec) -> Messages {
+        let uri = Uri::from_static("/v1/rooms/blue/chat");
+        Messages::of(TRANSLATOR.clone(), &uri, codec).unwrap()
+    }
+
+    /// The message that a frame becomes, where it becomes one.
+    fn heard(messages: &Messages, frame: &Message) -> Option<ChatRequest> {
+        match messages.heard(frame) {
+            Ok(Heard::Message(mut bytes)) => {
+                let message = bytes.split_off(PREFIX_BYTES);
+                Some(ChatRequest::decode(message).unwrap())
+            }
+            Ok(Heard::End) | Err(Ending::Close(_)) => None,
+            Err(Ending::Client) => panic!("a frame is no end"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_names_another_room(
+            text in prop_oneof![any::<String>(), r#"\{("room":"[a-z]*",?)?("text":"[a-z]*")?\}"#],
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+            room: String,
+        ) {
+            let whole = ChatRequest { room, text: text.clone() }.encode_to_vec();
+            for codec in [Codec::Json, Codec::Proto] {
+                let messages = chat(codec);
+                for frame in [
+                    Message::text(text.clone()),
+                    Message::binary(bytes.clone()),
+                    Message::binary(whole.clone()),
+                ] {
+                    if let Some(message) = heard(&messages, &frame) {
+                        prop_assert_eq!(message.room, "blue");
+                    }
+                }
+            }
+            let kept = heard(&chat(Codec::Proto), &Message::binary(whole)).map(|said| said.text);
+            prop_assert_eq!(kept, Some(text));
+        }
     }
 }

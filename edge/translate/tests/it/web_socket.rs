@@ -29,7 +29,7 @@ struct World {
     echo: Echo,
     address: SocketAddr,
     channel: Channel,
-    options: Options,
+    translator: Arc<Translator>,
 }
 
 struct Socket {
@@ -47,6 +47,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let echo = Echo::default();
+        let translator = Translator::from_descriptor_set(DESCRIPTORS, options).unwrap();
         let serving = Server::builder()
             .add_service(EchoServiceServer::new(echo.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
@@ -56,7 +57,7 @@ impl World {
             echo,
             address,
             channel: endpoint.connect_lazy(),
-            options,
+            translator: Arc::new(translator),
         }
     }
 
@@ -65,10 +66,8 @@ impl World {
         path: &str,
         fields: &[(&str, &str)],
     ) -> Result<Socket, Response<Option<Vec<u8>>>> {
-        let translator =
-            Translator::from_descriptor_set(DESCRIPTORS, self.options.clone()).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
-        let serving = serve_connection(far, Arc::new(translator), self.channel.clone());
+        let serving = serve_connection(far, self.translator.clone(), self.channel.clone());
         let served = tokio::spawn(serving);
         let mut request = format!("ws://edge{path}").into_client_request().unwrap();
         for (name, value) in fields {

@@ -51,7 +51,7 @@ fn refused_json() -> Vec<Refused> {
         (b"{\"text\":", 400, "EOF"),
         (b"{} {}", 400, "trailing"),
         (b"{\"nope\":1}", 400, "nope"),
-        (&b"{\"inner\":".repeat(5_000), 400, "recursion"),
+        (&b"{\"inner\":".repeat(5_000), 400, "levels deep"),
         (
             &[b' '; MESSAGE_BYTES_MAX + 1],
             429,
