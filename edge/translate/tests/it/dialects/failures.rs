@@ -159,13 +159,15 @@ fn body(content_type: &str, json: &Value, proto: &[u8]) -> Vec<u8> {
     }
 }
 
+/// RPC, its message in both forms; code, reason and fields of what each dialect that takes it is told.
+type Row<'a> = (&'a str, &'a Value, &'a [u8], Code, &'a str, &'a [&'a str]);
+
 #[tokio::test]
 async fn what_the_translator_refuses() {
     let mut client = Client::of_echo().await;
-    // RPC, its message in both forms, and what each dialect that takes it is told.
     let no_name = json!({"name": "", "email": "a@example.test", "age": 20});
     let no_name_proto = b"\x12\x0ea@example.test\x18\x14".as_slice();
-    let rows: [(&str, &Value, &[u8], Code, &str, &[&str]); 2] = [
+    let rows: [Row<'_>; 2] = [
         (
             "Nope",
             &json!({}),
