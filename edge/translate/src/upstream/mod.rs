@@ -8,6 +8,8 @@ mod messages;
 
 use std::error::Error as StdErrorTrait;
 use std::future::{poll_fn, ready};
+use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
@@ -15,7 +17,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep};
 use tonic::Code;
 use tonic::body::Body;
 use tonic::client::GrpcService;
@@ -26,6 +28,9 @@ use crate::framing::{Frame, PREFIX_BYTES};
 use crate::rpc::Rpc;
 use crate::status::code::GrpcStatus;
 use crate::{http_metadata, metadata};
+
+/// By how much the clock of a service may be ahead of ours.
+const CLOCK_TICKS: Duration = Duration::from_millis(5);
 
 /// Whatever carries gRPC calls: a channel.
 pub trait Upstream:
@@ -133,6 +138,10 @@ where
                 initial: head.headers,
             }),
             Code::Ok => Err(Failure::Protocol("ok without a message".to_owned())),
+            // Tonic's word for a time that is over; the client would take it for its own doing.
+            Code::Cancelled if is_over(deadline.as_ref().map(|deadline| deadline.as_ref())) => {
+                Err(Failure::Timeout)
+            }
             _ => Err(Failure::Status(Box::new(status), head.headers)),
         };
     }
@@ -147,6 +156,12 @@ where
         initial: head.headers,
         messages: Messages::new(body, bytes_max, deadline),
     })
+}
+
+/// Up to the ticks by which two clocks differ.
+fn is_over(deadline: Option<Pin<&Sleep>>) -> bool {
+    let soon = Instant::now() + CLOCK_TICKS;
+    deadline.is_some_and(|deadline| deadline.deadline() <= soon)
 }
 
 async fn call_head<S>(
