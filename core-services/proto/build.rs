@@ -1,9 +1,11 @@
 //! Compiles `proto/` with protox into tonic code and one descriptor set.
+//! Comments are kept of our own files: descriptions of the API are made of them.
 //! Invariant: the set holds every import and keeps the options (HTTP bindings,
 //! input rules, access), because the edge and the services decide from them.
 
 use std::{env, error::Error, fs, path::Path};
 
+use prost::{DecodeError, Message};
 use protox::Compiler;
 
 const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
@@ -12,15 +14,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = env::var("OUT_DIR")?;
 
-    let mut compiler = Compiler::new(["proto"])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(false)
-        .open_files(FILES)?;
-    // Not `file_descriptor_set()`: prost's types drop the options they don't know.
+    let compiler = compiled(false)?;
     fs::write(
         Path::new(&out).join("core.pb"),
-        compiler.encode_file_descriptor_set(),
+        with_own_comments(&compiler, &compiled(true)?)?,
     )?;
 
     let mut config = tonic_prost_build::Config::new();
@@ -36,6 +33,36 @@ fn main() -> Result<(), Box<dyn Error>> {
         ])
         .compile_fds_with_config(own_files(&compiler), config)?;
     Ok(())
+}
+
+fn compiled(comments: bool) -> Result<Compiler, protox::Error> {
+    let mut compiler = Compiler::new(["proto"])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(comments)
+        .open_files(FILES)?;
+    Ok(compiler)
+}
+
+/// A `google.protobuf.FileDescriptorSet` whose files are not looked into.
+#[derive(Clone, PartialEq, Message)]
+struct FileSet {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    file: Vec<Vec<u8>>,
+}
+
+/// The comments of imports would be ten times what the services say themselves. Not
+/// `file_descriptor_set()`: prost's types drop the options they don't know.
+fn with_own_comments(bare: &Compiler, commented: &Compiler) -> Result<Vec<u8>, DecodeError> {
+    let mut set = FileSet::decode(&*bare.encode_file_descriptor_set())?;
+    let commented_set = FileSet::decode(&*commented.encode_file_descriptor_set())?;
+    let files = set.file.iter_mut().zip(commented_set.file);
+    for ((file, with_comments), metadata) in files.zip(commented.files()) {
+        if FILES.contains(&metadata.name()) {
+            *file = with_comments;
+        }
+    }
+    Ok(set.encode_to_vec())
 }
 
 /// The files to make code of, and the well-known types their fields name: prost

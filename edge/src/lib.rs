@@ -19,6 +19,7 @@ pub mod stages;
 pub mod cluster;
 pub mod rejection;
 pub mod respond;
+pub mod openapi;
 pub mod explain;
 pub mod replay;
 pub mod observe;

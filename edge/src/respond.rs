@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use palisade_policy::model::{Action, DirectResponse};
 use palisade_translate::{Dialect, FailedCall, failed_call};
 use pingora_error::{ErrorType, OkOrErr, Result};
@@ -174,6 +174,8 @@ pub fn reason(action: &Action) -> Option<&'static str> {
     match action {
         Action::Redirect(_) => Some("redirect"),
         Action::Respond(_) => Some("direct_response"),
+        Action::OpenApi(_) => Some("openapi"),
+        Action::Docs(_) => Some("docs"),
         // Refused when it was judged.
         Action::Forward(_) | Action::Tombstone => None,
     }
@@ -191,8 +193,29 @@ pub fn by_route(
             let location = location.or_err(ErrorType::InternalError, "no location")?;
             redirect(to.status, location, request).map(Some)
         }
-        Action::Forward(_) | Action::Tombstone => Ok(None),
+        // Those of `openapi` are made elsewhere.
+        Action::OpenApi(_) | Action::Docs(_) | Action::Forward(_) | Action::Tombstone => Ok(None),
     }
+}
+
+/// Something to read, with these fields.
+pub fn content(
+    request: &RequestHeader,
+    status: StatusCode,
+    fields: &[(HeaderName, &str)],
+    body: Bytes,
+) -> Result<(ResponseHeader, Bytes)> {
+    if is_grpc(request) {
+        return grpc_answer(status);
+    }
+    let mut header = ResponseHeader::build(status, Some(fields.len() + 6))?;
+    for (name, value) in fields {
+        header.insert_header(name, *value)?;
+    }
+    if status != StatusCode::NOT_MODIFIED {
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    Ok((header, body))
 }
 
 /// The answer of a route that sends its requests elsewhere.

@@ -3,6 +3,8 @@
 //! The policy is new with each reload; clusters' health, limits' counters, keys and remembered
 //! tokens are taken over from the snapshot before, wherever their fingerprint is the same.
 
+mod documents;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::cluster::ClusterState;
 use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
+use documents::Documents;
 
 /// Below the state folder: the last good key sets of token issuers.
 pub const JWKS_FOLDER: &str = "jwks";
@@ -29,6 +32,8 @@ pub struct Snapshot {
     pub verifier: Arc<Verifier>,
     /// Fields that a client may never set.
     pub reserved_headers: HashSet<HeaderName>,
+    /// Of this policy's routes.
+    pub documents: Documents,
     clusters: Vec<Arc<ClusterState>>,
     limits: Vec<Arc<LimitState>>,
     /// By the limits of a route.
@@ -87,6 +92,7 @@ impl Snapshot {
         Ok(Self {
             verifier: parts.verifier.clone(),
             reserved_headers: reserved_headers(&policy),
+            documents: Documents::default(),
             clusters,
             limits,
             limit_policies,
@@ -116,6 +122,7 @@ impl Snapshot {
         Ok(Self {
             verifier: Arc::new(Verifier::new(OFFLINE_TOKENS_BYTES)),
             reserved_headers: reserved_headers(&policy),
+            documents: Documents::default(),
             clusters: clusters.collect::<anyhow::Result<_>>()?,
             limit_policies: limit_policies(&policy, &limits),
             limits,

@@ -14,6 +14,10 @@ mod sanitize;
 mod expression;
 #[path = "../fuzz/checks/load.rs"]
 mod load;
+#[path = "../fuzz/checks/template.rs"]
+mod template;
+#[path = "../fuzz/checks/json.rs"]
+mod json;
 
 use std::fs;
 use std::path::Path;
@@ -64,4 +68,14 @@ fn client_holds() {
 #[test]
 fn expression_holds() {
     replay("expression", expression::check);
+}
+
+#[test]
+fn template_holds() {
+    replay("template", template::check);
+}
+
+#[test]
+fn json_holds() {
+    replay("json", json::check);
 }

@@ -5,6 +5,8 @@ use std::{env, error::Error, fs, path::Path};
 use protox::Compiler;
 
 const FILE: &str = "palisade/echo/v1/echo.proto";
+/// No code is made of it: its service does not look at messages.
+const MIRROR: &str = "palisade/mirror/v1/mirror.proto";
 /// The options' schemas are those of the core services.
 const INCLUDES: [&str; 2] = ["proto", "../../core-services/proto/proto"];
 
@@ -18,6 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_imports(true)
         .include_source_info(true)
         .open_file(FILE)?;
+    let mut mirror = Compiler::new(INCLUDES)?;
+    mirror.include_imports(true).open_file(MIRROR)?;
+    fs::write(
+        Path::new(&out).join("mirror.pb"),
+        mirror.encode_file_descriptor_set(),
+    )?;
     // Not `file_descriptor_set()`: prost's types drop the options they don't know.
     fs::write(
         Path::new(&out).join("echo.pb"),

@@ -154,6 +154,20 @@ impl RouteTable {
         &self.rules
     }
 
+    /// The same for hosts that no rule tells apart: the host itself, the wildcard it is under (as
+    /// `.example.com`), or `*`.
+    pub fn class_of<'a>(&'a self, host: &'a str) -> &'a str {
+        if self.exact_hosts.contains_key(host) {
+            return host;
+        }
+        let mut dots = host.match_indices('.').filter(|(at, _)| *at > 0);
+        let wildcard = dots.find_map(|(at, _)| {
+            let suffix = host.get(at..)?;
+            self.wildcard_hosts.contains_key(suffix).then_some(suffix)
+        });
+        wildcard.unwrap_or("*")
+    }
+
     /// The first rule in order of precedence that the request satisfies.
     pub fn select<'a>(&'a self, request: Request<'_>) -> Selected<'a> {
         let mut facts = Facts::new(request);

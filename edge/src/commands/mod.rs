@@ -10,6 +10,7 @@ mod diff;
 mod explain;
 mod fmt;
 mod history;
+mod openapi;
 mod rollback;
 mod schema;
 mod serve;
@@ -62,6 +63,8 @@ pub enum Command {
     Certs(certs::Args),
     /// Write policy files in one style.
     Fmt(fmt::Args),
+    /// Write a description of what a host takes, for its callers.
+    Openapi(openapi::Args),
     /// Print the JSON Schema of policy files, for editors.
     Schema(schema::Args),
     /// Print a completion script for a shell.
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Rollback(args) => rollback::run(&args, format),
         Command::Certs(args) => certs::run(&args, format),
         Command::Fmt(args) => fmt::run(&args, format),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

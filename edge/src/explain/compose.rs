@@ -15,6 +15,7 @@ use super::explanation::{
 };
 use super::question::{Asked, Question, Unaskable};
 use super::{candidates, fields, limits, settings, steps, upstream};
+use crate::openapi;
 use crate::respond;
 use crate::snapshot::Snapshot;
 use crate::stages::authn::Caller;
@@ -232,10 +233,7 @@ fn edit(judged: &Judged<'_>, head: &mut ResponseHeader) -> pingora_error::Result
 /// Head and body of the edge's own answer.
 fn own_response(judged: &Judged<'_>) -> Option<(ResponseHeader, Bytes)> {
     let (mut head, body) = match judged.outcome {
-        Ok(admitted) => {
-            let location = admitted.target.location.as_ref();
-            respond::by_route(&admitted.route.action, location, judged.head).ok()??
-        }
+        Ok(admitted) => openapi::by_route(judged.snapshot, admitted, judged.head).ok()??,
         Err(refused) => {
             let id = judged.asked.request_id.as_str();
             respond::response(&refused.rejection, judged.head, id).ok()?

@@ -38,6 +38,7 @@ impl Answer {
         let status = match &route.action {
             Action::Redirect(redirect) => redirect.status,
             Action::Respond(response) => response.status,
+            Action::OpenApi(_) | Action::Docs(_) => http::StatusCode::OK,
             Action::Forward(_) | Action::Tombstone => return None,
         };
         Some(Self {

@@ -14,6 +14,9 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
 
+/// Longer bodies are not for people: those of documents.
+const BODY_SHOWN_BYTES_MAX: usize = 4 * 1024;
+
 /// A line of a section: what, how, where.
 struct Row {
     name: String,
@@ -239,7 +242,11 @@ fn own_answer(answer: &OwnAnswer) -> Vec<Row> {
     let headers = answer.headers.iter();
     rows.extend(headers.map(|(name, value)| Row::new("field", format!("{name}: {value}"))));
     if !answer.body.is_empty() {
-        rows.push(Row::new("body", &answer.body));
+        let shown = match answer.body.len() {
+            ..=BODY_SHOWN_BYTES_MAX => answer.body.clone(),
+            bytes => format!("{bytes} bytes"),
+        };
+        rows.push(Row::new("body", shown));
     }
     rows
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::Method;
 use http::header::{EXPECT, ORIGIN};
+use pingora_core::protocols::http::HttpTask;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -12,6 +13,7 @@ use pingora_proxy::Session;
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::{Gateway, connection};
 use crate::listen::{DEADLINE_EXCEEDED, Listener, Recalled, Refusal};
+use crate::openapi;
 use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::respond;
@@ -49,8 +51,8 @@ impl Gateway {
         let admitted = ctx.admitted()?;
         let request = session.req_header();
         let action = &admitted.route.action;
-        let location = admitted.target.location.as_ref();
-        let Some((mut header, body)) = respond::by_route(action, location, request)? else {
+        let answer = openapi::by_route(&ctx.snapshot, admitted, request)?;
+        let Some((mut header, body)) = answer else {
             return Ok(false);
         };
         ctx.own_answer = respond::reason(action);
@@ -150,11 +152,17 @@ async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Re
         session.set_keepalive(None);
     }
     let bodyless = body.is_empty() || session.req_header().method == Method::HEAD;
-    session
-        .write_response_header(Box::new(header), bodyless)
-        .await?;
-    let body = if bodyless { Bytes::new() } else { body };
-    session.write_response_body(Some(body), true).await?;
+    let header = Box::new(header);
+    if bodyless && (session.is_http2() || session.is_custom()) {
+        // The header block ends the stream: to gRPC's own clients that is what makes it trailers,
+        // and an empty frame after it would hide the status ("Trailers-Only").
+        let whole = vec![HttpTask::Header(header, true)];
+        session.write_response_tasks(whole).await?;
+    } else {
+        session.write_response_header(header, bodyless).await?;
+        let body = if bodyless { Bytes::new() } else { body };
+        session.write_response_body(Some(body), true).await?;
+    }
     // An h2 stream dropped with its body unread is reset, and clients then throw the answer
     // away; an HTTP/1.1 connection would have the body taken for the next request.
     if !unasked && session.drain_request_body().await.is_err() {

@@ -5,15 +5,19 @@
 
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use pingora_core::upstreams::peer::PeerOptions;
 use pingora_error::{Error, Result};
 use pingora_proxy::Session;
 
-use super::Gateway;
+use super::{Gateway, grpc_status};
 use crate::listen::DEADLINE_EXCEEDED;
 use crate::rejection::Rejection;
 use crate::request_ctx::{Now, RequestCtx};
 use crate::respond;
+
+/// Of google.rpc.Code.
+const GRPC_CANCELLED: u8 = 1;
 
 /// How much later than whoever was told a deadline the edge ends the request: time for their answer
 /// to come through.
@@ -84,6 +88,17 @@ pub(super) fn told(rejection: Rejection, ctx: &RequestCtx) -> Rejection {
         }
         rejection => rejection,
     }
+}
+
+/// What takes the place of a status: tonic says CANCELLED when the time that it was told is over, and
+/// a client that set no deadline would take that for its own doing.
+pub(super) fn correction(fields: &HeaderMap, ctx: &RequestCtx) -> HeaderMap {
+    let is_over = |left: Duration| left.is_zero();
+    let is_late = ctx.time_left(Now::monotonic()).is_some_and(is_over);
+    if !ctx.dialect.is_grpc() || !is_late || grpc_status(fields) != Some(GRPC_CANCELLED) {
+        return HeaderMap::new();
+    }
+    respond::grpc_trailers(&Rejection::DeadlineExceeded)
 }
 
 impl Gateway {

@@ -102,6 +102,8 @@ impl Admitted {
         match &self.route.action {
             Action::Redirect(redirect) => Some((redirect.status, "redirect")),
             Action::Respond(response) => Some((response.status, "direct_response")),
+            Action::OpenApi(_) => Some((StatusCode::OK, "openapi")),
+            Action::Docs(_) => Some((StatusCode::OK, "docs")),
             Action::Forward(_) | Action::Tombstone => None,
         }
     }

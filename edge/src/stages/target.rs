@@ -60,7 +60,7 @@ pub fn of(
             let location = HeaderValue::try_from(location);
             target.location = Some(location.map_err(|_| Rejection::Malformed("bad path"))?);
         }
-        Action::Respond(_) | Action::Tombstone => {}
+        Action::Respond(_) | Action::OpenApi(_) | Action::Docs(_) | Action::Tombstone => {}
     }
     Ok(target)
 }

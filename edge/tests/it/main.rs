@@ -3,6 +3,9 @@
 //! One binary of many modules, so that it is linked once. Every test starts an edge of its own
 //! on ports of its own; upstreams are mocks, one for each way of behaving badly.
 
+#[path = "../../translate/tests/conformance/cases.rs"]
+mod cases;
+
 mod harness;
 mod upstream;
 mod client;
@@ -50,3 +53,5 @@ mod streams;
 mod websocket;
 mod upgrade;
 mod explained;
+mod translated;
+mod openapi;

@@ -31,3 +31,4 @@ mod freeze;
 mod keys;
 mod drain;
 mod edits;
+mod docs;

@@ -64,7 +64,7 @@ impl<W: Write> http_body::Body for AnswerFrames<W> {
                 Ok(bytes) => return Poll::Ready(Some(Ok(BodyFrame::data(bytes)))),
                 Err(rejection) => Err(rejection),
             },
-            Some(Ok(Part::End(trailers))) => Ok(metadata::response(trailers).1),
+            Some(Ok(Part::End(trailers))) => Ok(metadata::headers(trailers)),
             Some(Err(failure)) => Err(failed(&this.rpc, &this.refused, failure)),
             None => Err(reject(&this.rpc, Failure::Broken("no end".to_owned()))),
         };

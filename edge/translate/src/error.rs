@@ -67,12 +67,15 @@ pub enum Error {
         reason: String,
     },
 
-    #[error("`{method} {template}` is bound twice: by `{first}` and by `{second}`")]
+    #[error(
+        "`{method} {template}` of `{second}` is bound already: as `{first_template}` by `{first}`"
+    )]
     Conflict {
         method: String,
-        template: String,
         first: String,
+        first_template: String,
         second: String,
+        template: String,
     },
 
     #[error(

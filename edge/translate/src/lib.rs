@@ -25,6 +25,8 @@ mod rules;
 mod server;
 mod socket;
 mod status;
+#[doc(hidden)]
+pub mod tools;
 mod translator;
 mod upstream;
 mod validate;
@@ -37,6 +39,8 @@ pub use reflection::{Description, ReflectionError, describe};
 pub use rest::is_lines;
 pub use rpc::Rpc;
 pub use rules::binding::{Binding, BindingInfo, BoundMethod};
+pub use rules::shape::{BodyPart, Piece};
+pub use rules::template::Segment;
 pub use server::{ResponseBody, serve_connection, translate};
 pub use status::render::{FailedCall, failed_call};
 pub use translator::{Find, Translator};

@@ -83,8 +83,15 @@ pub(crate) fn headers(initial: HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Adds all of `from`, beside what is there already.
+pub(crate) fn append(into: &mut HeaderMap, from: HeaderMap) {
+    each(from, |name, value| {
+        into.append(name, value);
+    });
+}
+
 /// Calls `f` for each pair; the map yields a name only with its first value.
-fn each(headers: HeaderMap, mut f: impl FnMut(&HeaderName, HeaderValue)) {
+pub(crate) fn each(headers: HeaderMap, mut f: impl FnMut(&HeaderName, HeaderValue)) {
     let mut current = None;
     for (name, value) in headers {
         if name.is_some() {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use prost_reflect::{DeserializeOptions, SerializeOptions};
-
 /// Of one translator, for all its requests.
 #[derive(Debug, Clone, Hash)]
 pub struct Options {
@@ -88,18 +86,5 @@ impl Default for SseOptions {
             retry: None,
             heartbeat: Duration::from_secs(15),
         }
-    }
-}
-
-impl JsonOptions {
-    pub(crate) fn deserialize(&self) -> DeserializeOptions {
-        DeserializeOptions::new().deny_unknown_fields(!self.ignore_unknown_fields)
-    }
-
-    pub(crate) fn serialize(&self) -> SerializeOptions {
-        SerializeOptions::new()
-            .skip_default_fields(!self.write_defaults)
-            .use_proto_field_name(self.proto_names)
-            .use_enum_numbers(self.enum_numbers)
     }
 }

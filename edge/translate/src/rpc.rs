@@ -5,6 +5,9 @@ use std::fmt;
 use http::uri::{InvalidUri, PathAndQuery};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 
+use crate::json::path;
+use crate::options::Options;
+
 /// `google.protobuf.MethodOptions.idempotency_level`, `NO_SIDE_EFFECTS`.
 const NO_SIDE_EFFECTS: i32 = 1;
 
@@ -22,18 +25,17 @@ pub struct Rpc {
     pub(crate) server_streams: bool,
     /// Connect clients may call it by `GET`.
     pub(crate) is_without_side_effects: bool,
+    /// Clients see the names of the proto file.
+    proto_names: bool,
     /// Its service chooses statuses and fields of HTTP answers.
     pub(crate) honours_http_metadata: bool,
 }
 
 impl Rpc {
-    pub(crate) fn new(
-        descriptor: MethodDescriptor,
-        honours_http_metadata: bool,
-    ) -> Result<Self, InvalidUri> {
+    pub(crate) fn new(descriptor: MethodDescriptor, options: &Options) -> Result<Self, InvalidUri> {
         let service = descriptor.parent_service();
         let path = format!("/{}/{}", service.full_name(), descriptor.name());
-        let options = descriptor.method_descriptor_proto().options.as_ref();
+        let declared = descriptor.method_descriptor_proto().options.as_ref();
         Ok(Self {
             name: descriptor.full_name().into(),
             path: PathAndQuery::try_from(path)?,
@@ -41,9 +43,10 @@ impl Rpc {
             output: descriptor.output(),
             client_streams: descriptor.is_client_streaming(),
             server_streams: descriptor.is_server_streaming(),
-            is_without_side_effects: options.and_then(|options| options.idempotency_level)
+            is_without_side_effects: declared.and_then(|declared| declared.idempotency_level)
                 == Some(NO_SIDE_EFFECTS),
-            honours_http_metadata,
+            proto_names: options.json.proto_names,
+            honours_http_metadata: options.honours_http_metadata,
             descriptor,
         })
     }
@@ -64,6 +67,19 @@ impl Rpc {
     #[must_use]
     pub fn descriptor(&self) -> &MethodDescriptor {
         &self.descriptor
+    }
+
+    /// A path to a field of the request, in the names that clients know.
+    pub(crate) fn json_path(&self, proto_path: &str) -> String {
+        let json = || path::of_proto(&self.input, proto_path);
+        let json = if self.proto_names { None } else { json() };
+        json.unwrap_or_else(|| proto_path.to_owned())
+    }
+
+    /// Whether the client sends a stream, and whether the service does.
+    #[must_use]
+    pub fn streams(&self) -> (bool, bool) {
+        (self.client_streams, self.server_streams)
     }
 
     #[must_use]

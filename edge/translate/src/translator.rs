@@ -122,7 +122,7 @@ impl Translator {
             .map(|extension| rule_of(&method, extension))
             .transpose();
         let name = method.full_name().to_owned();
-        let rpc = match Rpc::new(method, self.options.honours_http_metadata) {
+        let rpc = match Rpc::new(method, &self.options) {
             Ok(rpc) => Arc::new(rpc),
             Err(error) => {
                 let reason = error.to_string();
@@ -175,15 +175,16 @@ impl Translator {
     }
 
     fn conflict(&self, first: usize, second: &Binding) -> Error {
+        let first = self.bindings.get(first);
+        let (rpc, template) = first
+            .map(|first| (first.rpc.name().to_owned(), first.template.to_string()))
+            .unwrap_or_default();
         Error::Conflict {
             method: second.method.as_str().to_owned(),
-            template: second.template.to_string(),
-            first: self
-                .bindings
-                .get(first)
-                .map(|binding| binding.rpc.name().to_owned())
-                .unwrap_or_default(),
+            first: rpc,
+            first_template: template,
             second: second.rpc.name().to_owned(),
+            template: second.template.to_string(),
         }
     }
 
@@ -216,6 +217,11 @@ impl Translator {
     /// Every binding, in the order of the descriptors.
     pub fn bindings(&self) -> impl Iterator<Item = BindingInfo<'_>> {
         self.bindings.iter().map(|binding| binding.info())
+    }
+
+    /// Every binding itself, in that order.
+    pub fn bound(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
     }
 
     /// The RPC that a gRPC call with this `:path` is for.

@@ -1,5 +1,6 @@
 //! `palisade.echo.v1.EchoService`: does as its requests say.
 
+pub mod mirror;
 mod service;
 mod streams;
 mod tus;

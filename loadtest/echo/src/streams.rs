@@ -225,6 +225,11 @@ pub(crate) fn download(
     if let Ok(value) = MetadataValue::try_from(announced.to_string()) {
         head.insert("x-http-header-content-length", value);
     }
+    Ok((head, pieces(asked, from, to, counted)))
+}
+
+/// From one place of the file to another.
+fn pieces(asked: &FileRequest, from: u64, to: u64, counted: Counted) -> Answers<HttpBody> {
     let step = match asked.piece_bytes {
         0 => PIECE_BYTES as u64,
         bytes => u64::from(bytes),
@@ -258,7 +263,7 @@ pub(crate) fn download(
             (at, is_first) = (end, false);
         }
     });
-    Ok((head, Box::pin(ReceiverStream::new(receiver))))
+    Box::pin(ReceiverStream::new(receiver))
 }
 
 /// `bytes=first-last`, or `bytes=first-`.

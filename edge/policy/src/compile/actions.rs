@@ -1,4 +1,4 @@
-//! What is done with the requests of a route: one of four things.
+//! What is done with the requests of a route: one of six things.
 
 use super::Compiler;
 use crate::codes;
@@ -16,31 +16,45 @@ impl Compiler<'_> {
             given(&doc.backends),
             given(&doc.redirect),
             given(&doc.respond),
+            given(&doc.openapi),
+            given(&doc.docs),
         ];
         let mut marks = actions.into_iter().flatten();
         let Some(_) = marks.next() else {
-            let message = "the route has none of `cluster`, `backends`, `redirect` and `respond`";
+            let message = "the route has none of `cluster`, `backends`, `redirect`, `respond`, `openapi` and `docs`";
             self.missing(at.mark, message.to_owned());
             return Some(Action::Tombstone);
         };
         if let Some(second) = marks.next() {
             let fault = Fault::new(
                 codes::CHOICE,
-                "a route has one of `cluster`, `backends`, `redirect` and `respond`",
+                "a route has one of `cluster`, `backends`, `redirect`, `respond`, `openapi` and `docs`",
             );
             if let Some(mark) = second {
                 self.report.push(mark, fault);
             }
             return Some(Action::Tombstone);
         }
-        let (key, action) = match (&doc.redirect, &doc.respond) {
-            (Field::Absent, Field::Absent) => return None,
-            (Field::Given(redirect), _) => {
-                ("redirect", Action::Redirect(self.redirect(redirect, doc)))
-            }
-            (_, Field::Given(respond)) => ("respond", Action::Respond(self.respond(respond))),
+        let own = [
+            !doc.redirect.is_absent(),
+            !doc.respond.is_absent(),
+            !doc.openapi.is_absent(),
+            !doc.docs.is_absent(),
+        ];
+        if !own.contains(&true) {
+            return None;
+        }
+        let (key, action) = if let Some(redirect) = doc.redirect.given() {
+            ("redirect", Action::Redirect(self.redirect(redirect, doc)))
+        } else if let Some(respond) = doc.respond.given() {
+            ("respond", Action::Respond(self.respond(respond)))
+        } else if let Some(openapi) = doc.openapi.given() {
+            ("openapi", Action::OpenApi(self.openapi(openapi)))
+        } else if let Some(docs) = doc.docs.given() {
+            ("docs", Action::Docs(self.docs(docs, doc)))
+        } else {
             // Reported; the policy will not be used.
-            _ => return Some(Action::Tombstone),
+            return Some(Action::Tombstone);
         };
         self.refuse_what_needs_an_upstream(doc, key);
         Some(action)

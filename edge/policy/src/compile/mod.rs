@@ -7,6 +7,7 @@ mod addresses;
 mod access;
 mod api_keys;
 mod actions;
+mod api;
 mod auth;
 mod caches;
 mod client_certificates;

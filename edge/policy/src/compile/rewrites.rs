@@ -72,7 +72,7 @@ impl Compiler<'_> {
     }
 }
 
-fn every_match_is_a_prefix(route: &RouteDoc) -> bool {
+pub(super) fn every_match_is_a_prefix(route: &RouteDoc) -> bool {
     let mut paths = items(&route.matches).filter_map(|written| written.value.path.given());
     paths.all(|path| match &path.value {
         Either::Plain(_) => false,

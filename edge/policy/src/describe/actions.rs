@@ -1,12 +1,14 @@
 //! What is done with a request, in words.
 
 use http::{HeaderName, HeaderValue};
+use palisade_openapi::{Contact, Info};
 
 use super::{Definition, clusters, digest_of};
 use crate::compile::values::{written, written_size};
 use crate::model::{
-    Action, Backend, ClusterId, Compression, Cors, DirectResponse, EditValue, Forward, HeaderEdits,
-    Mirror, OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries, RetryOn, Rewrite,
+    Action, Backend, ClusterId, Compression, Cors, DirectResponse, Docs, EditValue, Forward,
+    HeaderEdits, Mirror, OriginMatch, PathRewrite, Pattern, Piece, Policy, Redirect, Retries,
+    RetryOn, Rewrite,
 };
 
 pub(super) fn action(it: &mut Definition, action: &Action, policy: &Policy) {
@@ -23,8 +25,30 @@ pub(super) fn action(it: &mut Definition, action: &Action, policy: &Policy) {
             let size = written_size(body.len() as u64);
             it.set("respond.body", format!("{size}, {}", digest_of(body)));
         }
+        Action::OpenApi(about) => openapi(it, about),
+        Action::Docs(Docs { openapi, title }) => {
+            it.set("docs.openapi", openapi);
+            it.set("docs.title", title);
+        }
         Action::Tombstone => it.set("respond.status", "503, because the route is at fault"),
     }
+}
+
+fn openapi(it: &mut Definition, about: &Info) {
+    let Info {
+        version,
+        title,
+        description,
+        api_version,
+        contact: Contact { name, url, email },
+    } = about;
+    it.set("openapi.version", version.as_str());
+    it.set("openapi.title", title);
+    it.set_if("openapi.description", description.as_ref());
+    it.set("openapi.api_version", api_version);
+    it.set_if("openapi.contact.name", name.as_ref());
+    it.set_if("openapi.contact.url", url.as_ref());
+    it.set_if("openapi.contact.email", email.as_ref());
 }
 
 fn forward(it: &mut Definition, forward: &Forward, policy: &Policy) {

@@ -4,6 +4,7 @@
 //! field here is an error.
 
 mod actions;
+mod api;
 mod auth;
 mod clusters;
 mod compression;
@@ -23,6 +24,7 @@ use crate::diagnostic::Mark;
 use crate::field::{At, Field, List};
 
 pub(crate) use actions::*;
+pub(crate) use api::*;
 pub(crate) use auth::*;
 pub(crate) use clusters::*;
 pub(crate) use compression::*;

@@ -7,6 +7,7 @@ use super::actions::{
     BackendDoc, CacheDoc, CorsDoc, HeaderEditsDoc, MirrorDoc, OnReloadDoc, PriorityDoc,
     RedirectDoc, RespondDoc, RetriesDoc, RewriteDoc, WebSocketDoc,
 };
+use super::api::{DocsDoc, OpenApiDoc};
 use super::auth::{AuthDoc, ModeDoc};
 use super::compression::CompressionDoc;
 use super::matches::MatchDoc;
@@ -77,7 +78,7 @@ route! {
         matches: List<MatchDoc>,
         /// Where requests go.
         ///
-        /// name; one of these four is required
+        /// name; one of these six is required
         cluster: Field<String>,
         /// Clusters with weights instead of one, at most 16: `cluster` and `weight` (0 to 1,000,000,
         /// default `1`), a share of the sum; all tries of a request go to one.
@@ -92,6 +93,14 @@ route! {
         ///
         /// map; none
         respond: Field<RespondDoc>,
+        /// A description of what its host takes on routes that `translate`, made of the descriptors.
+        ///
+        /// map; none
+        openapi: Field<OpenApiDoc>,
+        /// A page to read such a description, and to try it out.
+        ///
+        /// map; none
+        docs: Field<DocsDoc>,
         /// REST and JSON become gRPC calls by the cluster's `descriptors`; requests that are gRPC
         /// already pass as they are.
         ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
+use palisade_openapi::Info;
 
 use super::ClusterId;
 
@@ -14,6 +15,10 @@ pub enum Action {
     Forward(Forward),
     Redirect(Redirect),
     Respond(DirectResponse),
+    /// A description of what the host takes on routes that translate.
+    OpenApi(Info),
+    /// A page to read it.
+    Docs(Docs),
     /// The route is at fault and no good version of it is known: 503 for exactly its own matches.
     Tombstone,
 }
@@ -139,6 +144,14 @@ pub struct DirectResponse {
     pub status: StatusCode,
     pub content_type: Option<HeaderValue>,
     pub body: Bytes,
+}
+
+/// A page that shows a description of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Docs {
+    /// Path of the description on the same host.
+    pub openapi: String,
+    pub title: String,
 }
 
 /// Which pages of other origins may use a route (the Fetch standard, "CORS protocol").

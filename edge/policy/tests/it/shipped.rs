@@ -162,7 +162,7 @@ fn every_translated_path_is_bound() {
         .routes
         .rules()
         .iter()
-        .filter(|rule| rule.route.forward().unwrap().translate)
+        .filter(|rule| rule.route.forward().is_some_and(|to| to.translate))
     {
         let palisade_policy::routing::PathMatch::Exact(path) = &rule.path else {
             panic!("{:?} is not exact", rule.path)
@@ -205,7 +205,7 @@ fn facts_name_every_file() {
     assert!(
         loaded
             .summary()
-            .starts_with("11 routes, 1 cluster, 1 issuer, 3 limits from "),
+            .starts_with("13 routes, 1 cluster, 1 issuer, 3 limits from "),
         "{}",
         loaded.summary()
     );

@@ -46,16 +46,11 @@ async fn a_call_ends_at_the_earliest_deadline() {
                 let answer = dialect.call(&mut client, &hang, fields, &()).await;
                 let answer = answer.unwrap_or_else(|broken| panic!("{what}: {broken:?}"));
                 let failure = dialect.failure(&answer);
-                // Tonic says that it was cancelled when its own clock is the first.
-                let is_late = ["deadline_exceeded", "canceled"].contains(&&*failure.code);
-                assert!(is_late, "{what}: {answer:?}");
+                assert_eq!(failure.code, "deadline_exceeded", "{what}: {answer:?}");
                 world.upstream.idle().await;
             }
         }
     }
-    let ejected = "palisade_upstream_ejections_total{cluster=\"echo\"}";
-    let ejected = world.edge.metric(ejected).await.unwrap_or(0.0);
-    assert!(ejected <= 1.0, "by the route's deadline alone: {ejected}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,9 +179,6 @@ async fn streams_end_at_their_deadline() {
                 assert_eq!(answer.status, 200, "{what}: {answer:?}");
                 let failure = dialect.failure(&answer);
                 assert_eq!(failure.code, "deadline_exceeded", "{what}: {answer:?}");
-                if pause == flowing {
-                    assert!(answer.body.len() > 20, "{what}: {answer:?}");
-                }
                 world.upstream.idle().await;
             }
         }

@@ -2,13 +2,15 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 40] = [
+const ALLOWED: [&str; 44] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
     "access-control-expose-headers",
     "access-control-max-age",
+    "accept",
+    "accept-encoding",
     "accept-ranges",
     "age",
     "allow",
@@ -17,7 +19,9 @@ const ALLOWED: [&str; 40] = [
     "cache-status",
     "content-disposition",
     "content-encoding",
+    "connect-accept-encoding",
     "content-length",
+    "content-security-policy",
     "content-range",
     "content-type",
     "date",

@@ -44,6 +44,8 @@ fn browse(world: &World, flags: &[String]) -> Child {
             "--no-first-run",
             "--no-proxy-server",
             "--enable-logging=stderr",
+            // QUIC tries one address only, and the edge is not at `::1`.
+            "--host-resolver-rules=MAP localhost 127.0.0.1",
         ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!(
@@ -88,9 +90,22 @@ async fn reported(world: &World) {
     }
 }
 
-async fn run(flags: &[String], protocol: &str) {
+/// What keeps Chromium to one protocol.
+fn only(protocol: &str, port: u16) -> Vec<String> {
+    match protocol {
+        "1.1" => vec!["--disable-quic".to_owned(), "--disable-http2".to_owned()],
+        "2" => vec!["--disable-quic".to_owned()],
+        _ => vec![
+            "--enable-quic".to_owned(),
+            format!("--origin-to-force-quic-on=localhost:{port},127.0.0.1:{port}"),
+        ],
+    }
+}
+
+async fn run(protocol: &str) {
     let world = world_with_page().await;
-    let mut browser = browse(&world, flags);
+    let flags = only(protocol, world.edge.https.port());
+    let mut browser = browse(&world, &flags);
     let mut said = browser.stderr.take().expect("stderr is piped");
     let mut complaints = Vec::new();
     tokio::select! {
@@ -111,5 +126,15 @@ async fn run(flags: &[String], protocol: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_served_over_http2() {
-    run(&["--disable-quic".to_owned()], "2").await;
+    run("2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_served_over_http3() {
+    run("3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_served_over_http1() {
+    run("1.1").await;
 }

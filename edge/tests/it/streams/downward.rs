@@ -108,7 +108,7 @@ async fn a_stream_that_has_begun_is_not_tried_again() {
         for accept in [LINES, EVENTS, ARRAY] {
             let before = world.echo.begun();
             let mut client = world.client(protocol).await;
-            let target = "/repeated/v1/count/9?fail_after=1&fail.code=14";
+            let target = "/repeated/v1/count/9?fail_after=2&pause=0.1s&fail.code=14";
             let mut coming = Coming::get(&mut client, target, accept).await;
             assert_eq!(coming.end().await, accept != ARRAY, "{protocol:?} {accept}");
             assert_eq!(coming.head.status, 200, "{}", coming.seen);

@@ -4,11 +4,11 @@
 //! writer that REST has.
 
 use bytes::Bytes;
-use prost_reflect::DynamicMessage;
 
 use crate::compression::Coding;
 use crate::dialect::Codec;
 use crate::framing::{self, Frame};
+use crate::json::read;
 use crate::json::reply::{ReplyError, ResponseBody};
 use crate::rpc::Rpc;
 use crate::status::failure;
@@ -48,14 +48,8 @@ pub(super) fn request(
             framing::frame(0, bytes).ok_or_else(too_large)
         }
         Codec::Json => {
-            let options = translator.options().json.deserialize();
-            let mut json = serde_json::Deserializer::from_slice(bytes);
-            let input = rpc.input.clone();
-            let message = DynamicMessage::deserialize_with_options(input, &mut json, &options)
-                .and_then(|message| json.end().map(|()| message))
-                .map_err(|error| {
-                    Rejection::bad_request("invalid_json", format!("the message: {error}"))
-                })?;
+            let message = read::message(&rpc.input, bytes, &translator.options().json)
+                .map_err(|error| Rejection::json("the message", &error))?;
             translator.check(rpc, &message)?;
             upstream::frame(&message).ok_or_else(too_large)
         }

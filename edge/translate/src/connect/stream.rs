@@ -67,7 +67,7 @@ pub(crate) async fn answer<S: Upstream>(
     let opened = upstream::open(&mut service, &rpc, metadata, body, bytes_max)
         .await
         .map_err(|failure| failed(&rpc, &refused, failure))?;
-    let (_, mut headers) = metadata::response(opened.initial);
+    let mut headers = metadata::headers(opened.initial);
     let content_type = HeaderValue::from_static(dialect.content_type());
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Coding::NAMES));

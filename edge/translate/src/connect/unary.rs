@@ -57,8 +57,8 @@ pub(crate) async fn answer<S: Upstream>(
     let reply = upstream::call(&mut service, &rpc, metadata, sent, bytes_max)
         .await
         .map_err(|failure| reject(&rpc, failure))?;
-    let (_, mut headers) = metadata::response(reply.initial);
-    put_trailers(&mut headers, metadata::response(reply.trailers).1);
+    let mut headers = metadata::headers(reply.initial);
+    put_trailers(&mut headers, metadata::headers(reply.trailers));
     let content_type = Dialect::ConnectUnary(codec).content_type();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let message = codec::response(&translator, &rpc, codec, reply.frame)?;

@@ -67,7 +67,7 @@ pub(crate) async fn answer<S: Upstream>(
         .await
         .map_err(|failure| failed(&rpc, &refused, failure))?;
     let encodings = self::encodings(&opened.initial);
-    let (_, mut headers) = metadata::response(opened.initial);
+    let mut headers = metadata::headers(opened.initial);
     headers.extend(encodings);
     headers.insert(
         CONTENT_TYPE,
@@ -165,7 +165,7 @@ impl Write for Writer {
     fn end(&mut self, end: Result<HeaderMap, Rejection>) -> Bytes {
         let mut trailers = HeaderMap::new();
         match end {
-            Ok(metadata) => {
+            Ok(sent) => {
                 let ok = Told {
                     code: Code::Ok,
                     message: "",
@@ -173,11 +173,11 @@ impl Write for Writer {
                     pool: None,
                 };
                 ok.put_trailers(&mut trailers);
-                trailers.extend(metadata);
+                metadata::append(&mut trailers, sent);
             }
             Err(rejection) => {
                 rejection.tell(|told| told.put_trailers(&mut trailers));
-                trailers.extend(rejection.metadata());
+                metadata::append(&mut trailers, rejection.metadata());
             }
         }
         let frame = framing::frame(TRAILERS, &block(&trailers)).unwrap_or_default();

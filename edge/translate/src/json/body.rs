@@ -1,8 +1,7 @@
 //! The JSON request body: what may be sent, how much of it, and into which message.
 //!
-//! Invariant: JSON goes straight from its bytes into the message, without a tree in between.
-//! Nesting is bounded by serde_json's limit of 128. Refuses content codings: a body that unpacks
-//! to a thousand times its length would pass the length limit.
+//! Refuses content codings: a body that unpacks to a thousand times its length would pass the
+//! length limit.
 
 use std::pin::Pin;
 
@@ -11,12 +10,10 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use prost_reflect::{DynamicMessage, FieldDescriptor};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess};
-use serde_json::de::SliceRead;
+use prost_reflect::DynamicMessage;
 use tonic::codegen::StdError;
 
+use crate::json::read;
 use crate::options::Options;
 use crate::rules::binding::{Binding, RequestBody};
 use crate::status::problem::Rejection;
@@ -129,56 +126,14 @@ pub(crate) fn parse(
     bytes: &[u8],
     options: &Options,
 ) -> Result<DynamicMessage, Rejection> {
+    let input = &binding.rpc.input;
     if bytes.is_empty() {
-        return Ok(DynamicMessage::new(binding.rpc.input.clone()));
+        return Ok(DynamicMessage::new(input.clone()));
     }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let input = binding.rpc.input.clone();
-    let message = match &binding.body {
-        RequestBody::None => Ok(DynamicMessage::new(input)),
-        RequestBody::Whole => {
-            DynamicMessage::deserialize_with_options(input, &mut json, &options.json.deserialize())
-        }
-        RequestBody::Field(field) => DynamicMessage::deserialize_with_options(
-            input,
-            MapAccessDeserializer::new(OneField {
-                field: Some(field),
-                json: &mut json,
-            }),
-            &options.json.deserialize(),
-        ),
-    };
-    message
-        .and_then(|message| json.end().map(|()| message))
-        .map_err(|error| {
-            Rejection::bad_request("invalid_json", format!("the request body: {error}"))
-        })
-}
-
-/// Presents a JSON value as the object `{"field": value}`, so that every kind of field a rule can
-/// name as its body is read by the one ProtoJSON reader.
-struct OneField<'a, 'json, 'de> {
-    field: Option<&'a FieldDescriptor>,
-    json: &'json mut serde_json::Deserializer<SliceRead<'de>>,
-}
-
-impl<'de> MapAccess<'de> for OneField<'_, '_, 'de> {
-    type Error = serde_json::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Self::Error> {
-        self.field
-            .take()
-            .map(|field| seed.deserialize(field.json_name().into_deserializer()))
-            .transpose()
+    match &binding.body {
+        RequestBody::None => Ok(DynamicMessage::new(input.clone())),
+        RequestBody::Whole => read::message(input, bytes, &options.json),
+        RequestBody::Field(field) => read::field(input, field, bytes, &options.json),
     }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, Self::Error> {
-        seed.deserialize(&mut *self.json)
-    }
+    .map_err(|error| Rejection::json("the request body", &error))
 }

@@ -48,6 +48,11 @@ impl Verdict {
         Self(None)
     }
 
+    /// Of messages that are read while the call is under way.
+    pub(super) fn told_by(receiver: oneshot::Receiver<Rejection>) -> Self {
+        Self(Some(receiver))
+    }
+
     /// Pending for as long as, and if, all is well.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(receiver) = &mut self.0 else {
@@ -100,7 +105,7 @@ where
         verdict: Some(sender),
         bytes_max,
     };
-    Ok((Body::new(sent), Verdict(Some(receiver))))
+    Ok((Body::new(sent), Verdict::told_by(receiver)))
 }
 
 /// Calls an RPC that answers with one message.

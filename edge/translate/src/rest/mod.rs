@@ -48,25 +48,26 @@ where
             return Err(rejection);
         }
     };
-    if raw_body::answers(binding) {
-        return raw_body::answer(translator, binding, service, request).await;
-    }
     let (head, body) = request.into_parts();
-    if !binding.rpc.is_streaming() {
-        return unary::answer(translator, binding, service, head, body).await;
-    }
-    let sent = if binding.rpc.client_streams {
+    let sent = if raw_body::is_taken(binding) {
+        raw_body::messages(translator, binding, &head, body).await?
+    } else if binding.rpc.client_streams {
         client_stream::messages(translator, binding, &head, body)?
     } else {
         let frame = unary::frame(translator, binding, &head, body).await?;
         (Body::new(Full::new(frame)), Verdict::none())
     };
     if binding.rpc.server_streams {
-        let binding = Arc::clone(binding);
-        return server_stream::answer(translator, binding, service, head, sent).await;
+        return match raw_body::is_given(binding) {
+            true => raw_body::stream(translator, binding, service, head, sent).await,
+            false => server_stream::answer(translator, binding.clone(), service, head, sent).await,
+        };
     }
     let reply = client_stream::call(translator, binding, service, head.headers, sent).await?;
-    unary::json(translator.options(), binding, reply)
+    match raw_body::is_given(binding) {
+        true => raw_body::whole(binding, reply),
+        false => unary::json(translator.options(), binding, reply),
+    }
 }
 
 fn find<'t, B>(

@@ -8,7 +8,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
-use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use crate::json::reply::ReplyError;
@@ -21,29 +20,7 @@ use crate::server::ResponseBody;
 use crate::status::failure::{self, reject};
 use crate::status::problem::Rejection;
 use crate::translator::Translator;
-use crate::upstream::{self, Reply, Upstream};
-
-pub(super) async fn answer<B, S>(
-    translator: &Translator,
-    binding: &Binding,
-    mut service: S,
-    head: Parts,
-    body: B,
-) -> Result<Response<ResponseBody>, Rejection>
-where
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
-    S: Upstream,
-{
-    let rpc = &*binding.rpc;
-    let frame = frame(translator, binding, &head, body).await?;
-    let metadata = metadata::request(head.headers);
-    let bytes_max = translator.options().response_message_bytes_max;
-    let sent = Body::new(Full::new(frame));
-    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max)
-        .await
-        .map_err(|failure| reject(rpc, failure))?;
-    json(translator.options(), binding, reply)
-}
+use crate::upstream::{self, Reply};
 
 /// The request message with its prefix: of path, query and a JSON body.
 pub(super) async fn frame<B>(

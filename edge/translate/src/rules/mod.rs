@@ -4,4 +4,5 @@ pub(crate) mod binding;
 pub(crate) mod field_path;
 pub(crate) mod index;
 pub(crate) mod rule;
+pub(crate) mod shape;
 pub(crate) mod template;

@@ -10,8 +10,9 @@ const TEMPLATE_BYTES_MAX: usize = 1024;
 /// Most segments in one template: it bounds the depth of the index, which is walked recursively.
 pub(crate) const SEGMENTS_MAX: usize = 32;
 
+/// What one segment of a path must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Segment {
+pub enum Segment {
     Literal(Box<str>),
     /// `*`: exactly one segment, not empty.
     One,

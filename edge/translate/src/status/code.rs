@@ -67,48 +67,41 @@ pub(crate) fn unpadded(bytes: &[u8]) -> String {
     BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
-/// The table of `google/rpc/code.proto`.
-pub(crate) fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        // nginx's "client closed request"; IANA has registered none.
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+/// Code, its name in lower case, HTTP status: `google/rpc/code.proto` and the Connect protocol's "Error
+/// codes", which agree. By number; `edge/README.md` has the same table.
+const TABLE: [(Code, &str, u16); 17] = [
+    (Code::Ok, "ok", 200),
+    // nginx's "client closed request"; IANA has registered none.
+    (Code::Cancelled, "cancelled", 499),
+    (Code::Unknown, "unknown", 500),
+    (Code::InvalidArgument, "invalid_argument", 400),
+    (Code::DeadlineExceeded, "deadline_exceeded", 504),
+    (Code::NotFound, "not_found", 404),
+    (Code::AlreadyExists, "already_exists", 409),
+    (Code::PermissionDenied, "permission_denied", 403),
+    (Code::ResourceExhausted, "resource_exhausted", 429),
+    (Code::FailedPrecondition, "failed_precondition", 400),
+    (Code::Aborted, "aborted", 409),
+    (Code::OutOfRange, "out_of_range", 400),
+    (Code::Unimplemented, "unimplemented", 501),
+    (Code::Internal, "internal", 500),
+    (Code::Unavailable, "unavailable", 503),
+    (Code::DataLoss, "data_loss", 500),
+    (Code::Unauthenticated, "unauthenticated", 401),
+];
+
+fn row(code: Code) -> Option<&'static (Code, &'static str, u16)> {
+    TABLE.iter().find(|(of, ..)| *of == code)
 }
 
-/// The code's name in `google/rpc/code.proto`, in lower case.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    row(code)
+        .and_then(|(.., http)| StatusCode::from_u16(*http).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 pub(crate) fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid_argument",
-        Code::DeadlineExceeded => "deadline_exceeded",
-        Code::NotFound => "not_found",
-        Code::AlreadyExists => "already_exists",
-        Code::PermissionDenied => "permission_denied",
-        Code::ResourceExhausted => "resource_exhausted",
-        Code::FailedPrecondition => "failed_precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out_of_range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data_loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
+    row(code).map_or("unknown", |(_, name, _)| name)
 }
 
 /// The code's name in the Connect protocol.
@@ -137,4 +130,20 @@ pub(crate) fn of_http(status: StatusCode) -> Code {
 /// Codes whose message is about the inside of a service: it goes to the log, not to a client.
 pub(crate) fn is_internal(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Unknown | Code::DataLoss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_row_and_the_manual_has_it_too() {
+        let manual = include_str!("../../../README.md");
+        for (number, (code, name, http)) in (0..).zip(&TABLE) {
+            assert_eq!(*code as i32, number);
+            let (name, connect) = (name.to_uppercase(), connect_name(*code));
+            let line = format!("| {number} | `{name}` | {http} | `{connect}` |");
+            assert!(manual.contains(&line) || number == 0, "{line}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use tonic_types::pb;
 use super::code;
 use super::render::Told;
 use crate::framing;
+use crate::metadata;
 
 /// The flag of the last message of a stream.
 pub(crate) const END_STREAM: u8 = 0x02;
@@ -76,15 +77,11 @@ pub(crate) fn end(told: Option<Told<'_>>, trailers: &HeaderMap) -> Bytes {
 
 /// Metadata behind the message of a unary answer, in its head.
 pub(crate) fn put_trailers(headers: &mut HeaderMap, trailers: HeaderMap) {
-    let mut current = None;
-    for (name, value) in trailers {
-        if let Some(name) = name {
-            current = HeaderName::try_from(format!("trailer-{name}")).ok();
-        }
-        if let Some(name) = &current {
+    metadata::each(trailers, |name, value| {
+        if let Ok(name) = HeaderName::try_from(format!("trailer-{name}")) {
             headers.append(name, value);
         }
-    }
+    });
 }
 
 impl<'a> Error<'a> {

@@ -20,9 +20,7 @@ pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
                 tracing::warn!(rpc = %rpc.name, code, message = %status.message, "call failed");
             }
             let chosen = http_metadata::status_of_failure(&initial);
-            Rejection::grpc(*status, metadata::headers(initial))
-                .with_types(rpc.descriptor.parent_pool())
-                .with_status(chosen)
+            Rejection::grpc(rpc, *status, metadata::headers(initial)).with_status(chosen)
         }
         Failure::Timeout => Rejection::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -2,6 +2,8 @@
 
 pub(crate) mod code;
 pub(crate) mod connect;
+pub(crate) mod details;
+mod dialects;
 pub(crate) mod failure;
 pub(crate) mod problem;
 pub(crate) mod render;

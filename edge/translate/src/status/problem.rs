@@ -5,76 +5,44 @@
 //! internal to a service or to this process. All lists and texts are bounded.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::DescriptorPool;
 use serde::Serialize;
 use tonic::Code;
 
 use super::code::{self, GrpcStatus};
-use super::connect;
-use super::render::{self, FailedCall, Told};
-use crate::compression::{Coding, Refused};
+use super::details::{Details, Violation, truncated};
 use crate::dialect::Dialect;
+use crate::json::read::JsonError;
 use crate::metadata;
+use crate::rpc::Rpc;
 use crate::server::ResponseBody;
 
-/// What an RPC takes (RFC 5789 names the field's like, `Accept-Patch`; W3C LDP section 7.1 this one).
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
-
-/// Longest text in a problem, in bytes. Parsers quote their input, which may be a megabyte.
-const TEXT_BYTES_MAX: usize = 1024;
-
-/// Most entries of `errors`.
-const VIOLATIONS_MAX: usize = 64;
-
 const INTERNAL_DETAIL: &str = "The service failed to answer this request.";
-
-/// What is wrong with one field of a request.
-#[derive(Debug, Serialize)]
-pub(crate) struct Violation {
-    field: String,
-    description: String,
-    /// Of `buf.validate`, for programs.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    rule: String,
-}
-
-impl Violation {
-    pub(crate) fn new(field: &str, description: &str, rule: &str) -> Self {
-        Self {
-            field: truncated(field),
-            description: truncated(description),
-            rule: truncated(rule),
-        }
-    }
-}
 
 /// An answer this crate makes itself, or makes of a gRPC status. Boxed: it is the rare half of
 /// every `Result` here.
 #[derive(Debug)]
-pub(crate) struct Rejection(Box<Parts>);
+pub(crate) struct Rejection(pub(super) Box<Parts>);
 
 #[derive(Debug)]
-struct Parts {
-    status: StatusCode,
-    grpc: Code,
-    code: &'static str,
-    detail: Cow<'static, str>,
-    errors: Vec<Violation>,
-    reason: String,
-    domain: String,
-    headers: HeaderMap,
+pub(super) struct Parts {
+    pub(super) status: StatusCode,
+    pub(super) grpc: Code,
+    pub(super) code: &'static str,
+    pub(super) detail: Cow<'static, str>,
+    pub(super) details: Details,
+    pub(super) headers: HeaderMap,
     /// Metadata behind a service's failure; plain HTTP has no place for it.
-    trailers: HeaderMap,
+    pub(super) trailers: HeaderMap,
     /// The details of a service's status; `None` where this crate refuses.
-    encoded: Option<Bytes>,
+    pub(super) encoded: Option<Bytes>,
     /// What knows their types.
-    pool: Option<DescriptorPool>,
+    pub(super) pool: Option<DescriptorPool>,
 }
 
 #[derive(Serialize)]
@@ -87,12 +55,8 @@ struct Problem<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Violation],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+    #[serde(flatten)]
+    details: &'a Details,
 }
 
 impl Rejection {
@@ -105,10 +69,8 @@ impl Rejection {
             status,
             grpc: code::of_http(status),
             code: name,
-            detail: bounded(detail.into()),
-            errors: Vec::new(),
-            reason: String::new(),
-            domain: String::new(),
+            detail: truncated(&detail.into()).into(),
+            details: Details::default(),
             headers: HeaderMap::new(),
             trailers: HeaderMap::new(),
             encoded: None,
@@ -123,14 +85,23 @@ impl Rejection {
     /// 400 about one named part of the request.
     pub(crate) fn field(code: &'static str, what: &str, name: &str, reason: &str) -> Self {
         let mut rejection = Self::bad_request(code, format!("{what} `{name}`: {reason}"));
-        rejection.violation(name, reason);
+        rejection.0.details.errors = vec![Violation::new(name, reason, "")];
+        rejection
+    }
+
+    /// 400 about a document that is not the message it should be.
+    pub(crate) fn json(what: &str, error: &JsonError) -> Self {
+        let mut rejection = Self::bad_request("invalid_json", format!("{what}: {error}"));
+        if !error.path.is_empty() {
+            rejection.0.details.errors = vec![Violation::new(&error.path, &error.reason, "")];
+        }
         rejection
     }
 
     /// A message that breaks rules of its descriptors.
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
         let mut rejection = Self::bad_request("invalid_request", "the request breaks its rules");
-        rejection.0.errors = violations;
+        rejection.0.details.errors = violations;
         rejection
     }
 
@@ -140,47 +111,6 @@ impl Rejection {
             "binding_not_found",
             "nothing is bound to this path",
         )
-    }
-
-    pub(crate) fn rpc_not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "rpc_not_found",
-            "there is no such rpc",
-        )
-    }
-
-    /// An RPC that takes other types than the request's.
-    pub(crate) fn media_type(accepted: &'static str) -> Self {
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            format!("this rpc takes `{accepted}`"),
-        )
-        .with_header(ACCEPT_POST, accepted)
-    }
-
-    /// A message that cannot be unpacked.
-    pub(crate) fn compression(refused: &Refused) -> Self {
-        match refused {
-            Refused::TooLong(max) => Self::body_too_large(*max),
-            Refused::Ratio | Refused::Malformed(_) => {
-                Self::bad_request("invalid_compression", format!("the message: {refused}"))
-            }
-        }
-    }
-
-    /// A message that is compressed as nobody here knows.
-    pub(crate) fn coding_unknown() -> Self {
-        let mut rejection = Self::bad_request(
-            "unsupported_content_encoding",
-            format!(
-                "the message may be compressed by one of `{}`",
-                Coding::NAMES
-            ),
-        );
-        rejection.0.grpc = Code::Unimplemented;
-        rejection
     }
 
     pub(crate) fn method_not_allowed(allow: &[Method]) -> Self {
@@ -224,7 +154,7 @@ impl Rejection {
 
     /// Says where in the request it is.
     pub(crate) fn at(mut self, place: &str) -> Self {
-        self.0.detail = bounded(format!("{place}: {}", self.0.detail).into());
+        self.0.detail = truncated(&format!("{place}: {}", self.0.detail)).into();
         self
     }
 
@@ -238,8 +168,8 @@ impl Rejection {
     }
 
     /// A status the upstream sent. `headers` are those it wants the client to see.
-    pub(crate) fn grpc(status: GrpcStatus, headers: HeaderMap) -> Self {
-        let (_, trailers) = metadata::response(status.trailers);
+    pub(crate) fn grpc(rpc: &Rpc, status: GrpcStatus, headers: HeaderMap) -> Self {
+        let trailers = metadata::headers(status.trailers);
         let http = code::http_status(status.code);
         let name = code::name(status.code);
         if code::is_internal(status.code) {
@@ -255,15 +185,8 @@ impl Rejection {
         rejection.0.headers = headers;
         rejection.0.trailers = trailers;
         rejection.0.encoded = Some(status.encoded);
-        if let Some(bad) = status.details.bad_request() {
-            for violation in bad.field_violations.iter().take(VIOLATIONS_MAX) {
-                rejection.violation(&violation.field, &violation.description);
-            }
-        }
-        if let Some(info) = status.details.error_info() {
-            rejection.0.reason = truncated(&info.reason);
-            rejection.0.domain = truncated(&info.domain);
-        }
+        rejection.0.details = Details::of(rpc, &status.details);
+        rejection.0.pool = Some(rpc.descriptor.parent_pool().clone());
         if let Some(delay) = status
             .details
             .retry_info()
@@ -294,52 +217,6 @@ impl Rejection {
         (self.0.grpc, &self.0.detail)
     }
 
-    fn violation(&mut self, field: &str, description: &str) {
-        self.0.errors.push(Violation::new(field, description, ""));
-    }
-
-    /// What a dialect's answer is made of.
-    pub(crate) fn tell<R>(&self, f: impl FnOnce(Told<'_>) -> R) -> R {
-        f(Told {
-            code: self.0.grpc,
-            message: &self.0.detail,
-            details: &self.0.details(),
-            pool: self.0.pool.as_ref(),
-        })
-    }
-
-    /// All of a failed call's metadata, for dialects that have one place for it.
-    pub(crate) fn metadata(&self) -> HeaderMap {
-        let mut metadata = self.0.headers.clone();
-        metadata.extend(self.0.trailers.clone());
-        metadata
-    }
-
-    fn in_dialect(self, dialect: Dialect, told: Response<Bytes>) -> Response<ResponseBody> {
-        let parts = *self.0;
-        let mut told = told;
-        let headers = told.headers_mut();
-        headers.extend(parts.headers);
-        match dialect {
-            Dialect::ConnectUnary(_) => connect::put_trailers(headers, parts.trailers),
-            _ => headers.extend(parts.trailers),
-        }
-        let is_connect = matches!(
-            dialect,
-            Dialect::ConnectUnary(_) | Dialect::ConnectStream(_)
-        );
-        if is_connect && is_of_http(parts.status) {
-            *told.status_mut() = parts.status;
-        }
-        told.map(whole)
-    }
-
-    /// Tells clients what the details of a service's status are.
-    pub(crate) fn with_types(mut self, pool: &DescriptorPool) -> Self {
-        self.0.pool = Some(pool.clone());
-        self
-    }
-
     pub(crate) fn with_header(mut self, name: http::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.insert(name, value);
@@ -357,10 +234,10 @@ impl Rejection {
         dialect: Dialect,
         request_id: Option<&str>,
     ) -> Response<ResponseBody> {
-        if let Some(told) = self.tell(|told| told.answer(dialect)) {
-            return self.in_dialect(dialect, told);
-        }
-        let parts = *self.0;
+        let parts = match self.into_told(dialect) {
+            Ok(told) => return told.map(whole),
+            Err(rejection) => *rejection.0,
+        };
         let body = parts.problem(request_id);
         let mut response = Response::new(whole(Bytes::from(body)));
         *response.status_mut() = parts.status;
@@ -386,68 +263,15 @@ impl Parts {
             detail: &self.detail,
             code: self.code,
             request_id,
-            errors: &self.errors,
-            reason: &self.reason,
-            domain: &self.domain,
+            details: &self.details,
         };
         // Strings and numbers only: there is nothing that could fail to be written.
         serde_json::to_vec(&problem).unwrap_or_default()
     }
-
-    /// An encoded `google.rpc.Status`: the service's own, or one that says what was refused here.
-    fn details(&self) -> Bytes {
-        if let Some(encoded) = &self.encoded {
-            return encoded.clone();
-        }
-        let seconds = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
-        let call = FailedCall {
-            code: self.grpc,
-            message: &self.detail,
-            reason: self.code,
-            retry_after: self
-                .headers
-                .get(RETRY_AFTER)
-                .and_then(seconds)
-                .map(Duration::from_secs),
-        };
-        render::details(&call, |details| {
-            for violation in &self.errors {
-                details.add_bad_request_violation(&violation.field, &violation.description);
-            }
-        })
-    }
-}
-
-/// Of no RPC at all (the Connect protocol, "HTTP to Error Code"): a client's mistake in its request line
-/// or its content type, where `unimplemented` would be a 501.
-fn is_of_http(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
-    )
 }
 
 fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
-}
-
-fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    Cow::Owned(truncated(&text))
-}
-
-fn truncated(text: &str) -> String {
-    match text.get(text.floor_char_boundary(TEXT_BYTES_MAX)..) {
-        None | Some("") => text.to_owned(),
-        Some(_) => {
-            let mut head = text.to_owned();
-            head.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-            head.push('…');
-            head
-        }
-    }
 }

@@ -13,6 +13,7 @@ use tonic::codegen::StdError;
 
 use super::{Failure, chain};
 use crate::framing::{Deframer, Frame};
+use crate::http_metadata;
 use crate::status::code::GrpcStatus;
 
 /// Messages of a call that is under way. Dropping it resets the call's stream.
@@ -84,7 +85,14 @@ impl Messages {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.deframer.push(data),
-                    Err(frame) => self.state = State::Read(frame.into_trailers().ok()),
+                    Err(frame) => {
+                        let mut trailers = frame.into_trailers().ok();
+                        // What HTTP shall answer is said before the answer or not at all.
+                        if let Some(trailers) = &mut trailers {
+                            http_metadata::remove(trailers);
+                        }
+                        self.state = State::Read(trailers);
+                    }
                 },
                 Some(Err(error)) => return Poll::Ready(Err(Failure::Broken(chain(&*error)))),
                 None => self.state = State::Read(None),

@@ -17,7 +17,8 @@ use prost_protovalidate::{Error as RuleError, ValidationError, ValidationOption,
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 
 use crate::rpc::Rpc;
-use crate::status::problem::{Rejection, Violation};
+use crate::status::details::Violation;
+use crate::status::problem::Rejection;
 
 /// Messages up to this length are told all that is wrong with them; of longer ones only the first
 /// thing. A megabyte can break a rule a million times, and each violation takes about a kilobyte.

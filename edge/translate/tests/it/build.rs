@@ -93,11 +93,19 @@ fn all_errors_at_once_and_both_sides_of_a_conflict() {
             ("D", r#"post: "/a/{a}""#),
             ("E", r#"get: "/a/{a}:go""#),
             ("F", r#"post: "/a/*""#),
+            (
+                "G",
+                r#"get: "/b/c/{a}" additional_bindings { get: "/b/{a=c/*}" }"#,
+            ),
+            ("H", r#"get: "/{a=d/**}""#),
+            ("I", r#"get: "/d/{m.a=**}""#),
         ]),
         &[
-            "`GET /a/{m.a}` is bound twice: by `t.S.A` and by `t.S.B`",
+            "`GET /a/{m.a}` of `t.S.B` is bound already: as `/a/{a}` by `t.S.A`",
             "rpc `t.S.C`: path variable `nope` of `/{nope}`: message `t.M` has no field `nope`",
-            "`POST /a/*` is bound twice: by `t.S.D` and by `t.S.F`",
+            "`POST /a/*` of `t.S.F` is bound already: as `/a/{a}` by `t.S.D`",
+            "`GET /b/{a=c/*}` of `t.S.G` is bound already: as `/b/c/{a}` by `t.S.G`",
+            "`GET /d/{m.a=**}` of `t.S.I` is bound already: as `/{a=d/**}` by `t.S.H`",
         ],
     );
 }

@@ -1,6 +1,7 @@
 //! What crosses from HTTP headers to gRPC metadata and back.
 
 use http::StatusCode;
+use http_body_util::BodyExt;
 use palisade_translate::Options;
 
 use crate::client::{Client, request};
@@ -111,6 +112,37 @@ async fn response_headers() {
     assert_ne!(answer.header("date"), Some("yesterday"));
     let all: Vec<_> = answer.headers.get_all("x-service-a").iter().collect();
     assert_eq!(all, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn trailers_say_nothing_of_http() {
+    let trailers = headers(&[
+        ("grpc-status", "0"),
+        ("x-service-a", "1"),
+        ("x-http-header-x-service-b", "1"),
+        ("x-http-status", "201"),
+    ]);
+    let script = Script::Raw(Default::default(), None, Some(trailers));
+    let upstream = Upstream::start(script).await;
+    let honoured = Options {
+        honours_http_metadata: true,
+        ..Options::default()
+    };
+    let mut client = Client::connect(&upstream, honoured).await;
+    let mut call = request("POST", "/test.v1.Things/Get", "\0\0\0\0\0");
+    let grpc_web = http::HeaderValue::from_static("application/grpc-web+proto");
+    call.headers_mut().insert("content-type", grpc_web);
+    let answer = client.start(call).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert!(
+        body.contains("x-service-a: 1") || body.contains("x-service-a:1"),
+        "{body}"
+    );
+    assert!(
+        !body.contains("x-service-b") && !body.contains("x-http"),
+        "{body}"
+    );
 }
 
 #[tokio::test]

@@ -5,14 +5,20 @@
     reason = "a test's helpers panic like the test itself"
 )]
 
+#[path = "../conformance/cases.rs"]
+mod cases;
+
 mod bodies;
 mod build;
 mod client;
+mod conformance;
+mod corpus;
 mod descriptors;
 mod dialects;
 mod faults;
 mod fuzz;
 mod headers;
+mod hostile;
 mod mapping;
 mod reflection;
 mod statuses;

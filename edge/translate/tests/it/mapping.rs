@@ -89,15 +89,21 @@ async fn bodies_that_attack_the_parser() {
     for (uri, body) in [("/v1/f/inner", nested), ("/v1/f/value", struct_value)] {
         let answer = client.send(request("PUT", uri, &body)).await;
         let summary = answer.summary();
-        assert!(summary.contains("recursion limit exceeded"), "{summary}");
+        assert!(
+            summary.contains("is more than `100` levels deep"),
+            "{summary}"
+        );
     }
     let long = format!(r#"{{"{}":1}}"#, "é".repeat(5000));
     let answer = client.send(request("POST", "/v1/things", &long)).await;
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.len() < 1100 && detail.ends_with('…'), "{detail}");
+    assert!(
+        detail.len() < 1100 && detail.contains("é…`: message"),
+        "{detail}"
+    );
     let lines = "{\n\"nope\":1}";
     let answer = client.send(request("POST", "/v1/things", lines)).await;
-    let expected = "unrecognized field name 'nope' at line 2 column 6";
+    let expected = "`nope`: message `test.v1.Thing` has no such field at line 2 column 6";
     assert!(answer.summary().ends_with(expected), "{}", answer.summary());
     assert_eq!(upstream.calls(), 0);
 }

@@ -95,6 +95,7 @@ async fn error_details() {
             ],
             "reason": "EMAIL",
             "domain": "users.test",
+            "retry_delay": "1.500s",
         })
     );
     assert_eq!(answer.header("retry-after"), Some("2"));
@@ -111,6 +112,76 @@ async fn error_details() {
             "request_id": "req-1",
         })
     );
+}
+
+#[tokio::test]
+async fn every_kind_of_detail_becomes_members() {
+    let mut details = ErrorDetails::new();
+    let metadata = [("service".to_owned(), "users".to_owned())];
+    details
+        .set_error_info(
+            "STALE",
+            "users.test",
+            std::collections::HashMap::from(metadata),
+        )
+        .set_debug_info(vec!["at main.rs:1".to_owned()], "secret of the database")
+        .set_request_info("inner-7", "secret")
+        .add_quota_failure_violation("clientip:192.0.2.1", "too many")
+        .add_precondition_failure_violation("TOS", "users.test", "not accepted")
+        .set_resource_info("user", "users/7", "ada", "is locked")
+        .add_help_link("how to unlock", "https://users.test/help")
+        .set_localized_message("de", "gesperrt");
+    let answer = get_with_details(Code::FailedPrecondition, details).await;
+    assert_eq!(
+        answer.json(),
+        serde_json::json!({
+            "type": "about:blank",
+            "title": "Bad Request",
+            "status": 400,
+            "detail": "é: why",
+            "code": "failed_precondition",
+            "request_id": "req-1",
+            "reason": "STALE",
+            "domain": "users.test",
+            "metadata": {"service": "users"},
+            "quota_violations": [{"subject": "clientip:192.0.2.1", "description": "too many"}],
+            "precondition_violations": [
+                {"type": "TOS", "subject": "users.test", "description": "not accepted"},
+            ],
+            "resource": {
+                "type": "user", "name": "users/7", "owner": "ada", "description": "is locked",
+            },
+            "links": [{"description": "how to unlock", "url": "https://users.test/help"}],
+            "localized_message": {"locale": "de", "message": "gesperrt"},
+        })
+    );
+}
+
+#[tokio::test]
+async fn violations_name_fields_as_clients_do() {
+    let cases = [
+        ("snake_case_name", "snakeCaseName"),
+        ("inners[0].next.name", "inners[0].next.name"),
+        ("by_number[3].count", "byNumber[3].count"),
+        (r#"counts["a.b\"]"]"#, r#"counts["a.b\"]"]"#),
+        ("by_number[3].nope", "by_number[3].nope"),
+        ("snake_case_name.nope", "snake_case_name.nope"),
+        ("snake_case_name[", "snake_case_name["),
+        ("by_number[\"", "by_number[\""),
+        ("snake_case_name]", "snake_case_name]"),
+        ("choice", "choice"),
+        ("", ""),
+    ];
+    let mut details = ErrorDetails::new();
+    for (field, _) in cases {
+        details.add_bad_request_violation(field, "no");
+    }
+    let answer = get_with_details(Code::InvalidArgument, details)
+        .await
+        .json();
+    let told = answer["errors"].as_array().unwrap();
+    let told: Vec<_> = told.iter().map(|e| e["field"].as_str().unwrap()).collect();
+    assert_eq!(told, cases.map(|(_, expected)| expected));
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ header_sets:
 routes:
   - {name: to, matches: [{path: {prefix: /to}}], redirect: {host: a.example, port: 1}}
   - {name: say, matches: [{path: /say}], respond: {body: a}}
+  - {name: api, matches: [{path: /api}], openapi: {title: a, contact: {name: a}}}
+  - {name: page, matches: [{path: {prefix: /page}}], docs: {openapi: /api}}
   - name: on
     matches: [{path: {prefix: /on}}]
     header_sets: [one]
@@ -95,6 +97,50 @@ routes:
         ),
         ("RespondDoc.body", "body: a", "body: b"),
         ("RespondDoc.file", "body: a", "file: ../certs/ca.crl"),
+        (
+            "RouteDoc.openapi",
+            "openapi: {title: a, contact: {name: a}}",
+            "respond: {}",
+        ),
+        ("RouteDoc.docs", "docs: {openapi: /api}", "respond: {}"),
+        (
+            "OpenApiDoc.version",
+            "openapi: {",
+            "openapi: {version: 3.0, ",
+        ),
+        (
+            "OpenApiDoc.title",
+            "openapi: {title: a",
+            "openapi: {title: b",
+        ),
+        (
+            "OpenApiDoc.description",
+            "openapi: {title",
+            "openapi: {description: a, title",
+        ),
+        (
+            "OpenApiDoc.api_version",
+            "openapi: {title",
+            "openapi: {api_version: \"2\", title",
+        ),
+        ("OpenApiDoc.contact", ", contact: {name: a}", ""),
+        ("ContactDoc.name", "contact: {name: a", "contact: {name: b"),
+        (
+            "ContactDoc.url",
+            "contact: {",
+            "contact: {url: \"https://a.example\", ",
+        ),
+        (
+            "ContactDoc.email",
+            "contact: {",
+            "contact: {email: a@a.example, ",
+        ),
+        (
+            "DocsDoc.openapi",
+            "docs: {openapi: /api",
+            "docs: {openapi: /b",
+        ),
+        ("DocsDoc.title", "docs: {", "docs: {title: b, "),
         ("RewriteDoc.path", "rewrite: {", "rewrite: {path: /x, "),
         ("RewriteDoc.prefix", "rewrite: {", "rewrite: {prefix: /x, "),
         ("RewriteDoc.host", "rewrite: {host: a", "rewrite: {host: b"),

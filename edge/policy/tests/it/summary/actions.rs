@@ -29,6 +29,8 @@ pub(super) fn target(policy: &Policy, route: &Route) -> String {
             content_type,
             body,
         }) => format!("{status}, type {content_type:?}, {body:?}"),
+        Action::OpenApi(about) => format!("openapi {about:?}"),
+        Action::Docs(docs) => format!("{docs:?}"),
         Action::Tombstone => "nowhere".to_owned(),
     }
 }

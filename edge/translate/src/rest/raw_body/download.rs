@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tonic::codegen::StdError;
 
 use super::message::{self, HttpBody};
-use super::unary;
+use crate::rest::unary;
 use crate::rules::binding::Binding;
 use crate::server::ResponseBody;
 use crate::upstream::{Failure, Messages, Opened, Part, Reply};

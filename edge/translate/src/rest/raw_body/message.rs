@@ -21,7 +21,7 @@ pub(super) struct HttpBody {
 }
 
 /// Whether the binding's request body is one.
-pub(super) fn is_taken(binding: &Binding) -> bool {
+pub(in crate::rest) fn is_taken(binding: &Binding) -> bool {
     match &binding.body {
         RequestBody::None => false,
         RequestBody::Whole => rpc::is_http_body(&binding.rpc.input),
@@ -30,7 +30,7 @@ pub(super) fn is_taken(binding: &Binding) -> bool {
 }
 
 /// Whether the binding's response body is one.
-pub(super) fn is_given(binding: &Binding) -> bool {
+pub(in crate::rest) fn is_given(binding: &Binding) -> bool {
     match &binding.response {
         ResponseBody::Whole => rpc::is_http_body(&binding.rpc.output),
         ResponseBody::Field(field) => is_http_body(field),

@@ -8,12 +8,13 @@ mod form;
 mod message;
 mod upload;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use http_body::{Body as Incoming, Frame};
 use http_body_util::{Full, StreamBody};
 use prost::Message;
@@ -24,8 +25,10 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use self::message::HttpBody;
+pub(super) use self::message::{is_given, is_taken};
 use self::upload::{Piece, Upload};
-use super::unary;
+use super::client_stream::Verdict;
+use crate::framing::PREFIX_BYTES;
 use crate::metadata;
 use crate::options::Options;
 use crate::rules::binding::Binding;
@@ -33,55 +36,70 @@ use crate::server::ResponseBody;
 use crate::status::failure::reject;
 use crate::status::problem::Rejection;
 use crate::translator::Translator;
-use crate::upstream::{self, Failure, Upstream};
+use crate::upstream::{self, Reply, Upstream};
 
-/// Whether the binding has such a body, and no stream of anything else.
-pub(super) fn answers(binding: &Binding) -> bool {
-    let (is_taken, is_given) = (message::is_taken(binding), message::is_given(binding));
-    (is_taken || is_given)
-        && (is_taken || !binding.rpc.client_streams)
-        && (is_given || !binding.rpc.server_streams)
-}
-
-pub(super) async fn answer<B, S>(
-    translator: &Translator,
+/// The messages of an upload, ready to be sent.
+pub(super) async fn messages<B>(
+    translator: &Arc<Translator>,
     binding: &Arc<Binding>,
-    service: S,
-    request: Request<B>,
-) -> Result<Response<ResponseBody>, Rejection>
+    head: &Parts,
+    body: B,
+) -> Result<(Body, Verdict), Rejection>
 where
     B: Incoming<Data = Bytes, Error: Into<StdError>> + Send + 'static,
-    S: Upstream,
 {
     let options = translator.options();
-    let (head, body) = request.into_parts();
-    if !message::is_taken(binding) {
-        let frame = unary::frame(translator, binding, &head, body).await?;
-        return call(options, binding, service, head, Body::new(Full::new(frame))).await;
-    }
     let mut upload = Upload::new(binding, options, body);
-    let begun = upload.begin(options, &head);
+    let begun = upload.begin(options, head);
     if let Err(rejection) = begun {
         upload.drain().await;
         return Err(rejection);
     }
     if !binding.rpc.client_streams {
-        let frame = whole(options, binding, upload).await?;
-        return call(options, binding, service, head, Body::new(Full::new(frame))).await;
+        let frame = collected(options, binding, upload).await?;
+        check(translator, binding, &frame)?;
+        return Ok((Body::new(Full::new(frame)), Verdict::none()));
     }
-    let (refuse, mut refused) = oneshot::channel();
-    let sent = pieces(upload, binding.clone(), refuse);
-    let answer = call(options, binding, service, head, sent);
-    tokio::select! {
+    let (refuse, refused) = oneshot::channel();
+    let sent = pieces(upload, translator.clone(), binding.clone(), refuse);
+    Ok((sent, Verdict::told_by(refused)))
+}
+
+/// Calls an RPC that answers with a stream of bytes.
+pub(super) async fn stream<S>(
+    translator: &Translator,
+    binding: &Arc<Binding>,
+    mut service: S,
+    head: Parts,
+    (sent, mut verdict): (Body, Verdict),
+) -> Result<Response<ResponseBody>, Rejection>
+where
+    S: Upstream,
+{
+    let rpc = &*binding.rpc;
+    let is_head = head.method == Method::HEAD;
+    let metadata = metadata::request(head.headers);
+    let bytes_max = translator.options().response_message_bytes_max;
+    let answer = async {
+        let opened = upstream::open(&mut service, rpc, metadata, sent, bytes_max).await?;
+        download::stream(binding, opened, is_head).await
+    };
+    let answer = tokio::select! {
         biased;
         // What is wrong with the upload is why the call fails, should it fail, too.
-        Ok(rejection) = &mut refused => Err(rejection),
+        rejection = poll_fn(|cx| verdict.poll(cx)) => return Err(rejection),
         answer = answer => answer,
-    }
+    };
+    answer.map_err(|failure| verdict.take().unwrap_or_else(|| reject(rpc, failure)))
+}
+
+/// An answer of one message.
+pub(super) fn whole(binding: &Binding, reply: Reply) -> Result<Response<ResponseBody>, Rejection> {
+    download::whole(binding, reply).map_err(|failure| reject(&binding.rpc, failure))
 }
 
 /// The whole upload as one message.
-async fn whole<B>(
+async fn collected<B>(
     options: &Options,
     binding: &Binding,
     mut upload: Upload<B>,
@@ -126,18 +144,23 @@ where
 }
 
 /// The upload as a stream of messages. What is wrong with it is told to `refuse`.
-fn pieces<B>(upload: Upload<B>, binding: Arc<Binding>, refuse: oneshot::Sender<Rejection>) -> Body
+fn pieces<B>(
+    upload: Upload<B>,
+    translator: Arc<Translator>,
+    binding: Arc<Binding>,
+    refuse: oneshot::Sender<Rejection>,
+) -> Body
 where
     B: Incoming<Data = Bytes> + Send + 'static,
 {
-    let frames = stream::try_unfold((upload, binding, refuse), async |state| {
-        let (mut upload, binding, refuse) = state;
-        let next = upload
-            .next()
-            .await
-            .and_then(|piece| piece.map(|piece| frame(&binding, piece)).transpose());
-        match next {
-            Ok(frame) => Ok(frame.map(|frame| (Frame::data(frame), (upload, binding, refuse)))),
+    let state = (upload, translator, binding, refuse);
+    let frames = stream::try_unfold(state, async |state| {
+        let (mut upload, translator, binding, refuse) = state;
+        match next(&mut upload, &translator, &binding).await {
+            Ok(frame) => {
+                let frame = frame.map(Frame::data);
+                Ok(frame.map(|frame| (frame, (upload, translator, binding, refuse))))
+            }
             Err(rejection) => {
                 upload.drain().await;
                 // Nobody listens where the service has answered already.
@@ -149,6 +172,32 @@ where
     Body::new(StreamBody::new(frames))
 }
 
+async fn next<B>(
+    upload: &mut Upload<B>,
+    translator: &Translator,
+    binding: &Binding,
+) -> Result<Option<Bytes>, Rejection>
+where
+    B: Incoming<Data = Bytes>,
+{
+    let Some(piece) = upload.next().await? else {
+        return Ok(None);
+    };
+    // Messages behind the first have no fields, and fields of a form may follow its file: only the
+    // service can check these.
+    let is_checked = piece.fields.is_some() && !upload.is_form();
+    let frame = frame(binding, piece)?;
+    if is_checked {
+        check(translator, binding, &frame)?;
+    }
+    Ok(Some(frame))
+}
+
+fn check(translator: &Translator, binding: &Binding, frame: &[u8]) -> Result<(), Rejection> {
+    let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
+    translator.check_encoded(&binding.rpc, message)
+}
+
 fn frame(binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
     let Piece {
         fields,
@@ -158,34 +207,4 @@ fn frame(binding: &Binding, piece: Piece) -> Result<Bytes, Rejection> {
     let bytes = data.len();
     let body = HttpBody { content_type, data };
     message::frame(binding, &body, fields.as_ref()).ok_or_else(|| Rejection::body_too_large(bytes))
-}
-
-async fn call<S>(
-    options: &Options,
-    binding: &Arc<Binding>,
-    mut service: S,
-    head: Parts,
-    sent: Body,
-) -> Result<Response<ResponseBody>, Rejection>
-where
-    S: Upstream,
-{
-    let rpc = &*binding.rpc;
-    let reject = |failure: Failure| reject(rpc, failure);
-    let is_head = head.method == Method::HEAD;
-    let metadata = metadata::request(head.headers);
-    let bytes_max = options.response_message_bytes_max;
-    if rpc.server_streams {
-        let opened = upstream::open(&mut service, rpc, metadata, sent, bytes_max);
-        let opened = opened.await.map_err(reject)?;
-        return download::stream(binding, opened, is_head)
-            .await
-            .map_err(reject);
-    }
-    let reply = upstream::call(&mut service, rpc, metadata, sent, bytes_max);
-    let reply = reply.await.map_err(reject)?;
-    match message::is_given(binding) {
-        true => download::whole(binding, reply).map_err(reject),
-        false => unary::json(options, binding, reply),
-    }
 }

@@ -101,6 +101,10 @@ impl<B: Body<Data = Bytes>> Upload<B> {
         Ok(())
     }
 
+    pub(super) fn is_form(&self) -> bool {
+        self.form.is_some()
+    }
+
     /// Discards what is left of a refused upload, up to a bound.
     pub(super) async fn drain(&mut self) {
         body::drain(self.body.as_mut()).await;

@@ -3,10 +3,14 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
+use http::StatusCode;
 use palisade_translate::Options;
 use serde_json::json;
 
 use super::{Echo, checksum, pattern, request, streaming, within};
+
+/// Path, headers, and the problem they are answered with.
+type Refused<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test]
 async fn a_raw_body_becomes_a_stream_of_messages() {
@@ -115,7 +119,7 @@ async fn one_message_takes_a_raw_body_too() {
 #[tokio::test]
 async fn refused_uploads() {
     let echo = Echo::start().await;
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    let cases: [Refused<'_>; 5] = [
         (
             "/v1/files?file.content_type=x",
             &[],
@@ -150,6 +154,20 @@ async fn refused_uploads() {
         assert_eq!(answer.problem(), expected, "{path}");
     }
     assert_eq!(echo.service.begun(), 0);
+}
+
+#[tokio::test]
+async fn fields_beside_the_body_are_validated() {
+    let echo = Echo::start().await;
+    let mut client = echo.client().await;
+    let name = "n".repeat(65);
+    for path in ["/v1/files/", "/v1/stamps/"] {
+        let upload = request("PUT", &format!("{path}{name}"), &[], "x");
+        let answer = client.send(upload).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer.json()["errors"][0]["field"], "name", "{path}");
+    }
+    echo.until_idle().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
-use serde_json::json;
 
 use super::connect_streams::{JSON as STREAM_JSON, PROTO as STREAM_PROTO, read};
 use super::connect_unary::{brotli, gzip};
@@ -152,7 +151,7 @@ fn refused_messages() -> Vec<Refused> {
             b"{\"inner\":".repeat(5_000),
             400,
             invalid,
-            "recursion",
+            "levels deep",
         ),
     ]
 }
@@ -400,45 +399,6 @@ async fn the_service_breaks_off() {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.json()["code"], "unavailable");
     }
-}
-
-#[tokio::test]
-async fn metadata_behind_a_message() {
-    let trailers = headers(&[
-        ("grpc-status", "0"),
-        ("x-service-end", "1"),
-        ("x-service-end", "2"),
-    ]);
-    let initial = headers(&[("x-service-tag", "t")]);
-    let script = Script::Raw(initial.clone(), None, Some(trailers));
-    let upstream = Upstream::start(script).await;
-    let mut client = Client::of(&upstream).await;
-    let answer = client
-        .send(post("/test.v1.Things/Unbound", PROTO, ""))
-        .await;
-    assert_eq!(answer.header("x-service-tag"), Some("t"));
-    let end: Vec<_> = answer
-        .headers
-        .get_all("trailer-x-service-end")
-        .iter()
-        .collect();
-    assert_eq!(end, ["1", "2"]);
-    let request = post("/test.v1.Things/Watch", STREAM_PROTO, frame(0, b""));
-    let (_, end) = read(&client.send(request).await.body);
-    assert_eq!(end, json!({"metadata": {"x-service-end": ["1", "2"]}}));
-
-    let failed = headers(&[("grpc-status", "5"), ("x-service-end", "1")]);
-    let upstream = Upstream::start(Script::Raw(initial, None, Some(failed))).await;
-    let mut client = Client::of(&upstream).await;
-    let answer = client
-        .send(post("/test.v1.Things/Unbound", PROTO, ""))
-        .await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.json()),
-        (404, json!({"code": "not_found"}))
-    );
-    assert_eq!(answer.header("x-service-tag"), Some("t"));
-    assert_eq!(answer.header("trailer-x-service-end"), Some("1"));
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use palisade_echo::proto::{EchoRequest, EchoResponse};
 use prost::Message;
 use serde_json::json;
 
-use super::{Client, SERVICE, full, post, with};
+use super::{Client, SERVICE, connect_streams, frame, full, post, with};
+use crate::upstream::{Script, Upstream, headers};
 
 const JSON: &str = "application/json";
 const PROTO: &str = "application/proto";
@@ -198,4 +199,47 @@ async fn a_path_that_rest_has_bound_stays_with_rest() {
         client.send(request).await.json()["code"],
         "binding_not_found"
     );
+}
+
+#[tokio::test]
+async fn metadata_behind_a_message() {
+    let trailers = headers(&[
+        ("grpc-status", "0"),
+        ("x-service-end", "1"),
+        ("x-service-end", "2"),
+    ]);
+    let initial = headers(&[("x-service-tag", "t")]);
+    let script = Script::Raw(initial.clone(), None, Some(trailers));
+    let upstream = Upstream::start(script).await;
+    let mut client = Client::of(&upstream).await;
+    let answer = client
+        .send(post("/test.v1.Things/Unbound", PROTO, ""))
+        .await;
+    assert_eq!(answer.header("x-service-tag"), Some("t"));
+    let end: Vec<_> = answer
+        .headers
+        .get_all("trailer-x-service-end")
+        .iter()
+        .collect();
+    assert_eq!(end, ["1", "2"]);
+    let request = post(
+        "/test.v1.Things/Watch",
+        connect_streams::PROTO,
+        frame(0, b""),
+    );
+    let (_, end) = connect_streams::read(&client.send(request).await.body);
+    assert_eq!(end, json!({"metadata": {"x-service-end": ["1", "2"]}}));
+
+    let failed = headers(&[("grpc-status", "5"), ("x-service-end", "1")]);
+    let upstream = Upstream::start(Script::Raw(initial, None, Some(failed))).await;
+    let mut client = Client::of(&upstream).await;
+    let answer = client
+        .send(post("/test.v1.Things/Unbound", PROTO, ""))
+        .await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()),
+        (404, json!({"code": "not_found"}))
+    );
+    assert_eq!(answer.header("x-service-tag"), Some("t"));
+    assert_eq!(answer.header("trailer-x-service-end"), Some("1"));
 }

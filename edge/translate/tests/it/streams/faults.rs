@@ -20,6 +20,7 @@ async fn watch(script: Script, accept: &str) -> Answer {
     let upstream = Upstream::start(script).await;
     let options = Options {
         response_message_bytes_max: 32,
+        honours_http_metadata: true,
         ..Options::default()
     };
     let channel = upstream.channel.clone();
