@@ -30,7 +30,7 @@ const STALLED: usize = 12;
 const ROUTES: &str = "
 routes:
   - { name: off, matches: [{ path: { prefix: /v1/off } }], translate: true, cluster: echo }
-  - { name: hasty, matches: [{ path: { prefix: /v1/count } }], request_timeout: 500ms, websocket: {}, translate: true, cluster: echo }
+  - { name: hasty, matches: [{ path: /v1/count/4 }], request_timeout: 2s, websocket: {}, translate: true, cluster: echo }
   - { name: idle, matches: [{ path: /v1/sum }], websocket: { idle_timeout: 700ms }, translate: true, cluster: echo }
   - name: private
     matches: [{ path: { prefix: /v1/rooms/private } }]
@@ -224,7 +224,7 @@ async fn failures_are_close_codes() {
 async fn the_request_timeout_ends_with_the_upgrade() {
     let world = World::start().await;
     for protocol in Protocol::ALL {
-        let mut count = world.open(protocol, "/v1/count/4?pause=0.25s").await;
+        let mut count = world.open(protocol, "/v1/count/4?pause=0.6s").await;
         for number in 0..=4 {
             assert_eq!(answer(count.next().await)["number"], number.to_string());
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -27,6 +27,9 @@ const GRPC_CODES: u16 = 4000;
 
 /// How long a peer may take to answer a Close frame, or to read it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Nothing more of what is thrown away is on its way after such a silence.
+const DRAIN_SILENCE: Duration = Duration::from_millis(250);
 
 /// At a time, of what is thrown away.
 const DRAINED_BYTES: usize = 8 * 1024;
@@ -77,20 +80,25 @@ impl Ending {
 
     /// Tells the client, and waits for it to have heard.
     pub(super) async fn tell(self, mut socket: Socket) {
+        let mut has_closed = self == Self::Client;
         let _ = timeout(CLOSE_GRACE, async {
             if let Self::Close(frame) = self
                 && socket.send(Message::Close(Some(frame))).await.is_err()
             {
                 return;
             }
-            // Its own Close frame, answered here, or its answer to ours.
-            while let Some(Ok(_)) = socket.next().await {}
-            // After a frame that could not be read there is no next one. Bytes that nobody reads
-            // would make this side's end a reset, and that could overtake the Close frame.
+            // Its own Close frame is answered here, or it answers ours: then either may hang up.
+            while let Some(Ok(frame)) = socket.next().await {
+                has_closed |= frame.is_close();
+            }
+            // After a frame that could not be read there is no next one, and bytes that nobody reads
+            // would make this side's end a reset, which could overtake the Close frame.
             let io = socket.get_mut();
-            let _ = io.shutdown().await;
             let mut thrown_away = [0; DRAINED_BYTES];
-            while let Ok(1..) = io.read(&mut thrown_away).await {}
+            while !has_closed
+                && let Ok(Ok(1..)) = timeout(DRAIN_SILENCE, io.read(&mut thrown_away)).await
+            {
+            }
         })
         .await;
     }
