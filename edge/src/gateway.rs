@@ -323,9 +323,7 @@ impl ProxyHttp for Gateway {
         response_bounds::check_head(session, response, ctx)?;
         let confirms = response.status == StatusCode::NOT_MODIFIED && ctx.cache_rule().is_some();
         ctx.upstream.confirmed_by = confirms.then(|| Arrival::of(&response.headers));
-        for (name, value) in &deadlines::correction(&response.headers, ctx) {
-            response.insert_header(name, value)?;
-        }
+        deadlines::correct(response, ctx)?;
         ctx.upstream.grpc_status = grpc_status(&response.headers);
         Ok(())
     }

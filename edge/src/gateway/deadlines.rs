@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use pingora_core::upstreams::peer::PeerOptions;
 use pingora_error::{Error, Result};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, grpc_status};
@@ -99,6 +100,14 @@ pub(super) fn correction(fields: &HeaderMap, ctx: &RequestCtx) -> HeaderMap {
         return HeaderMap::new();
     }
     respond::grpc_trailers(&Rejection::DeadlineExceeded)
+}
+
+/// The same for an answer that is one header block.
+pub(super) fn correct(response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
+    for (name, value) in &correction(&response.headers, ctx) {
+        response.insert_header(name, value)?;
+    }
+    Ok(())
 }
 
 impl Gateway {
