@@ -101,7 +101,8 @@ fn told(answer: &[u8], is_framed: bool) -> Option<u64> {
 async fn services_are_told_what_is_left() {
     let world = World::start(ROUTES).await;
     let echo = format!("{SERVICE}/Echo");
-    let cases: [(&[(&str, &str)], Option<u64>); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<u64>);
+    let cases: [Case<'_>; 6] = [
         (&[], None),
         (&[("grpc-timeout", "40S")], Some(40_000)),
         (&[("x-bounded", "1")], Some(20_000)),
