@@ -156,7 +156,7 @@ async fn services_come_late_change_and_go() {
     }
     // Rules came along with it.
     let (status, json) = get(&edge, Protocol::H1, "/v1/echo/hi?paddingBytes=99999999").await;
-    assert_eq!((status, &json["code"]), (400, &"invalid_request".into()));
+    assert_eq!((status, &json["code"]), (400, &"invalid_argument".into()));
     assert_eq!(json["errors"][0]["field"], "paddingBytes");
 
     server.stop().await;

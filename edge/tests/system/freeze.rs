@@ -42,7 +42,7 @@ async fn assert_timed_out(system: &System, response: &Response) {
     });
     let line = line.await;
     assert_eq!(response.status, 504, "{line}");
-    response.assert_problem(504, "upstream_timeout");
+    response.assert_problem(504, "deadline_exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,5 +149,5 @@ fn the_reference_is_true() {
     let loaded = scratch
         .load()
         .unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
-    assert_eq!(loaded.policy.routes.routes().count(), 3);
+    assert_eq!(loaded.policy.routes.routes().count(), 4);
 }

@@ -32,7 +32,11 @@ routes:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_what_the_document_says() {
     let world = World::start(ROUTES).await;
-    for document in ["openapi.json", "v30.json"] {
+    // The older document says the same in other words; what the first has tried need not be tried again.
+    for (document, phases, examples) in [
+        ("openapi.json", "examples,coverage,fuzzing", "40"),
+        ("v30.json", "examples,fuzzing", "10"),
+    ] {
         let scratch = tempfile::tempdir().expect("a folder");
         let url = format!("https://localhost:{}/{document}", world.edge.https.port());
         let running = Command::new(python().with_file_name("schemathesis"))
@@ -44,7 +48,7 @@ async fn answers_are_what_the_document_says() {
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/openapi"),
             )
             .args(["run", &url, "--no-color", "--seed", "1", "--workers", "1"])
-            .args(["--max-examples", "40", "--phases", "examples,coverage,fuzzing"])
+            .args(["--max-examples", examples, "--phases", phases])
             .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"])
             .args(["--suppress-health-check", "all", "--request-timeout", "20"])
             .arg("--tls-verify")
@@ -59,7 +63,7 @@ async fn answers_are_what_the_document_says() {
         assert!(output.status.success(), "{document}: {told}\n{errors}");
         // It did something.
         assert!(
-            told.contains("Operations:") && told.contains("No issues found"),
+            told.contains("Operations:") && told.contains(" passed") && !told.contains('❌'),
             "{told}"
         );
     }

@@ -86,7 +86,7 @@ async fn a_document_lists_what_routes_take() {
         client
             .get("/mine.json")
             .await
-            .assert_problem(401, "unauthorized");
+            .assert_problem(401, "token_missing");
     }
 }
 

@@ -58,7 +58,7 @@ async fn whole_streams_end_and_cut_ones_do_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_keep_a_quiet_stream() {
     let world = World::start().await;
-    let target = "/quiet/v1/count/0?from=1&pause=1.2s";
+    let target = "/quiet/v1/count/0?from=1&pause=3.2s";
     for protocol in Protocol::ALL {
         let mut client = world.client(protocol).await;
         let mut events = Coming::get(&mut client, target, EVENTS).await;

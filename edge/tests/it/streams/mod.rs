@@ -63,7 +63,7 @@ impl World {
         let clusters = format!(
             "version: 1\nlisteners: {{ timeouts: {{ body: 1s }} }}\nclusters:\n  \
              - {{ name: echo, {common}, {translation} }}\n  \
-             - {{ name: impatient, {common}, {translation}, timeouts: {{ read: 500ms }} }}\n"
+             - {{ name: impatient, {common}, {translation}, timeouts: {{ read: 1500ms }} }}\n"
         );
         files.write_policy("clusters.yaml", &clusters);
         files.write_policy("routes.yaml", &format!("version: 1{ROUTES}"));

@@ -107,7 +107,7 @@ impl Rejection {
             }
             format!("field `{}`: {}", first.field, first.description)
         });
-        let mut rejection = Self::bad_request("invalid_request", detail);
+        let mut rejection = Self::bad_request("invalid_argument", detail);
         rejection.0.details.errors = violations;
         rejection
     }

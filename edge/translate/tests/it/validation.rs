@@ -92,7 +92,7 @@ async fn every_kind_of_rule() {
         let calls = upstream.calls();
         let answer = client.send(request("POST", &uri, bad.trim())).await;
         let problem = answer.json();
-        if problem["code"] != "invalid_request" || upstream.calls() != calls {
+        if problem["code"] != "invalid_argument" || upstream.calls() != calls {
             failures.push(format!("{members}\n{bad} passed: {}", answer.summary()));
         } else if broken(&problem) != expected.trim() {
             failures.push(format!("{members}\n{bad}\n  {}", broken(&problem)));
@@ -118,7 +118,7 @@ async fn a_refusal_in_full() {
             "title": "Bad Request",
             "status": 400,
             "detail": "field `postCode`: value length must be at most 2 characters",
-            "code": "invalid_request",
+            "code": "invalid_argument",
             "errors": [
                 {
                     "field": "postCode",

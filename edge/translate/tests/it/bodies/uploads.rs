@@ -51,7 +51,7 @@ async fn fields_beside_a_raw_body_keep_to_their_rules() {
             .await;
         assert_eq!(answer.status, 400, "{uri}");
         let problem = answer.json();
-        assert_eq!(problem["code"], "invalid_request");
+        assert_eq!(problem["code"], "invalid_argument");
         assert_eq!(problem["errors"][0]["field"], "title");
         assert_eq!(problem["errors"][0]["rule"], "string.max_len");
     }

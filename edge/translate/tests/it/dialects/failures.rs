@@ -181,7 +181,7 @@ async fn what_the_translator_refuses() {
             &no_name,
             no_name_proto,
             Code::InvalidArgument,
-            "invalid_request",
+            "invalid_argument",
             &["name"],
         ),
     ];

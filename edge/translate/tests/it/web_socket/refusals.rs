@@ -69,7 +69,10 @@ async fn a_handshake_that_is_none() {
 async fn what_the_rules_of_its_descriptors_refuse() {
     let world = World::start().await;
     let refused = world.refused("/v1/count/1?paddingBytes=2000000", &[]).await;
-    assert_eq!(refused, "400 invalid_request: the request breaks its rules");
+    assert_eq!(
+        refused,
+        "400 invalid_argument: the request breaks its rules"
+    );
     let mut count = world.open("/palisade.echo.v1.EchoService/Count").await;
     count.say(r#"{"paddingBytes":2000000}"#).await;
     assert_eq!(count.closed().await, "4003 the request breaks its rules");
