@@ -57,7 +57,7 @@ async fn a_frame_that_is_no_message_ends_the_call() {
         ),
         (
             Message::text(r#"{"txt":""}"#),
-            "4003 the request body: unrecognized field name 'txt' at line 1 column 6",
+            "4003 the request body: `txt`: message `palisade.echo.v1.ChatRequest` has no such field at line 1 column 6",
         ),
         (
             Message::binary(Vec::from(*b"{}")),

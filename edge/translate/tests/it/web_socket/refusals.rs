@@ -71,11 +71,14 @@ async fn what_the_rules_of_its_descriptors_refuse() {
     let refused = world.refused("/v1/count/1?paddingBytes=2000000", &[]).await;
     assert_eq!(
         refused,
-        "400 invalid_argument: the request breaks its rules"
+        "400 invalid_argument: field `paddingBytes`: value must be less than or equal to 1048576"
     );
     let mut count = world.open("/palisade.echo.v1.EchoService/Count").await;
     count.say(r#"{"paddingBytes":2000000}"#).await;
-    assert_eq!(count.closed().await, "4003 the request breaks its rules");
+    assert_eq!(
+        count.closed().await,
+        "4003 field `paddingBytes`: value must be less than or equal to 1048576"
+    );
     world.idle().await;
     assert_eq!(world.echo.begun(), 0);
 }
