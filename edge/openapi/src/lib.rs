@@ -10,6 +10,7 @@ mod examples;
 mod operation;
 mod parameters;
 mod paths;
+mod pattern;
 mod responses;
 mod rules;
 mod schema;

@@ -7,13 +7,12 @@ use prost_reflect::{
 use serde_json::{Map, Value, json};
 
 use crate::document::Version;
+use crate::pattern::{escaped, portable};
 
 /// `buf.validate.Ignore.IGNORE_ALWAYS`.
 const IGNORE_ALWAYS: i32 = 3;
 /// `buf.validate.Ignore.IGNORE_IF_ZERO_VALUE`.
 const IGNORE_IF_ZERO: i32 = 1;
-
-const CONTROL: &str = r"\p{Cc}";
 
 /// What a field's rules come to.
 #[derive(Debug, Default)]
@@ -357,40 +356,6 @@ fn pattern(rules: &DynamicMessage) -> Option<String> {
     }
 }
 
-/// Rules are RE2, schemas ECMA 262, and what checks them is often neither: what all read alike.
-/// Control characters are the one class of Unicode that is short enough to be written out.
-fn portable(pattern: &str) -> Option<String> {
-    const OTHERWISE: [&str; 9] = [
-        r"\p", r"\P", r"\A", r"\z", r"\C", r"\Q", r"\x{", "[[:", "(?",
-    ];
-    let is_in_class = |at: usize| {
-        let before = pattern.get(..at).unwrap_or("");
-        before.rfind('[') > before.rfind(']')
-    };
-    let all_in_class = pattern
-        .match_indices(CONTROL)
-        .all(|(at, _)| is_in_class(at));
-    let text = if all_in_class {
-        pattern.replace(CONTROL, r"\u0000-\u001f\u007f-\u009f")
-    } else {
-        pattern.to_owned()
-    };
-    let plain = text.replace("(?:", "(");
-    let is_portable = !OTHERWISE.iter().any(|it| plain.contains(it));
-    is_portable.then_some(text)
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if r"\^$.|?*+()[]{}/".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
 fn get(message: &DynamicMessage, name: &str) -> Option<Wire> {
     let field = message.descriptor().get_field_by_name(name)?;
     message
@@ -429,29 +394,4 @@ fn json_of(value: &Wire) -> Option<Value> {
         Wire::String(value) => json!(value),
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_that_all_read_alike() {
-        let same = ["^[0-9]{5}$", r"^(\+[1-9][0-9]{6,14})?$", "^(?:a|b)$"];
-        for pattern in same {
-            assert_eq!(portable(pattern).as_deref(), Some(pattern));
-        }
-        assert_eq!(
-            portable(r"^[^\p{Cc}]*[^\s\p{Cc}]$").as_deref(),
-            Some(r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f]$")
-        );
-        for pattern in [r"^\p{L}+$", r"\p{Cc}", r"^[a-z]\z", "(?i)a", "[[:alpha:]]"] {
-            assert_eq!(portable(pattern), None, "{pattern}");
-        }
-    }
-
-    #[test]
-    fn affixes_are_patterns() {
-        assert_eq!(escaped("a.b/*"), r"a\.b\/\*");
-    }
 }

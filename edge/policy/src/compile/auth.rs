@@ -55,16 +55,7 @@ impl Compiler<'_> {
         route: Mode,
         owner: &str,
     ) -> Option<Auth> {
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "none" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `none` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
+        let doc = self.unless("none", at)?;
         let any_of = self.credentials(doc, at.mark, names, owner);
         let scopes = self.texts(&doc.scopes, GRANTS_MAX, values::scope);
         let roles = self.texts(&doc.roles, GRANTS_MAX, |text| {

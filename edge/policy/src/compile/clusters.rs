@@ -103,25 +103,15 @@ impl Compiler<'_> {
         let Some(at) = field.given() else {
             return Some(EJECTION);
         };
-        match &at.value {
-            Either::Plain(word) if word == "off" => None,
-            Either::Plain(word) => {
-                let fault = Fault::new(
-                    codes::CHOICE,
-                    format!("expected `off` or a map, found {}", shown(word)),
-                );
-                self.report.push(at.mark, fault);
-                None
-            }
-            Either::Full(doc) => Some(Ejection {
-                consecutive_failures: self.number(
-                    &doc.consecutive_failures,
-                    EJECTION.consecutive_failures,
-                    EJECTION_FAILURES_BOUNDS,
-                ),
-                duration: self.duration(&doc.duration, EJECTION.duration, TIMEOUT_BOUNDS),
-            }),
-        }
+        let doc = self.unless("off", at)?;
+        Some(Ejection {
+            consecutive_failures: self.number(
+                &doc.consecutive_failures,
+                EJECTION.consecutive_failures,
+                EJECTION_FAILURES_BOUNDS,
+            ),
+            duration: self.duration(&doc.duration, EJECTION.duration, TIMEOUT_BOUNDS),
+        })
     }
 
     /// The content of a file that a policy names.

@@ -38,16 +38,7 @@ impl Compiler<'_> {
         field: &Field<Either<CompressionDoc>>,
     ) -> Option<Compression> {
         let at = field.given()?;
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
+        let doc = self.unless("off", at)?;
         Some(Compression {
             codings: self.codings(&doc.codings),
             min_bytes: self.min_size(&doc.min_size),

@@ -28,16 +28,7 @@ const MAX_AGE_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from
 impl Compiler<'_> {
     pub(super) fn cors(&mut self, field: &Field<Either<CorsDoc>>) -> Option<Cors> {
         let at = field.given()?;
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
+        let doc = self.unless("off", at)?;
         self.required_list(&doc.origins, at.mark, "cors", "origins");
         let credentials = doc.credentials.given().is_some_and(|at| at.value);
         let mut names =

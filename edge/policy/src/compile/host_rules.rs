@@ -12,7 +12,7 @@ use super::Compiler;
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, shown};
 use crate::document::{AlpnDoc, HostDoc, HostTlsDoc, HstsDoc, TlsVersionDoc};
-use crate::field::{At, Either, Field, List, items};
+use crate::field::{At, Field, List, items};
 use crate::hosts::{Host, HostId, HostTable, TlsVersion};
 use crate::routing::HostMatch;
 
@@ -106,7 +106,7 @@ impl Compiler<'_> {
         };
         let client_certificates = match tls.client_certificates.given() {
             None => base.client_certificates.clone(),
-            Some(written) => self.off_or(written).and_then(|full| {
+            Some(written) => self.unless("off", written).and_then(|full| {
                 let mark = written.mark;
                 self.client_certificates(full, mark)
             }),
@@ -114,7 +114,7 @@ impl Compiler<'_> {
         let hsts = match doc.hsts.given() {
             None => base.hsts.clone(),
             Some(written) => self
-                .off_or(written)
+                .unless("off", written)
                 .and_then(|full| self.hsts(full, written.mark)),
         };
         let alt_svc = doc.alt_svc.given();
@@ -162,19 +162,6 @@ impl Compiler<'_> {
                 .push(at.mark, fault.hint("leave `alpn` out to offer all"));
         }
         protocols
-    }
-
-    fn off_or<'d, T>(&mut self, at: &'d At<Either<T>>) -> Option<&'d T> {
-        match &at.value {
-            Either::Full(full) => Some(full),
-            Either::Plain(word) if word == "off" => None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                None
-            }
-        }
     }
 
     fn hsts(&mut self, doc: &HstsDoc, mark: Mark) -> Option<HeaderValue> {

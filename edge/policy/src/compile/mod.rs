@@ -52,7 +52,7 @@ use sha2::{Digest, Sha256};
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
 use crate::document::{Document, Named, all};
-use crate::field::{At, Field, List, items};
+use crate::field::{At, Either, Field, List, items};
 use crate::files::Folder;
 use crate::model::{Origin, Policy};
 
@@ -332,6 +332,20 @@ impl Compiler<'_> {
                 self.report
                     .push(number.mark, Fault::new(codes::OUT_OF_RANGE, message));
                 default
+            }
+        }
+    }
+
+    /// A map, unless this word is in its place.
+    fn unless<'d, T>(&mut self, word: &str, at: &'d At<Either<T>>) -> Option<&'d T> {
+        match &at.value {
+            Either::Full(full) => Some(full),
+            Either::Plain(written) if written == word => None,
+            Either::Plain(written) => {
+                let message = format!("expected `{word}` or a map, found {}", shown(written));
+                self.report
+                    .push(at.mark, Fault::new(codes::CHOICE, message));
+                None
             }
         }
     }

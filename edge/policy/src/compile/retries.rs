@@ -31,16 +31,7 @@ const PERCENT_BOUNDS: RangeInclusive<u32> = 1..=100;
 impl Compiler<'_> {
     pub(super) fn retries(&mut self, settings: &Settings<'_>) -> Option<Retries> {
         let at = settings.retries.given()?;
-        let doc = match &at.value {
-            Either::Full(doc) => doc,
-            Either::Plain(word) if word == "off" => return None,
-            Either::Plain(word) => {
-                let message = format!("expected `off` or a map, found {}", shown(word));
-                self.report
-                    .push(at.mark, Fault::new(codes::CHOICE, message));
-                return None;
-            }
-        };
+        let doc = self.unless("off", at)?;
         Some(Retries {
             attempts: self.number(&doc.attempts, ATTEMPTS, ATTEMPTS_BOUNDS),
             on: self.causes(&doc.on, at),
