@@ -11,7 +11,7 @@ use core_platform::{
     admin, clock,
     config::Settings,
     contracts::Contracts,
-    db::Db,
+    db::{Db, Location},
     drain::Signals,
     health::Health,
     listen::Listener,
@@ -51,7 +51,7 @@ async fn serve_all(settings: Settings, tokens: &TokenSettings) -> anyhow::Result
     let admin = bind(settings.admin, admin::CONNECTIONS_MAX, "admin", &metrics).await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
-    let db = Db::open(&settings.data_dir, SERVICE).await?;
+    let db = Db::open(&Location::Directory(settings.data_dir), SERVICE).await?;
     let version = db.migrate(&MIGRATIONS, None).await?;
     let identity = Identity::start(db.clone(), tokens, &metrics, clock::now()).await?;
     let services = GRPC_SERVICES.map(|name| (SERVICE, name));

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use core_identity::{MIGRATIONS, SERVICE};
-use core_platform::db::Db;
+use core_platform::db::{Db, Location};
 use serde_json::json;
 
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) fn migrate(flags: &MigrateFlags) -> Result<(), Failure> {
         .map_err(Failure::running)?;
     let version = runtime
         .block_on(async {
-            let db = Db::open(&flags.data_dir, SERVICE).await?;
+            let db = Db::open(&Location::Directory(flags.data_dir.clone()), SERVICE).await?;
             let version = db.migrate(&MIGRATIONS, flags.to).await?;
             db.close().await;
             Ok::<_, core_platform::db::Error>(version)

@@ -178,6 +178,7 @@ mod tests {
     use tonic_health::server::HealthService;
 
     use super::*;
+    use crate::db::Location;
 
     struct Named;
 
@@ -186,7 +187,9 @@ mod tests {
     }
 
     async fn health(dir: &tempfile::TempDir) -> (Health, Db, HealthService) {
-        let db = Db::open(&dir.path().join("data"), "t").await.unwrap();
+        let db = Db::open(&Location::Directory(dir.path().join("data")), "t")
+            .await
+            .unwrap();
         let reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
         (

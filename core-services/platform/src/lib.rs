@@ -19,3 +19,8 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+
+use db::Migration;
+
+/// The tables that the platform keeps in every service's database, oldest first.
+pub const MIGRATIONS: [Migration; 0] = [];
