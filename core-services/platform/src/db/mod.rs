@@ -129,10 +129,11 @@ impl Tx {
     /// # Errors
     /// Nothing of the transaction is in force then.
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(match self {
+        match self {
             Self::Pg(tx) => tx.commit().await?,
             Self::Lite(tx) => tx.commit().await?,
-        })
+        }
+        Ok(())
     }
 }
 
