@@ -145,14 +145,14 @@ impl Accounts {
     async fn trade(&self, text: &str, now: UnixMicros) -> Result<Tokens, Error> {
         let token = RefreshToken::parse(text).ok_or(Error::BadRefreshToken)?;
         // Made-up tokens end here: they must not keep the one writer from its work.
-        let seen = store::token(self.db.reader(), token.id).await?;
+        let seen = store::token(&self.db, token.id).await?;
         let seen = seen.ok_or(Error::BadRefreshToken)?;
         if judge(&seen, &token, now) == Verdict::Bad {
             return Err(Error::BadRefreshToken);
         }
         // Once more under the lock, as another call may have used it since.
         let mut tx = self.db.begin().await?;
-        let row = store::token(tx.connection(), token.id).await?;
+        let row = store::token(&mut tx, token.id).await?;
         let row = row.ok_or(Error::BadRefreshToken)?;
         match judge(&row, &token, now) {
             Verdict::Bad => Err(Error::BadRefreshToken),

@@ -50,7 +50,15 @@ pub fn internal(cause: &(impl Display + ?Sized)) -> Status {
 impl From<db::Error> for Status {
     fn from(error: db::Error) -> Self {
         match error {
-            db::Error::Busy => busy("DATABASE_BUSY"),
+            db::Error::Busy | db::Error::Collision => busy("DATABASE_BUSY"),
+            db::Error::Away(cause) => {
+                tracing::error!(%cause, "the database is away");
+                busy("DATABASE_AWAY")
+            }
+            db::Error::Full(cause) => {
+                tracing::error!(%cause, "the database has no room left");
+                busy("DATABASE_FULL")
+            }
             other => internal(&other),
         }
     }

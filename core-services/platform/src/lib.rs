@@ -19,3 +19,9 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod service;
+
+use db::Migration;
+
+/// The tables that the platform keeps in every service's database, oldest first.
+pub const MIGRATIONS: [Migration; 0] = [];

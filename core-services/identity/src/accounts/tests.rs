@@ -1,5 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
+use core_platform::db::{Location, query};
+
 use super::*;
 
 mod storage;
@@ -16,7 +18,7 @@ struct World {
 
 async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("data"), "identity")
+    let db = Db::open(&Location::Directory(dir.path().join("data")), "identity")
         .await
         .unwrap();
     db.migrate(&store::MIGRATIONS, None).await.unwrap();
@@ -65,10 +67,8 @@ impl World {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(self.db.reader())
-            .await
-            .unwrap()
+        let row = query(sql).fetch_one(&self.db).await.unwrap();
+        row.get(0).unwrap()
     }
 }
 

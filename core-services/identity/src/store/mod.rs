@@ -8,7 +8,7 @@ mod sessions;
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Db, Error, Migration, Tx},
+    db::{Db, Error, Migration, Tx, query},
 };
 
 use crate::keys::StoredKey;
@@ -36,29 +36,31 @@ pub(crate) async fn signing_keys(
         return Ok(found);
     }
     let key = first()?;
-    sqlx::query(
-        "INSERT INTO signing_keys (kid, pkcs8, public_key, created_at) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(&key.kid)
-    .bind(&key.pkcs8)
-    .bind(&key.public)
-    .bind(now.0)
-    .execute(tx.connection())
-    .await
-    .map_err(Error::from)?;
+    query("INSERT INTO signing_keys (kid, pkcs8, public_key, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(&key.kid)
+        .bind(&key.pkcs8)
+        .bind(&key.public)
+        .bind(now)
+        .execute(&mut tx)
+        .await?;
     tx.commit().await?;
     Ok(vec![key])
 }
 
 async fn unretired_keys(tx: &mut Tx) -> Result<Vec<StoredKey>, Error> {
-    let rows: Vec<(String, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+    let rows = query(
         "SELECT kid, pkcs8, public_key FROM signing_keys
          WHERE retired_at IS NULL ORDER BY created_at DESC, kid",
     )
-    .fetch_all(tx.connection())
+    .fetch_all(&mut *tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(kid, pkcs8, public)| StoredKey { kid, pkcs8, public })
-        .collect())
+    rows.iter()
+        .map(|row| {
+            Ok(StoredKey {
+                kid: row.get(0)?,
+                pkcs8: row.get(1)?,
+                public: row.get(2)?,
+            })
+        })
+        .collect()
 }

@@ -4,9 +4,8 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Db, Error, Tx},
+    db::{Db, Error, On, Tx, query},
 };
-use sqlx::{Row, sqlite::SqliteExecutor};
 use uuid::Uuid;
 
 /// A refresh token and the session it belongs to.
@@ -28,32 +27,30 @@ pub(crate) async fn open_session(
     expires_at: UnixMicros,
     keep: i64,
 ) -> Result<Uuid, Error> {
-    sqlx::query(
+    query(
         "DELETE FROM sessions WHERE user_id = $1 AND (revoked_at IS NOT NULL OR expires_at <= $2)",
     )
     .bind(user)
-    .bind(now.0)
-    .execute(tx.connection())
+    .bind(now)
+    .execute(tx)
     .await?;
-    sqlx::query(
+    query(
         "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN (
              SELECT id FROM sessions WHERE user_id = $1
              ORDER BY created_at DESC, id DESC LIMIT $2)",
     )
     .bind(user)
     .bind(keep)
-    .execute(tx.connection())
+    .execute(tx)
     .await?;
     let id = Uuid::now_v7();
-    sqlx::query(
-        "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(id)
-    .bind(user)
-    .bind(now.0)
-    .bind(expires_at.0)
-    .execute(tx.connection())
-    .await?;
+    query("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(user)
+        .bind(now)
+        .bind(expires_at)
+        .execute(tx)
+        .await?;
     Ok(id)
 }
 
@@ -63,14 +60,14 @@ pub(crate) async fn is_live(
     session: Uuid,
     now: UnixMicros,
 ) -> Result<bool, Error> {
-    let found: Option<i64> = sqlx::query_scalar(
+    let found = query(
         "SELECT 1 FROM sessions
          WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
     )
     .bind(session)
     .bind(user)
-    .bind(now.0)
-    .fetch_optional(db.reader())
+    .bind(now)
+    .fetch_optional(db)
     .await?;
     Ok(found.is_some())
 }
@@ -82,16 +79,16 @@ pub(crate) async fn revoke_session(
     session: Uuid,
     now: UnixMicros,
 ) -> Result<bool, Error> {
-    let done = sqlx::query(
+    let done = query(
         "UPDATE sessions SET revoked_at = $3
          WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
     )
     .bind(session)
     .bind(user)
-    .bind(now.0)
-    .execute(tx.connection())
+    .bind(now)
+    .execute(tx)
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(done > 0)
 }
 
 /// Ends every other session of the user. False, and nothing changed, if the
@@ -102,25 +99,25 @@ pub(crate) async fn revoke_other_sessions(
     keep: Uuid,
     now: UnixMicros,
 ) -> Result<bool, Error> {
-    let live: Option<i64> = sqlx::query_scalar(
+    let live = query(
         "SELECT 1 FROM sessions
          WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
     )
     .bind(keep)
     .bind(user)
-    .bind(now.0)
-    .fetch_optional(tx.connection())
+    .bind(now)
+    .fetch_optional(&mut *tx)
     .await?;
     if live.is_none() {
         return Ok(false);
     }
-    sqlx::query(
+    query(
         "UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL",
     )
     .bind(user)
     .bind(keep)
-    .bind(now.0)
-    .execute(tx.connection())
+    .bind(now)
+    .execute(tx)
     .await?;
     Ok(true)
 }
@@ -133,26 +130,23 @@ pub(crate) async fn insert_token(
     now: UnixMicros,
     expires_at: UnixMicros,
 ) -> Result<(), Error> {
-    sqlx::query(
+    query(
         "INSERT INTO refresh_tokens (id, session_id, secret_hash, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id)
     .bind(session)
     .bind(secret_hash)
-    .bind(now.0)
-    .bind(expires_at.0)
-    .execute(tx.connection())
+    .bind(now)
+    .bind(expires_at)
+    .execute(tx)
     .await?;
     Ok(())
 }
 
 /// A token by its id, on a reader or in a transaction.
-pub(crate) async fn token(
-    on: impl SqliteExecutor<'_>,
-    id: Uuid,
-) -> Result<Option<TokenRow>, Error> {
-    let row = sqlx::query(
+pub(crate) async fn token(on: impl Into<On<'_>>, id: Uuid) -> Result<Option<TokenRow>, Error> {
+    let row = query(
         "SELECT t.secret_hash, t.expires_at, t.used_at, s.id, s.user_id, s.expires_at, s.revoked_at
          FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
          WHERE t.id = $1",
@@ -162,13 +156,13 @@ pub(crate) async fn token(
     .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(TokenRow {
-        secret_hash: row.try_get(0)?,
-        expires_at: UnixMicros(row.try_get(1)?),
-        used_at: row.try_get::<Option<i64>, _>(2)?.map(UnixMicros),
-        session: row.try_get(3)?,
-        user: row.try_get(4)?,
-        session_expires_at: UnixMicros(row.try_get(5)?),
-        session_revoked_at: row.try_get::<Option<i64>, _>(6)?.map(UnixMicros),
+        secret_hash: row.get(0)?,
+        expires_at: row.get(1)?,
+        used_at: row.get(2)?,
+        session: row.get(3)?,
+        user: row.get(4)?,
+        session_expires_at: row.get(5)?,
+        session_revoked_at: row.get(6)?,
     }))
 }
 
@@ -179,15 +173,15 @@ pub(crate) async fn use_token(
     session: Uuid,
     now: UnixMicros,
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE refresh_tokens SET used_at = $2 WHERE id = $1")
+    query("UPDATE refresh_tokens SET used_at = $2 WHERE id = $1")
         .bind(id)
-        .bind(now.0)
-        .execute(tx.connection())
+        .bind(now)
+        .execute(tx)
         .await?;
-    sqlx::query("DELETE FROM refresh_tokens WHERE session_id = $1 AND expires_at <= $2")
+    query("DELETE FROM refresh_tokens WHERE session_id = $1 AND expires_at <= $2")
         .bind(session)
-        .bind(now.0)
-        .execute(tx.connection())
+        .bind(now)
+        .execute(tx)
         .await?;
     Ok(())
 }

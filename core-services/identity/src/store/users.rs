@@ -4,9 +4,8 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Db, Error, Tx},
+    db::{Db, Error, Row, Tx, query},
 };
-use sqlx::{Row, sqlite::SqliteRow};
 use uuid::Uuid;
 
 /// An account without its password.
@@ -44,7 +43,7 @@ pub(crate) async fn upsert_user(
     now: UnixMicros,
 ) -> Result<bool, Error> {
     let id = Uuid::now_v7();
-    let kept: Uuid = sqlx::query_scalar(
+    let kept = query(
         "INSERT INTO users (id, email, password_hash, name, display_name, phone, created_at, updated_at)
          VALUES ($1, $2, $3, $4, '', '', $5, $5)
          ON CONFLICT (email) DO UPDATE SET registered_again_at = excluded.created_at
@@ -54,38 +53,35 @@ pub(crate) async fn upsert_user(
     .bind(new.email)
     .bind(new.password_hash)
     .bind(new.name)
-    .bind(now.0)
-    .fetch_one(tx.connection())
+    .bind(now)
+    .fetch_one(&mut *tx)
     .await?;
-    Ok(kept == id)
+    Ok(kept.get::<Uuid>(0)? == id)
 }
 
 pub(crate) async fn credentials(db: &Db, email: &str) -> Result<Option<(Uuid, String)>, Error> {
-    Ok(
-        sqlx::query_as("SELECT id, password_hash FROM users WHERE email = $1")
-            .bind(email)
-            .fetch_optional(db.reader())
-            .await?,
-    )
+    let row = query("SELECT id, password_hash FROM users WHERE email = $1")
+        .bind(email)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
 }
 
 pub(crate) async fn password_hash(db: &Db, user: Uuid) -> Result<Option<String>, Error> {
-    Ok(
-        sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1")
-            .bind(user)
-            .fetch_optional(db.reader())
-            .await?,
-    )
+    let row = query("SELECT password_hash FROM users WHERE id = $1")
+        .bind(user)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| row.get(0)).transpose()
 }
 
 /// Is this still the account's password hash? It may have changed while it was checked.
 pub(crate) async fn has_password_hash(tx: &mut Tx, user: Uuid, hash: &str) -> Result<bool, Error> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT 1 FROM users WHERE id = $1 AND password_hash = $2")
-            .bind(user)
-            .bind(hash)
-            .fetch_optional(tx.connection())
-            .await?;
+    let found = query("SELECT 1 FROM users WHERE id = $1 AND password_hash = $2")
+        .bind(user)
+        .bind(hash)
+        .fetch_optional(&mut *tx)
+        .await?;
     Ok(found.is_some())
 }
 
@@ -95,11 +91,11 @@ pub(crate) async fn set_password_hash(
     hash: &str,
     now: UnixMicros,
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1")
+    query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1")
         .bind(user)
         .bind(hash)
-        .bind(now.0)
-        .execute(tx.connection())
+        .bind(now)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -111,15 +107,15 @@ pub(crate) async fn user_of_session(
     session: Uuid,
     now: UnixMicros,
 ) -> Result<Option<User>, Error> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT u.id, u.email, u.name, u.display_name, u.phone, u.created_at, u.updated_at
          FROM users u JOIN sessions s ON s.user_id = u.id
          WHERE u.id = $1 AND s.id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3",
     )
     .bind(user)
     .bind(session)
-    .bind(now.0)
-    .fetch_optional(db.reader())
+    .bind(now)
+    .fetch_optional(db)
     .await?;
     row.as_ref().map(user_row).transpose()
 }
@@ -132,7 +128,7 @@ pub(crate) async fn update_user_of_session(
     change: &ProfileChange,
     now: UnixMicros,
 ) -> Result<Option<User>, Error> {
-    let row = sqlx::query(
+    let row = query(
         "UPDATE users SET
              name = COALESCE($3, name),
              display_name = COALESCE($4, display_name),
@@ -145,23 +141,23 @@ pub(crate) async fn update_user_of_session(
     )
     .bind(user)
     .bind(session)
-    .bind(&change.name)
-    .bind(&change.display_name)
-    .bind(&change.phone)
-    .bind(now.0)
-    .fetch_optional(tx.connection())
+    .bind(change.name.clone())
+    .bind(change.display_name.clone())
+    .bind(change.phone.clone())
+    .bind(now)
+    .fetch_optional(&mut *tx)
     .await?;
     row.as_ref().map(user_row).transpose()
 }
 
-fn user_row(row: &SqliteRow) -> Result<User, Error> {
+fn user_row(row: &Row) -> Result<User, Error> {
     Ok(User {
-        id: row.try_get(0)?,
-        email: row.try_get(1)?,
-        name: row.try_get(2)?,
-        display_name: row.try_get(3)?,
-        phone: row.try_get(4)?,
-        created_at: UnixMicros(row.try_get(5)?),
-        updated_at: UnixMicros(row.try_get(6)?),
+        id: row.get(0)?,
+        email: row.get(1)?,
+        name: row.get(2)?,
+        display_name: row.get(3)?,
+        phone: row.get(4)?,
+        created_at: row.get(5)?,
+        updated_at: row.get(6)?,
     })
 }

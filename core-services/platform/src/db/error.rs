@@ -1,0 +1,98 @@
+//! What can go wrong with a database, by what a caller can do about it.
+//! Invariant: what may be tried again is told apart from what never helps.
+
+use sqlx::error::{DatabaseError, ErrorKind};
+
+use super::FileError;
+
+/// PostgreSQL: `serialization_failure` and `deadlock_detected`.
+const RETRY_STATES: [&str; 2] = ["40001", "40P01"];
+/// PostgreSQL: `lock_not_available`, `query_canceled` (our time-outs), `too_many_connections`.
+const BUSY_STATES: [&str; 3] = ["55P03", "57014", "53300"];
+/// PostgreSQL: shutting down, crashed, starting up.
+const AWAY_STATES: [&str; 3] = ["57P01", "57P02", "57P03"];
+/// PostgreSQL and SQLite: no room left.
+const FULL_STATES: [&str; 2] = ["53100", "13"];
+/// SQLite's primary result code; extended codes keep it in the low byte.
+const SQLITE_BUSY: u32 = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The lock or a connection could not be had in time; trying again may help.
+    #[error("database is busy")]
+    Busy,
+    /// The server cannot be reached; trying again later may help.
+    #[error("database is away: {0}")]
+    Away(#[source] sqlx::Error),
+    /// No space left; reads still work.
+    #[error("database has no room left: {0}")]
+    Full(#[source] sqlx::Error),
+    /// Two transactions got into each other's way; the same transaction may be run again.
+    #[error("transactions collided")]
+    Collision,
+    /// A value that must be unique is there already.
+    #[error("database: a unique value is taken")]
+    Taken(#[source] sqlx::Error),
+    #[error("database: {0}")]
+    Sql(#[source] sqlx::Error),
+    #[error("migrating the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A value of a kind this code never writes.
+    #[error("database holds an impossible value in `{0}`")]
+    Corrupt(&'static str),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::Away(error)
+            }
+            sqlx::Error::Database(ref inner) => match judge(inner.as_ref()) {
+                Judged::Busy => Self::Busy,
+                Judged::Collision => Self::Collision,
+                Judged::Away => Self::Away(error),
+                Judged::Full => Self::Full(error),
+                Judged::Taken => Self::Taken(error),
+                Judged::Other => Self::Sql(error),
+            },
+            other => Self::Sql(other),
+        }
+    }
+}
+
+enum Judged {
+    Busy,
+    Collision,
+    Away,
+    Full,
+    Taken,
+    Other,
+}
+
+fn judge(error: &dyn DatabaseError) -> Judged {
+    if error.kind() == ErrorKind::UniqueViolation {
+        return Judged::Taken;
+    }
+    let code = error.code().unwrap_or_default();
+    let code = code.as_ref();
+    // PostgreSQL's states have five places, SQLite's codes up to four digits.
+    let is_sqlite_busy = code.len() < 5
+        && code
+            .parse::<u32>()
+            .is_ok_and(|code| code & 0xff == SQLITE_BUSY);
+    if is_sqlite_busy || BUSY_STATES.contains(&code) {
+        Judged::Busy
+    } else if RETRY_STATES.contains(&code) {
+        Judged::Collision
+    } else if AWAY_STATES.contains(&code) {
+        Judged::Away
+    } else if FULL_STATES.contains(&code) {
+        Judged::Full
+    } else {
+        Judged::Other
+    }
+}
