@@ -11,6 +11,9 @@ pub mod db;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
+pub mod jobs;
+pub mod saga;
+pub mod idempotency;
 pub mod token;
 pub mod peer;
 pub mod rpc;
@@ -24,4 +27,23 @@ pub mod service;
 use db::Migration;
 
 /// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 0] = [];
+pub const MIGRATIONS: [Migration; 3] = [
+    Migration {
+        version: 2,
+        name: "jobs",
+        up: include_str!("../migrations/0002_jobs.up.sql"),
+        down: include_str!("../migrations/0002_jobs.down.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "sagas",
+        up: include_str!("../migrations/0003_sagas.up.sql"),
+        down: include_str!("../migrations/0003_sagas.down.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "idempotency_keys",
+        up: include_str!("../migrations/0004_idempotency_keys.up.sql"),
+        down: include_str!("../migrations/0004_idempotency_keys.down.sql"),
+    },
+];
