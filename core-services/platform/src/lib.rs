@@ -8,6 +8,7 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod events;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -23,4 +24,9 @@ pub mod drain;
 use db::Migration;
 
 /// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 0] = [];
+pub const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "events",
+    up: include_str!("../migrations/0001_events.up.sql"),
+    down: include_str!("../migrations/0001_events.down.sql"),
+}];
