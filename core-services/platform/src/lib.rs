@@ -21,6 +21,7 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod service;
 
 use db::Migration;
 
