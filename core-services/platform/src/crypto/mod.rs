@@ -54,4 +54,4 @@ impl From<Error> for Status {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
