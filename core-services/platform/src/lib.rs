@@ -9,6 +9,8 @@ pub mod telemetry;
 pub mod metrics;
 pub mod db;
 pub mod events;
+pub mod crypto;
+pub mod audit;
 pub mod contracts;
 pub mod validate;
 pub mod errors;

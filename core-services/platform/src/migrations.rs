@@ -15,9 +15,11 @@ macro_rules! step {
 }
 
 /// Oldest first.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 6] = [
     step!(1, "events", "0001_events"),
     step!(2, "jobs", "0002_jobs"),
     step!(3, "sagas", "0003_sagas"),
     step!(4, "idempotency_keys", "0004_idempotency_keys"),
+    step!(5, "data_keys", "0005_data_keys"),
+    step!(6, "audit_log", "0006_audit_log"),
 ];
