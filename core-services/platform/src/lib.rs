@@ -10,6 +10,8 @@ pub mod metrics;
 pub mod db;
 pub mod crypto;
 pub mod audit;
+pub mod cursor;
+pub mod cache;
 pub mod contracts;
 pub mod validate;
 pub mod errors;

@@ -7,7 +7,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
-    aead::LessSafeKey,
     hkdf::{HKDF_SHA256, Prk},
     hmac,
 };
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Error, KeyRing, SubjectKey,
-    envelope::{self, RawKey},
+    envelope::{self, RawKey, Sealer},
 };
 use crate::{
     clock::UnixMicros,
@@ -204,16 +203,16 @@ impl Vault {
         hmac_key(&self.0.root, purpose)
     }
 
-    /// A key for sealing, likewise.
+    /// A key for sealing what lives shortly and outside of the database, likewise.
     ///
     /// # Errors
     /// Only if the library fails.
-    pub(crate) fn cipher(&self, purpose: &str) -> Result<LessSafeKey, Error> {
+    pub(crate) fn sealer(&self, purpose: &str) -> Result<Sealer, Error> {
         let mut raw = RawKey::default();
         let info = [b"cipher:", purpose.as_bytes()];
         let derived = self.0.root.expand(&info, HKDF_SHA256.hmac_algorithm())?;
         derived.fill(raw.as_mut())?;
-        envelope::cipher(raw.as_ref())
+        Sealer::new(&raw)
     }
 
     /// Wraps every data key that an older key of the ring wrapped by the newest, in
