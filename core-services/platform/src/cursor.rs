@@ -26,7 +26,9 @@ const POSITION_BYTES_MAX: usize = TOKEN_BYTES_MAX / 4 * 3 - TAG_BYTES - 1;
 /// A position that no token could hold: a mistake of the list, not of its caller.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("a page's position has {0} bytes, a token holds {POSITION_BYTES_MAX}\nhint: ids and times only")]
+    #[error(
+        "a page's position has {0} bytes, a token holds {POSITION_BYTES_MAX}\nhint: ids and times only"
+    )]
     TooLong(usize),
     #[error("a page's position is no JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -170,14 +172,32 @@ mod tests {
         let read = |cursors: Cursors, query| cursors.position::<Position>(query, &token);
         assert_eq!(read(cursors(1), QUERY).unwrap(), Some(position()));
         for query in [
-            Query { list: "auth.v1.AuthService/ListCredentials", ..QUERY },
-            Query { caller: "u2", ..QUERY },
-            Query { filter: b"all", ..QUERY },
+            Query {
+                list: "auth.v1.AuthService/ListCredentials",
+                ..QUERY
+            },
+            Query {
+                caller: "u2",
+                ..QUERY
+            },
+            Query {
+                filter: b"all",
+                ..QUERY
+            },
             // The same bytes, cut elsewhere.
-            Query { caller: "u1a", filter: b"ctive", ..QUERY },
+            Query {
+                caller: "u1a",
+                filter: b"ctive",
+                ..QUERY
+            },
         ] {
             let refused = read(cursors(1), query).unwrap_err();
-            let reason = refused.get_error_details().error_info().unwrap().reason.clone();
+            let reason = refused
+                .get_error_details()
+                .error_info()
+                .unwrap()
+                .reason
+                .clone();
             assert_eq!(reason, "INVALID_PAGE_TOKEN");
             assert_eq!(refused.code(), Code::InvalidArgument);
         }
@@ -192,9 +212,15 @@ mod tests {
         let longest = "x".repeat(POSITION_BYTES_MAX - 2);
         let token = cursors.token(QUERY, &longest).unwrap();
         assert!(token.len() <= TOKEN_BYTES_MAX, "{}", token.len());
-        assert_eq!(cursors.position(QUERY, &token).unwrap(), Some(longest.clone()));
+        assert_eq!(
+            cursors.position(QUERY, &token).unwrap(),
+            Some(longest.clone())
+        );
         let longer = longest + "x";
-        assert!(matches!(cursors.token(QUERY, &longer), Err(Error::TooLong(_))));
+        assert!(matches!(
+            cursors.token(QUERY, &longer),
+            Err(Error::TooLong(_))
+        ));
     }
 
     proptest::proptest! {

@@ -64,7 +64,8 @@ impl Local {
     }
 
     pub(super) fn deletes(&self, key: &str) -> u64 {
-        self.group(key).map_or(0, |count| count.load(Ordering::SeqCst))
+        self.group(key)
+            .map_or(0, |count| count.load(Ordering::SeqCst))
     }
 
     pub(super) async fn delete(&self, key: &str) {

@@ -37,7 +37,9 @@ const TRIES_MAX: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL is not shown: it may hold a password.
-    #[error("REDIS_URL: not usable ({0})\nhint: redis://host:6379 or rediss://user:password@host:6379")]
+    #[error(
+        "REDIS_URL: not usable ({0})\nhint: redis://host:6379 or rediss://user:password@host:6379"
+    )]
     Url(String),
     #[error(transparent)]
     Crypto(#[from] crypto::Error),
@@ -191,12 +193,7 @@ impl Cache {
     }
 
     /// From Redis or by `load`, with the time to keep it.
-    async fn fetch<E, F>(
-        &self,
-        space: &Space,
-        key: &str,
-        load: impl Fn() -> F,
-    ) -> Result<Entry, E>
+    async fn fetch<E, F>(&self, space: &Space, key: &str, load: impl Fn() -> F) -> Result<Entry, E>
     where
         F: Future<Output = Result<Option<Bytes>, E>>,
     {
@@ -207,7 +204,11 @@ impl Cache {
             value,
             deletes,
         };
-        let shared = self.0.shared.as_ref().filter(|_| space.sharing != Sharing::Local);
+        let shared = self
+            .0
+            .shared
+            .as_ref()
+            .filter(|_| space.sharing != Sharing::Local);
         let Some(shared) = shared else {
             self.count(space, "miss");
             return Ok(entry(load().await?));

@@ -83,6 +83,10 @@ impl Shared {
         sealer: Sealer,
         errors: IntCounterVec,
     ) -> Result<Self, Error> {
+        // fred takes any scheme, and `http` for one without TLS.
+        if !url.starts_with("redis") {
+            return Err(Error::Url("another scheme".to_owned()));
+        }
         let wrong = |error: fred::error::Error| Error::Url(format!("{:?}", error.kind()));
         let mut config = Config::from_url(url).map_err(wrong)?;
         // A cluster has no numbered databases; the keys' prefixes keep services apart anyway.
@@ -139,7 +143,9 @@ impl Shared {
             return self.count("encode");
         };
         let expiry = Some(milliseconds(ttl));
-        let set = self.client.set(key, bytes, expiry, Some(SetOptions::NX), false);
+        let set = self
+            .client
+            .set(key, bytes, expiry, Some(SetOptions::NX), false);
         // `OK`, or nothing if there is a value or a shadow.
         let _: Option<Option<String>> = self.ask("set", set).await;
     }
@@ -214,14 +220,22 @@ impl Shared {
     async fn retry_deletes(&self) {
         let waiting: Vec<_> = {
             let pending = self.pending();
-            pending.keys.iter().map(|(key, of)| (key.clone(), *of)).collect()
+            pending
+                .keys
+                .iter()
+                .map(|(key, of)| (key.clone(), *of))
+                .collect()
         };
         for (key, (number, sharing)) in waiting {
             if !self.try_delete(&key, sharing).await {
                 return;
             }
             let mut pending = self.pending();
-            if pending.keys.get(&key).is_some_and(|found| found.0 == number) {
+            if pending
+                .keys
+                .get(&key)
+                .is_some_and(|found| found.0 == number)
+            {
                 pending.keys.remove(&key);
             }
         }

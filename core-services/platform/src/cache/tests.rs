@@ -156,7 +156,9 @@ async fn many_readers_cause_one_read() {
 async fn an_error_is_not_remembered() {
     let replicas = Replicas::new().await;
     let cache = Cache::local("identity", &replicas.metrics);
-    let failed = cache.get(&PROFILE, "1", async || Err::<Option<Bytes>, _>("away")).await;
+    let failed = cache
+        .get(&PROFILE, "1", async || Err::<Option<Bytes>, _>("away"))
+        .await;
     assert_eq!(*failed.unwrap_err(), "away");
     let kept = Kept::default();
     kept.set(Some("Ada"));
@@ -213,7 +215,11 @@ async fn replicas_share_values_and_deletes() {
         }
         assert_eq!(kept.reads(), 1, "the second had it from Redis");
 
-        let raw: Bytes = client(redis).await.get(space.key(&replicas.id)).await.unwrap();
+        let raw: Bytes = client(redis)
+            .await
+            .get(space.key(&replicas.id))
+            .await
+            .unwrap();
         let shows = raw.windows(3).any(|part| part == b"Ada");
         assert_eq!(shows, space.sharing == Sharing::Plain);
 
@@ -243,10 +249,18 @@ async fn what_stays_local_is_deleted_everywhere_and_never_in_redis() {
     kept.set(None);
     one.delete(&HERE, &replicas.id).await;
     eventually("the other replica", async || {
-        replicas.get(&two, &HERE, &kept).await.is_none().then_some(())
+        replicas
+            .get(&two, &HERE, &kept)
+            .await
+            .is_none()
+            .then_some(())
     })
     .await;
-    let exists: i64 = client(redis).await.exists(HERE.key(&replicas.id)).await.unwrap();
+    let exists: i64 = client(redis)
+        .await
+        .exists(HERE.key(&replicas.id))
+        .await
+        .unwrap();
     assert_eq!(exists, 0);
 }
 
@@ -291,7 +305,11 @@ async fn a_paused_redis_costs_little_and_forgets_nothing() {
         let got = replicas.get(&one, &PROFILE, &kept).await;
         assert_eq!(got.as_deref(), Some("new"));
     }
-    assert_eq!(replicas.errors("get"), failed, "nobody asked for what Redis was not told");
+    assert_eq!(
+        replicas.errors("get"),
+        failed,
+        "nobody asked for what Redis was not told"
+    );
 
     redis.resume();
     eventually("the delete that Redis missed", async || {

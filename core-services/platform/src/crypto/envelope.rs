@@ -200,7 +200,10 @@ mod tests {
     #[test]
     fn bindings_do_not_run_into_each_other() {
         let subject = Uuid::nil();
-        assert_ne!(binding("field", "a.b", subject), binding("fielda", ".b", subject));
+        assert_ne!(
+            binding("field", "a.b", subject),
+            binding("fielda", ".b", subject)
+        );
         assert_ne!(binding("field", "k", subject), binding("key", "k", subject));
     }
 

@@ -97,11 +97,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Shredded`] and [`Error::NoKey`] are two things.
-    pub async fn key<'a>(
-        &self,
-        on: impl Into<On<'a>>,
-        subject: Uuid,
-    ) -> Result<SubjectKey, Error> {
+    pub async fn key<'a>(&self, on: impl Into<On<'a>>, subject: Uuid) -> Result<SubjectKey, Error> {
         if let Some(key) = self.0.cached.get(&subject) {
             return Ok(key);
         }
@@ -159,12 +155,7 @@ impl Vault {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn shred(
-        &self,
-        tx: &mut Tx,
-        subject: Uuid,
-        now: UnixMicros,
-    ) -> Result<bool, Error> {
+    pub async fn shred(&self, tx: &mut Tx, subject: Uuid, now: UnixMicros) -> Result<bool, Error> {
         let touched = query(
             "UPDATE data_keys SET wrapped = NULL, shredded_at = $2
              WHERE subject = $1 AND wrapped IS NOT NULL",
@@ -292,10 +283,12 @@ fn hmac_key(root: &Prk, purpose: &str) -> Result<hmac::Key, Error> {
 }
 
 async fn row_of<'a>(on: impl Into<On<'a>>, subject: Uuid) -> Result<Option<Row>, Error> {
-    Ok(query("SELECT wrapped, kek_id FROM data_keys WHERE subject = $1")
-        .bind(subject)
-        .fetch_optional(on)
-        .await?)
+    Ok(
+        query("SELECT wrapped, kek_id FROM data_keys WHERE subject = $1")
+            .bind(subject)
+            .fetch_optional(on)
+            .await?,
+    )
 }
 
 /// A new data key, or `None` if the subject has a row already.
