@@ -8,6 +8,7 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod events;
 pub mod crypto;
 pub mod audit;
 pub mod cursor;
@@ -15,6 +16,9 @@ pub mod cache;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
+pub mod jobs;
+pub mod saga;
+pub mod idempotency;
 pub mod token;
 pub mod peer;
 pub mod rpc;
@@ -25,20 +29,6 @@ pub mod serve;
 pub mod drain;
 pub mod service;
 
-use db::Migration;
+mod migrations;
 
-/// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 2] = [
-    Migration {
-        version: 5,
-        name: "data_keys",
-        up: include_str!("../migrations/0005_data_keys.up.sql"),
-        down: include_str!("../migrations/0005_data_keys.down.sql"),
-    },
-    Migration {
-        version: 6,
-        name: "audit_log",
-        up: include_str!("../migrations/0006_audit_log.up.sql"),
-        down: include_str!("../migrations/0006_audit_log.down.sql"),
-    },
-];
+pub use migrations::MIGRATIONS;

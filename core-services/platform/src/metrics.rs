@@ -30,6 +30,13 @@ pub struct Metrics {
     pub cache_lookups: IntCounterVec,
     /// Commands that Redis did not answer in time, by service and operation.
     pub cache_errors: IntCounterVec,
+    /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
+    /// `failed`, `lost`, `released`).
+    pub jobs: IntCounterVec,
+    /// Jobs that wait, by service.
+    pub jobs_queued: IntGaugeVec,
+    /// How long the longest due job has waited, by service.
+    pub jobs_oldest_seconds: IntGaugeVec,
 }
 
 impl Metrics {
@@ -65,12 +72,30 @@ impl Metrics {
             ),
             &["service", "operation"],
         )?;
+        let jobs = IntCounterVec::new(
+            Opts::new("background_jobs_total", "Attempts at background jobs."),
+            &["service", "job_type", "status"],
+        )?;
+        let jobs_queued = IntGaugeVec::new(
+            Opts::new("background_jobs_queued", "Background jobs that wait."),
+            &["service"],
+        )?;
+        let jobs_oldest_seconds = IntGaugeVec::new(
+            Opts::new(
+                "background_jobs_oldest_seconds",
+                "How long the longest due background job has waited.",
+            ),
+            &["service"],
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         registry.register(Box::new(cache_lookups.clone()))?;
         registry.register(Box::new(cache_errors.clone()))?;
+        registry.register(Box::new(jobs.clone()))?;
+        registry.register(Box::new(jobs_queued.clone()))?;
+        registry.register(Box::new(jobs_oldest_seconds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             registry,
@@ -80,6 +105,9 @@ impl Metrics {
             refused,
             cache_lookups,
             cache_errors,
+            jobs,
+            jobs_queued,
+            jobs_oldest_seconds,
         })
     }
 
@@ -91,6 +119,21 @@ impl Metrics {
         let gauge = IntGauge::new(name, help)?;
         self.registry.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    /// A family of gauges of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
     }
 
     /// A counter of a service's own.
@@ -131,7 +174,10 @@ impl Metrics {
 }
 
 /// The re-exported types service crates name in their own structs.
-pub use prometheus::{Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf};
+pub use prometheus::{
+    Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf,
+    IntGaugeVec as GaugesOf,
+};
 
 #[cfg(test)]
 mod tests {
