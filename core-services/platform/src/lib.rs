@@ -8,6 +8,9 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod events;
+pub mod crypto;
+pub mod audit;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -22,27 +25,8 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod service;
 
-use db::Migration;
+mod migrations;
 
-/// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 3] = [
-    Migration {
-        version: 2,
-        name: "jobs",
-        up: include_str!("../migrations/0002_jobs.up.sql"),
-        down: include_str!("../migrations/0002_jobs.down.sql"),
-    },
-    Migration {
-        version: 3,
-        name: "sagas",
-        up: include_str!("../migrations/0003_sagas.up.sql"),
-        down: include_str!("../migrations/0003_sagas.down.sql"),
-    },
-    Migration {
-        version: 4,
-        name: "idempotency_keys",
-        up: include_str!("../migrations/0004_idempotency_keys.up.sql"),
-        down: include_str!("../migrations/0004_idempotency_keys.down.sql"),
-    },
-];
+pub use migrations::MIGRATIONS;
