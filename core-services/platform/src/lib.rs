@@ -9,9 +9,14 @@ pub mod telemetry;
 pub mod metrics;
 pub mod db;
 pub mod events;
+pub mod crypto;
+pub mod audit;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
+pub mod jobs;
+pub mod saga;
+pub mod idempotency;
 pub mod token;
 pub mod peer;
 pub mod rpc;
@@ -22,12 +27,6 @@ pub mod serve;
 pub mod drain;
 pub mod service;
 
-use db::Migration;
+mod migrations;
 
-/// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "events",
-    up: include_str!("../migrations/0001_events.up.sql"),
-    down: include_str!("../migrations/0001_events.down.sql"),
-}];
+pub use migrations::MIGRATIONS;
