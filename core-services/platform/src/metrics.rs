@@ -25,6 +25,13 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
+    /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
+    /// `failed`, `lost`, `released`).
+    pub jobs: IntCounterVec,
+    /// Jobs that wait, by service.
+    pub jobs_queued: IntGaugeVec,
+    /// How long the longest due job has waited, by service.
+    pub jobs_oldest_seconds: IntGaugeVec,
 }
 
 impl Metrics {
@@ -49,10 +56,28 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let jobs = IntCounterVec::new(
+            Opts::new("background_jobs_total", "Attempts at background jobs."),
+            &["service", "job_type", "status"],
+        )?;
+        let jobs_queued = IntGaugeVec::new(
+            Opts::new("background_jobs_queued", "Background jobs that wait."),
+            &["service"],
+        )?;
+        let jobs_oldest_seconds = IntGaugeVec::new(
+            Opts::new(
+                "background_jobs_oldest_seconds",
+                "How long the longest due background job has waited.",
+            ),
+            &["service"],
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(jobs.clone()))?;
+        registry.register(Box::new(jobs_queued.clone()))?;
+        registry.register(Box::new(jobs_oldest_seconds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             registry,
@@ -60,6 +85,9 @@ impl Metrics {
             connections,
             in_flight,
             refused,
+            jobs,
+            jobs_queued,
+            jobs_oldest_seconds,
         })
     }
 
@@ -71,6 +99,21 @@ impl Metrics {
         let gauge = IntGauge::new(name, help)?;
         self.registry.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    /// A family of gauges of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
     }
 
     /// A counter of a service's own.
@@ -111,7 +154,10 @@ impl Metrics {
 }
 
 /// The re-exported types service crates name in their own structs.
-pub use prometheus::{Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf};
+pub use prometheus::{
+    Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf,
+    IntGaugeVec as GaugesOf,
+};
 
 #[cfg(test)]
 mod tests {
