@@ -27,6 +27,7 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod policy;
 pub mod service;
 
 mod migrations;
