@@ -25,6 +25,12 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
+    /// Calls to other services, each try, by service and gRPC code.
+    pub client_calls: IntCounterVec,
+    /// Second tries by service: `sent`, or why not (`no_budget`, `no_time`).
+    pub client_retries: IntCounterVec,
+    /// Circuit breakers by service: 0 closed, 1 half-open, 2 open.
+    pub breaker: IntGaugeVec,
 }
 
 impl Metrics {
@@ -49,6 +55,24 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let client_calls = IntCounterVec::new(
+            Opts::new("rpc_client_calls_total", "Calls to other services."),
+            &["target", "status_code"],
+        )?;
+        let client_retries = IntCounterVec::new(
+            Opts::new("rpc_client_retries_total", "Second tries and refused ones."),
+            &["target", "result"],
+        )?;
+        let breaker = IntGaugeVec::new(
+            Opts::new(
+                "circuit_breaker_state",
+                "0 closed, 1 half-open, 2 open, by service called.",
+            ),
+            &["target"],
+        )?;
+        registry.register(Box::new(client_calls.clone()))?;
+        registry.register(Box::new(client_retries.clone()))?;
+        registry.register(Box::new(breaker.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
@@ -60,6 +84,9 @@ impl Metrics {
             connections,
             in_flight,
             refused,
+            client_calls,
+            client_retries,
+            breaker,
         })
     }
 
