@@ -7,14 +7,17 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
@@ -52,13 +55,26 @@ impl Resolve for System {
 pub(super) struct Member {
     address: SocketAddr,
     pub(super) channel: Channel,
-    /// Its last call found nobody there.
-    down: AtomicBool,
+    /// How long it is passed over after a call that found nobody there.
+    pause: Duration,
+    down_until: Mutex<Option<Instant>>,
 }
 
 impl Member {
     pub(super) fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::Relaxed);
+        let until = down.then(|| Instant::now() + self.pause);
+        *self
+            .down_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn is_down(&self, now: Instant) -> bool {
+        let until = self
+            .down_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until)
     }
 }
 
@@ -104,9 +120,10 @@ impl Addresses {
         let in_turn = (0..found.len()).map(|step| turn.wrapping_add(step) % found.len());
         let mut in_turn = in_turn.filter_map(|at| found.get(at));
         let first = in_turn.next()?;
+        let now = Instant::now();
         let up = std::iter::once(first)
             .chain(in_turn)
-            .find(|member| !member.down.load(Ordering::Relaxed));
+            .find(|member| !member.is_down(now));
         Some(up.unwrap_or(first).clone())
     }
 }
@@ -133,21 +150,21 @@ async fn run(lookup: Lookup, sender: watch::Sender<Members>, nudge: Arc<Notify>)
     }
 }
 
-/// Addresses that stay keep their connection, and may be called again.
+/// Addresses that stay keep their connection.
 fn renewed(lookup: &Lookup, before: &Members, mut found: Vec<SocketAddr>) -> Members {
     found.sort_unstable();
     found.dedup();
     found.truncate(ADDRESSES_MAX);
     let member = |address: SocketAddr| {
         if let Some(known) = before.iter().find(|known| known.address == address) {
-            known.set_down(false);
             return Some(known.clone());
         }
         let channel = (lookup.connect)(address)?;
         Some(Arc::new(Member {
             address,
             channel,
-            down: AtomicBool::new(false),
+            pause: lookup.every,
+            down_until: Mutex::new(None),
         }))
     };
     Arc::new(found.into_iter().filter_map(member).collect())
