@@ -8,9 +8,15 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod events;
+pub mod crypto;
+pub mod audit;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
+pub mod jobs;
+pub mod saga;
+pub mod idempotency;
 pub mod token;
 pub mod service_token;
 pub mod peer;
@@ -24,8 +30,8 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod service;
 
-use db::Migration;
+mod migrations;
 
-/// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 0] = [];
+pub use migrations::MIGRATIONS;

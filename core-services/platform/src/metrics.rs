@@ -25,12 +25,53 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
-    /// Calls to other services, each try, by service and gRPC code.
-    pub client_calls: IntCounterVec,
-    /// Second tries by service: `sent`, or why not (`no_budget`, `no_time`).
-    pub client_retries: IntCounterVec,
-    /// Circuit breakers by service: 0 closed, 1 half-open, 2 open.
+    /// Calls to other services.
+    pub clients: ClientMetrics,
+    /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
+    /// `failed`, `lost`, `released`).
+    pub jobs: IntCounterVec,
+    /// Jobs that wait, by service.
+    pub jobs_queued: IntGaugeVec,
+    /// How long the longest due job has waited, by service.
+    pub jobs_oldest_seconds: IntGaugeVec,
+}
+
+/// What the calls to other services come to, by service called.
+pub struct ClientMetrics {
+    /// Each try, by gRPC code.
+    pub calls: IntCounterVec,
+    /// Second tries: `sent`, or why not (`no_budget`, `no_time`).
+    pub retries: IntCounterVec,
+    /// Circuit breakers: 0 closed, 1 half-open, 2 open.
     pub breaker: IntGaugeVec,
+}
+
+impl ClientMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let calls = IntCounterVec::new(
+            Opts::new("rpc_client_calls_total", "Calls to other services."),
+            &["target", "status_code"],
+        )?;
+        let retries = IntCounterVec::new(
+            Opts::new("rpc_client_retries_total", "Second tries, sent or not."),
+            &["target", "result"],
+        )?;
+        let breaker = IntGaugeVec::new(
+            Opts::new(
+                "circuit_breaker_state",
+                "0 closed, 1 half-open, 2 open, by service called.",
+            ),
+            &["target"],
+        )?;
+        registry.register(Box::new(calls.clone()))?;
+        registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(breaker.clone()))?;
+        Ok(Self {
+            calls,
+            retries,
+            breaker,
+        })
+    }
 }
 
 impl Metrics {
@@ -55,28 +96,29 @@ impl Metrics {
             ),
             &["reason"],
         )?;
-        let client_calls = IntCounterVec::new(
-            Opts::new("rpc_client_calls_total", "Calls to other services."),
-            &["target", "status_code"],
+        let clients = ClientMetrics::new(&registry)?;
+        let jobs = IntCounterVec::new(
+            Opts::new("background_jobs_total", "Attempts at background jobs."),
+            &["service", "job_type", "status"],
         )?;
-        let client_retries = IntCounterVec::new(
-            Opts::new("rpc_client_retries_total", "Second tries and refused ones."),
-            &["target", "result"],
+        let jobs_queued = IntGaugeVec::new(
+            Opts::new("background_jobs_queued", "Background jobs that wait."),
+            &["service"],
         )?;
-        let breaker = IntGaugeVec::new(
+        let jobs_oldest_seconds = IntGaugeVec::new(
             Opts::new(
-                "circuit_breaker_state",
-                "0 closed, 1 half-open, 2 open, by service called.",
+                "background_jobs_oldest_seconds",
+                "How long the longest due background job has waited.",
             ),
-            &["target"],
+            &["service"],
         )?;
-        registry.register(Box::new(client_calls.clone()))?;
-        registry.register(Box::new(client_retries.clone()))?;
-        registry.register(Box::new(breaker.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(jobs.clone()))?;
+        registry.register(Box::new(jobs_queued.clone()))?;
+        registry.register(Box::new(jobs_oldest_seconds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             registry,
@@ -84,9 +126,10 @@ impl Metrics {
             connections,
             in_flight,
             refused,
-            client_calls,
-            client_retries,
-            breaker,
+            clients,
+            jobs,
+            jobs_queued,
+            jobs_oldest_seconds,
         })
     }
 
@@ -98,6 +141,21 @@ impl Metrics {
         let gauge = IntGauge::new(name, help)?;
         self.registry.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    /// A family of gauges of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
     }
 
     /// A counter of a service's own.
@@ -138,7 +196,10 @@ impl Metrics {
 }
 
 /// The re-exported types service crates name in their own structs.
-pub use prometheus::{Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf};
+pub use prometheus::{
+    Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf,
+    IntGaugeVec as GaugesOf,
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! `Debug` of the messages that carry passwords or tokens.
+//! `Debug` of the messages that carry passwords, tokens or what users wrote.
 //! Invariant: what these print holds no secret and no address, whoever logs it.
 //! Refuses to be derived: a new field is hidden until someone names it here.
 
@@ -7,6 +7,7 @@ use std::fmt::{Debug, Formatter, Result};
 use crate::auth::v1::{
     ChangePasswordRequest, LoginRequest, RefreshRequest, RegisterRequest, TokenResponse,
 };
+use crate::platform::v1::Event;
 
 macro_rules! opaque {
     ($($message:ty),+ $(,)?) => {
@@ -23,7 +24,8 @@ opaque!(
     LoginRequest,
     RefreshRequest,
     TokenResponse,
-    ChangePasswordRequest
+    ChangePasswordRequest,
+    Event,
 );
 
 #[cfg(test)]

@@ -249,17 +249,17 @@ impl Upstream {
 
     fn count(&self, code: Code) {
         let code = (code as i32).to_string();
-        let calls = &self.shared.metrics.client_calls;
+        let calls = &self.shared.metrics.clients.calls;
         calls.with_label_values(&[&self.service, &code]).inc();
     }
 
     fn retry(&self, result: &str) {
-        let retries = &self.shared.metrics.client_retries;
+        let retries = &self.shared.metrics.clients.retries;
         retries.with_label_values(&[&self.service, result]).inc();
     }
 
     fn show(&self, breaker: &Breaker) {
-        let gauge = &self.shared.metrics.breaker;
+        let gauge = &self.shared.metrics.clients.breaker;
         gauge
             .with_label_values(&[&self.service])
             .set(breaker.level());

@@ -38,7 +38,6 @@ pub(crate) type Handler = Arc<dyn Fn(Seen) -> Handling + Send + Sync>;
 /// A call as its handler sees it.
 #[derive(Clone)]
 pub(crate) struct Seen {
-    pub(crate) rpc: String,
     pub(crate) headers: HeaderMap,
     pub(crate) has_caller: bool,
 }
@@ -158,7 +157,6 @@ impl tower::Service<http::Request<Body>> for Relay {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let seen = Seen {
-            rpc: request.uri().path().rsplit('/').next().unwrap().to_owned(),
             headers: request.headers().clone(),
             has_caller: request
                 .extensions()

@@ -74,12 +74,16 @@ impl Setup {
     }
 
     fn retries(&self, result: &str) -> u64 {
-        let retries = &self.metrics.client_retries;
+        let retries = &self.metrics.clients.retries;
         retries.with_label_values(&["second", result]).get()
     }
 
     fn level(&self) -> i64 {
-        self.metrics.breaker.with_label_values(&["second"]).get()
+        self.metrics
+            .clients
+            .breaker
+            .with_label_values(&["second"])
+            .get()
     }
 }
 
