@@ -170,7 +170,9 @@ pub enum Error {
     },
     #[error("--drain-deadline: `{0:?}` is not between 1s and 10min")]
     DrainDeadline(Duration),
-    #[error("--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself")]
+    #[error(
+        "--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself"
+    )]
     DrainDelay(Duration),
     #[error(transparent)]
     DataDir(#[from] db::FileError),

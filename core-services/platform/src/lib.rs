@@ -11,6 +11,8 @@ pub mod db;
 pub mod events;
 pub mod crypto;
 pub mod audit;
+pub mod cursor;
+pub mod cache;
 pub mod contracts;
 pub mod validate;
 pub mod errors;

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::{db, errors};
 
+pub(crate) use envelope::Sealer;
 pub use envelope::{Field, SubjectKey};
 pub use keyring::{Error as KeyRingError, KeyRing};
 pub use vault::{SERVICE_SUBJECT, Vault};
