@@ -6,10 +6,14 @@
 mod cli;
 mod crypto;
 mod services;
+mod databases;
 mod assemble;
 mod serve;
 mod stop;
 mod offline;
+mod migrate;
+mod backup;
+mod environment;
 
 use std::{
     io::{self, Write},
@@ -34,11 +38,15 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::All(flags) => serve::run(Service::value_variants(), &flags),
         Command::Serve { services, flags } => serve::run(&services, &flags),
-        Command::Migrate(flags) => offline::migrate(&flags),
+        Command::Migrate(flags) => migrate::run(&flags),
+        Command::Backup(flags) => backup::backup(&flags),
+        Command::Restore(flags) => backup::restore(&flags),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)
         }
+        Command::CheckPolicies(flags) => offline::check_policies(&flags),
+        Command::EnvExample => environment::print(),
         Command::Descriptors(flags) => offline::descriptors(&flags),
     };
     match outcome {
