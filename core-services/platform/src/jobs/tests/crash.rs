@@ -7,8 +7,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use core_testing::eventually;
-
 use super::*;
 
 /// Dies at the poll after `polls`. Every statement waits at least once, so that all
@@ -66,13 +64,10 @@ both_databases! {
         for polls in 0..POLLS_MAX {
             let id = add(&db, a_job()).await;
             let died = die_in_attempt(&db, leaves(), polls).await;
-            bury(&db).await;
-            attempt(&db, leaves()).await;
+            recover(&db, leaves).await;
             let effects = effects(&db).await;
             let of_this = effects.iter().filter(|(job, _)| *job == id).count();
             assert_eq!(of_this, 1, "dead after {polls} polls");
-            let unfinished = Filter { state: Some(State::Queued), ..Filter::default() };
-            assert!(list(&db, &unfinished, 9).await.unwrap().is_empty());
             if !died {
                 break;
             }
