@@ -12,7 +12,11 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use super::*;
 use crate::{
     db::{Db, Migration, query},
-    jobs::tests::{attempt, crash::die_in_attempt, open, recover},
+    jobs::tests::{
+        attempt,
+        crash::{LIVES, die_in_attempt},
+        open, recover,
+    },
 };
 
 use bank::{Bank, Fault, STEPS, transfer};
@@ -203,16 +207,14 @@ both_databases! {
             (vec![refuse(bank::PIVOT)], Status::Failed),
         ];
         for (faults, expected) in stories {
-            let mut polls = 0;
-            loop {
+            let (mut polls, mut lives) = (0, 0);
+            while lives < LIVES {
                 let before = rig.balances().await;
                 let id = rig.start(1, &faults).await;
                 let died = die_in_attempt(&rig.db, rig.jobs(), polls).await;
                 let story = format!("dead after {polls} polls, {faults:?}");
                 assert_eq!(rig.ends_whole(id, 1, before, &story).await, expected);
-                if !died {
-                    break;
-                }
+                lives += usize::from(!died);
                 polls += 1;
                 assert!(polls < POLLS_MAX, "never lives to the end");
             }
