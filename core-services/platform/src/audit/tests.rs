@@ -18,7 +18,11 @@ fn entry(n: i64) -> NewEntry {
             1 => Actor::Service("order".to_owned()),
             _ => Actor::System,
         },
-        action: if n % 2 == 0 { "role.granted" } else { "session.revoked" },
+        action: if n % 2 == 0 {
+            "role.granted"
+        } else {
+            "session.revoked"
+        },
         subject: (n % 4 != 0).then(|| format!("s{}", n % 4)),
         detail: json!({"n": n, "ratio": 1e10, "role": "admin"}),
         address_prefix: (n % 5 != 0).then(|| "192.0.2.0/24".to_owned()),
