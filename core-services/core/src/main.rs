@@ -6,10 +6,12 @@
 mod cli;
 mod crypto;
 mod services;
+mod databases;
 mod assemble;
 mod serve;
 mod stop;
 mod offline;
+mod environment;
 
 use std::{
     io::{self, Write},
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)
         }
+        Command::CheckPolicies(flags) => offline::check_policies(&flags),
+        Command::EnvExample => environment::print(),
         Command::Descriptors(flags) => offline::descriptors(&flags),
     };
     match outcome {

@@ -10,6 +10,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// `iss` of the access tokens
     #[arg(

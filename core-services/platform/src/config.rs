@@ -3,6 +3,9 @@
 //! error is one line that names the flag and the value.
 //! Refuses files for rules of the business: those are policy, not settings.
 
+mod backends;
+mod secret;
+
 use std::{
     fs, io,
     net::SocketAddr,
@@ -14,9 +17,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tonic::transport::{Certificate, Identity};
 
 use crate::{
+    crypto::{self, KeyRing},
     db,
     peer::{self, PeerPolicy},
 };
+
+pub use backends::Backends;
+pub use secret::{Error as SecretError, Secret, secret};
 
 /// A CA bundle or a chain of more than this is a mistake in the path, not a certificate.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
@@ -25,6 +32,7 @@ const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// Address of the gRPC listener (mutual TLS); port 0 picks a free one
     #[arg(
@@ -97,9 +105,22 @@ pub struct Flags {
     /// How long a stop may wait for calls in flight then, such as `25s`
     #[arg(long, env = "CORE_DRAIN_DEADLINE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub drain_deadline: Duration,
+    /// Rules that are followed while the process runs: feature flags, roles
+    #[arg(
+        long,
+        env = "CORE_POLICIES",
+        default_value = "policies/services",
+        value_name = "DIR"
+    )]
+    pub policies: PathBuf,
+    /// Keys that wrap the data keys of personal data, newest first, mode 0600 [default: one made in the data directory]
+    #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
     /// Log filter, such as `info` or `info,core_identity=debug`
     #[arg(long, env = "CORE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    #[command(flatten)]
+    pub backends: backends::Flags,
 }
 
 /// What the process uses.
@@ -110,6 +131,9 @@ pub struct Settings {
     pub tls: MeshTls,
     pub peers: PeerPolicy,
     pub stop: Stop,
+    pub policies: PathBuf,
+    pub keyring: Option<PathBuf>,
+    pub backends: Backends,
 }
 
 /// How a process ends.
@@ -152,6 +176,10 @@ pub enum Error {
     DrainDelay(Duration),
     #[error(transparent)]
     DataDir(#[from] db::FileError),
+    #[error("--keyring: {0}")]
+    KeyRing(#[from] crypto::KeyRingError),
+    #[error(transparent)]
+    Backends(#[from] backends::Error),
     #[error("--trust-domain or --allowed-peers: {0}")]
     Peer(#[from] peer::PolicyError),
 }
@@ -170,6 +198,10 @@ impl Flags {
             return Err(Error::DrainDelay(self.drain_delay));
         }
         db::check_dir(&self.data_dir)?;
+        if let Some(path) = &self.keyring {
+            // Read again by each service; here only a bad one is told in time.
+            KeyRing::load(path)?;
+        }
         Ok(Settings {
             grpc: self.grpc,
             admin: self.admin,
@@ -180,6 +212,9 @@ impl Flags {
                 delay: self.drain_delay,
                 deadline: self.drain_deadline,
             },
+            policies: self.policies.clone(),
+            keyring: self.keyring.clone(),
+            backends: self.backends.settings()?,
         })
     }
 

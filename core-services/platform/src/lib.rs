@@ -11,6 +11,8 @@ pub mod db;
 pub mod events;
 pub mod crypto;
 pub mod audit;
+pub mod cursor;
+pub mod cache;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -30,6 +32,7 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod policy;
 pub mod service;
 
 mod migrations;

@@ -25,6 +25,11 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
+    /// Reads through a cache by service, cache (the keys' prefix) and result: `local`,
+    /// `shared` or `miss`.
+    pub cache_lookups: IntCounterVec,
+    /// Commands that Redis did not answer in time, by service and operation.
+    pub cache_errors: IntCounterVec,
     /// Calls to other services.
     pub clients: ClientMetrics,
     /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
@@ -96,6 +101,17 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let cache_lookups = IntCounterVec::new(
+            Opts::new("cache_lookups_total", "Reads through a cache."),
+            &["service", "cache", "result"],
+        )?;
+        let cache_errors = IntCounterVec::new(
+            Opts::new(
+                "cache_errors_total",
+                "Commands that the shared cache did not carry out.",
+            ),
+            &["service", "operation"],
+        )?;
         let clients = ClientMetrics::new(&registry)?;
         let jobs = IntCounterVec::new(
             Opts::new("background_jobs_total", "Attempts at background jobs."),
@@ -116,6 +132,8 @@ impl Metrics {
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(cache_lookups.clone()))?;
+        registry.register(Box::new(cache_errors.clone()))?;
         registry.register(Box::new(jobs.clone()))?;
         registry.register(Box::new(jobs_queued.clone()))?;
         registry.register(Box::new(jobs_oldest_seconds.clone()))?;
@@ -126,6 +144,8 @@ impl Metrics {
             connections,
             in_flight,
             refused,
+            cache_lookups,
+            cache_errors,
             clients,
             jobs,
             jobs_queued,

@@ -84,6 +84,7 @@ impl World {
                 .unwrap();
         });
         let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+        fs::create_dir(dir.path().join("policies")).unwrap();
         let (certificate, key) = ca.issue(&["spiffe://palisade.internal/svc/core"]);
         for (name, text) in [
             ("core.pem", &certificate),
@@ -104,11 +105,17 @@ impl World {
             .env("CORE_ADMIN", "127.0.0.1:0")
             .env("CORE_DATA_DIR", self.data_dir())
             .env("CORE_DRAIN_DELAY", "0s")
+            .env("CORE_POLICIES", self.policies())
             .env("CORE_TLS_CERT", self.dir.path().join("core.pem"))
             .env("CORE_TLS_KEY", self.dir.path().join("core.key"))
             .env("CORE_TLS_CA", self.dir.path().join("ca.pem"))
             .arg(subcommand);
         command
+    }
+
+    /// A folder of the services' policies; empty at first.
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies")
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -121,9 +128,14 @@ impl World {
 
     /// Starts the process and waits until it is ready.
     pub(crate) async fn start_with(&self, arguments: &[&str]) -> Core {
-        let mut child = self
-            .command("all")
-            .args(arguments)
+        let mut command = self.command("all");
+        command.args(arguments);
+        Self::start_command(command).await
+    }
+
+    /// The same with a command of the caller's.
+    pub(crate) async fn start_command(mut command: Command) -> Core {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
