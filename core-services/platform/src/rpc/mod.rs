@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use http::{Request, Response};
 use tokio::{
     sync::Semaphore,
@@ -27,13 +26,13 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    access::Matrix,
     clock,
     contracts::Contracts,
     deadline::{self, Inherited},
     errors,
     metrics::Metrics,
     peer::PeerPolicy,
+    policy::PolicyStore,
     service_token, telemetry,
     token::Verifier,
 };
@@ -66,8 +65,8 @@ pub struct Rules {
 #[derive(Clone)]
 pub struct Services {
     pub tokens: service_token::Verifier,
-    /// Replaced when its file changes.
-    pub access: Arc<ArcSwap<Matrix>>,
+    /// With the access matrix.
+    pub policies: Arc<PolicyStore>,
 }
 
 impl Rules {
