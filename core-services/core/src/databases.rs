@@ -58,11 +58,16 @@ static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
 
 impl Names {
     fn of(database: &'static str) -> Self {
-        let variable = format!("DATABASE_URL__{}", database.to_uppercase().replace('-', "_"));
+        let variable = format!(
+            "DATABASE_URL__{}",
+            database.to_uppercase().replace('-', "_")
+        );
         Self {
             database,
             flag: format!("database-url-{database}"),
-            help: format!("Database of {database}: `postgres://role:password@host/name`, or a folder [default: the data directory]"),
+            help: format!(
+                "Database of {database}: `postgres://role:password@host/name`, or a folder [default: the data directory]"
+            ),
             file_flag: format!("database-url-{database}-file"),
             file_variable: format!("{variable}_FILE"),
             file_help: format!("A file that holds {variable}"),

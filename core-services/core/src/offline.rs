@@ -57,9 +57,7 @@ fn shown(argument: &Arg, typed: &ArgMatches) -> Option<Value> {
     if argument.is_hide_env_values_set() {
         return Some("(set)".into());
     }
-    let mut texts: Vec<Value> = values
-        .map(|value| value.to_string_lossy().into())
-        .collect();
+    let mut texts: Vec<Value> = values.map(|value| value.to_string_lossy().into()).collect();
     let is_list = argument.get_value_delimiter().is_some();
     if is_list || texts.len() != 1 {
         return Some(texts.into());

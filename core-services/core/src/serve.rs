@@ -47,16 +47,29 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
-    let grpc = bind(settings.process.grpc, serve::CONNECTIONS_MAX, PROCESS, &metrics).await?;
-    let admin = bind(settings.process.admin, admin::CONNECTIONS_MAX, "admin", &metrics).await?;
+    let grpc = bind(
+        settings.process.grpc,
+        serve::CONNECTIONS_MAX,
+        PROCESS,
+        &metrics,
+    )
+    .await?;
+    let admin = bind(
+        settings.process.admin,
+        admin::CONNECTIONS_MAX,
+        "admin",
+        &metrics,
+    )
+    .await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
     let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
-    let settings = settings.process;
+    let (settings, policies) = (settings.process, settings.policies);
     let Built {
         assembled,
         databases,
+        schemas,
         contracts,
         names,
     } = built;
@@ -67,7 +80,14 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(PROCESS, assembled.dependencies, reporter, names).await;
     let health = Arc::new(health);
-    let router = admin::router(health.clone(), metrics.clone()).merge(assembled.admin);
+    let router = admin::router(admin::Shown {
+        health: health.clone(),
+        metrics: metrics.clone(),
+        policies,
+        version: env!("CARGO_PKG_VERSION"),
+        schemas: schemas.clone(),
+    });
+    let router = router.merge(assembled.admin);
     let admin = tokio::spawn(admin::serve(admin, router));
 
     let routes: Routes = assembled.routes.routes().add_service(health_service);
@@ -97,7 +117,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     tracing::info!(
         grpc = %grpc_address,
         admin = %admin_address,
-        services = ?chosen,
+        ?schemas,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );

@@ -12,3 +12,4 @@ mod input;
 mod life;
 mod operators;
 mod commands;
+mod policies;
