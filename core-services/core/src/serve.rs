@@ -13,8 +13,8 @@ use core_platform::{
     health::Health,
     listen::Listener,
     metrics::Metrics,
-    rpc::{RpcLayer, Rules},
-    serve, telemetry,
+    rpc::{RpcLayer, Rules, Services},
+    serve, service_token, telemetry,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,14 +33,20 @@ const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
     let settings = flags.settings()?;
-    telemetry::init(&flags.process.log).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::running)?;
-    runtime
-        .block_on(serve(chosen, settings))
-        .map_err(Failure::Running)
+    let _entered = runtime.enter();
+    let otlp = settings.process.backends.otlp.as_deref();
+    let spans = telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
+    runtime.block_on(async {
+        let served = serve(chosen, settings).await;
+        if let Some(spans) = spans {
+            spans.flush().await;
+        }
+        served.map_err(Failure::Running)
+    })
 }
 
 async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
@@ -83,7 +89,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let router = admin::router(admin::Shown {
         health: health.clone(),
         metrics: metrics.clone(),
-        policies,
+        policies: policies.clone(),
         version: env!("CARGO_PKG_VERSION"),
         schemas: schemas.clone(),
     });
@@ -91,12 +97,16 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let admin = tokio::spawn(admin::serve(admin, router));
 
     let routes: Routes = assembled.routes.routes().add_service(health_service);
-    let layer = RpcLayer(Arc::new(Rules::new(
-        contracts,
-        settings.peers,
-        verifier,
-        metrics,
-    )));
+    let mut rules = Rules::new(contracts, settings.peers, verifier, metrics);
+    if let Some(keys) = settings.service_keys {
+        let names: Vec<_> = schemas.keys().copied().collect();
+        let tokens = service_token::Verifier::followed(&settings.trust_domain, &names, keys);
+        rules = rules.services(Services {
+            tokens: tokens.await?,
+            access: policies.access(),
+        });
+    }
+    let layer = RpcLayer(Arc::new(rules));
     let closing = CancellationToken::new();
     let serving = serve::grpc(
         grpc,

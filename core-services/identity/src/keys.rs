@@ -12,7 +12,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use core_platform::{
     clock::UnixMicros,
-    token::{Claims, TYPE, Verifier},
+    token::{Claims, FixedKeysError, Kind, TYPE, Verifier},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
@@ -31,6 +31,8 @@ pub enum Error {
     None,
     #[error("signing failed: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
+    #[error("the keys cannot be used: {0}")]
+    Unusable(#[from] FixedKeysError),
 }
 
 /// The names that stand in every token.
@@ -87,6 +89,7 @@ pub(crate) struct Signer {
     header: Header,
     key: EncodingKey,
     published: Vec<(String, [u8; 32])>,
+    verifier: Verifier,
 }
 
 impl Signer {
@@ -108,11 +111,17 @@ impl Signer {
         header.typ = Some(TYPE.to_owned());
         header.kid = Some(newest.kid.clone());
         let key = EncodingKey::from_ed_der(&newest.pkcs8);
+        let verifier = Verifier::new(
+            &settings.issuer,
+            &settings.audience,
+            published.iter().cloned(),
+        )?;
         Ok(Self {
             settings: settings.clone(),
             header,
             key,
             published,
+            verifier,
         })
     }
 
@@ -130,21 +139,16 @@ impl Signer {
             exp: (now + ACCESS_LIFETIME).seconds(),
             scope: "profile:read profile:write".to_owned(),
             roles: vec!["user".to_owned()],
+            auth_time: None,
+            amr: Vec::new(),
+            acr: None,
+            kind: Kind::User,
         };
         Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
-        let Self {
-            settings,
-            published,
-            ..
-        } = self;
-        Verifier::new(
-            &settings.issuer,
-            &settings.audience,
-            published.iter().cloned(),
-        )
+        self.verifier.clone()
     }
 
     pub(crate) fn jwks(&self) -> Vec<Jwk> {

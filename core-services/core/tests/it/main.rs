@@ -13,3 +13,4 @@ mod life;
 mod operators;
 mod commands;
 mod policies;
+mod spans;

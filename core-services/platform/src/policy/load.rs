@@ -12,10 +12,11 @@ use palisade_documents::{
     files::Folder,
 };
 
-use super::{Flags, Policies, Roles, flags, rbac};
+use super::{Flags, Policies, Roles, access, flags, rbac};
 
 /// The files, each with one kind of rules.
-pub(super) const FILES: [&str; 2] = [FLAGS, RBAC];
+pub(super) const FILES: [&str; 3] = [ACCESS, FLAGS, RBAC];
+const ACCESS: &str = "access.yaml";
 const FLAGS: &str = "flags.yaml";
 const RBAC: &str = "rbac.yaml";
 const NAME_BYTES_MAX: usize = 60;
@@ -59,6 +60,10 @@ pub fn load(dir: &Path) -> Loaded {
             report: &mut report,
         };
         match known {
+            ACCESS => {
+                let matrix = document.compile(access::Document::default, access::compile);
+                policies.access = Arc::new(matrix);
+            }
             FLAGS => policies.flags = document.compile(flags::Document::default, Flags::compile),
             _ => policies.roles = document.compile(rbac::Document::default, Roles::compile),
         }

@@ -3,6 +3,7 @@
 //! Refuses to guess: unknown files and keys are errors, and the last good rules
 //! stay in force.
 
+mod access;
 mod flags;
 mod rbac;
 mod load;
@@ -24,9 +25,13 @@ pub use follow::follow;
 pub use load::{Loaded, load};
 pub use rbac::Roles;
 
+use crate::access::Matrix;
+
 /// All rules at one moment.
 #[derive(Debug, Default)]
 pub struct Policies {
+    /// Which service may call which RPC.
+    pub access: Arc<Matrix>,
     pub flags: Flags,
     pub roles: Roles,
 }
@@ -35,6 +40,8 @@ pub struct Policies {
 #[derive(Debug, Default)]
 pub struct PolicyStore {
     current: ArcSwap<Policies>,
+    /// For the RPC layer, which reads nothing else of them.
+    access: Arc<ArcSwap<Matrix>>,
     generation: AtomicU64,
     /// Why what is in the folder now is not in force.
     refused: ArcSwapOption<Diagnostics>,
@@ -60,6 +67,11 @@ impl PolicyStore {
         self.current.load_full()
     }
 
+    /// The matrix in force, to be read for each call.
+    pub fn access(&self) -> Arc<ArcSwap<Matrix>> {
+        self.access.clone()
+    }
+
     /// How often rules came into force in this process.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -71,6 +83,7 @@ impl PolicyStore {
     }
 
     fn replace(&self, policies: Policies) {
+        self.access.store(policies.access.clone());
         self.current.store(Arc::new(policies));
         self.refused.store(None);
         self.generation.fetch_add(1, Ordering::AcqRel);

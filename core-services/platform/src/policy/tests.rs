@@ -72,6 +72,29 @@ fn every_fault_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn who_may_call_whom_is_read_with_its_places() {
+    let good = "version: 1\ncallers:\n  order: [auth.v1.AuthService/GetJwks]\n";
+    let dir = folder(&[("access.yaml", good)]);
+    let store = PolicyStore::open(dir.path()).unwrap();
+    let matrix = store.access();
+    let allows = |path| matrix.load().allows("order", path);
+    assert!(allows("/auth.v1.AuthService/GetJwks"));
+    assert!(!allows("/auth.v1.AuthService/Login"));
+    let bad = "version: 1\ncallers:\n  Order: [auth.v1.AuthService/GetJwks]\n  media:\n    - auth.v1.AuthService/GetJwks\n    - auth.v1.AuthService/Nope\n    - Login\n";
+    let dir = folder(&[("access.yaml", bad)]);
+    let text = PolicyStore::open(dir.path()).unwrap_err().to_string();
+    for part in [
+        "access.yaml:3:3: `Order` is not a service name",
+        "access.yaml:6:7: there is no RPC `auth.v1.AuthService/Nope`",
+        "access.yaml:7:7: `Login` is not an RPC",
+        "hint: such as `auth.v1.AuthService/Login`",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+    assert_eq!(text.matches(" [P022]").count(), 3, "{text}");
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_an_error_and_an_empty_one_holds_no_rules() {
     let dir = folder(&[]);
     assert!(PolicyStore::open(dir.path()).is_ok());
