@@ -35,14 +35,20 @@ const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
     let settings = flags.settings()?;
-    telemetry::init(&flags.process.log).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::running)?;
-    runtime
-        .block_on(serve(chosen, settings))
-        .map_err(Failure::Running)
+    let _entered = runtime.enter();
+    let otlp = settings.process.backends.otlp.as_deref();
+    let spans = telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
+    runtime.block_on(async {
+        let served = serve(chosen, settings).await;
+        if let Some(spans) = spans {
+            spans.flush().await;
+        }
+        served.map_err(Failure::Running)
+    })
 }
 
 async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
@@ -72,6 +78,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let Built {
         assembled,
         databases,
+        schemas,
         contracts,
         names,
     } = built;
@@ -81,13 +88,23 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
 
     let mut rules = Rules::new(contracts, settings.peers.clone(), verifier, metrics.clone());
     if let Some(tokens) = service_tokens(&settings, &names).await? {
-        rules = rules.services(Services { tokens, policies });
+        rules = rules.services(Services {
+            tokens,
+            policies: policies.clone(),
+        });
     }
 
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(PROCESS, assembled.dependencies, reporter, names).await;
     let health = Arc::new(health);
-    let router = admin::router(health.clone(), metrics).merge(assembled.admin);
+    let router = admin::router(admin::Shown {
+        health: health.clone(),
+        metrics,
+        policies,
+        version: env!("CARGO_PKG_VERSION"),
+        schemas,
+    });
+    let router = router.merge(assembled.admin);
     let admin = tokio::spawn(admin::serve(admin, router));
 
     let routes: Routes = assembled.routes.routes().add_service(health_service);
@@ -112,7 +129,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     tracing::info!(
         grpc = %grpc_address,
         admin = %admin_address,
-        services = ?chosen,
+        ?schemas,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );

@@ -37,6 +37,7 @@ pub const DEFINITION: Definition = Definition {
     name: "identity",
     grpc: &["auth.v1.AuthService", "user.v1.UserService"],
     migrations: &MIGRATIONS,
+    redis_database: 0,
 };
 
 /// Why the service could not start.

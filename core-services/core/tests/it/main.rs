@@ -13,3 +13,5 @@ mod life;
 mod operators;
 mod commands;
 mod storage;
+mod policies;
+mod spans;

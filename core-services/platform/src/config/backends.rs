@@ -48,7 +48,7 @@ pub enum Error {
         example: &'static str,
     },
     #[error(
-        "OTEL_EXPORTER_OTLP_ENDPOINT: `{0}` is not a URL with http or https\nhint: such as http://localhost:4317"
+        "OTEL_EXPORTER_OTLP_ENDPOINT: `{0}` is not a URL with http\nhint: such as http://localhost:4317, a collector beside the process"
     )]
     Otlp(String),
 }
@@ -89,7 +89,7 @@ impl Flags {
         }
         let otlp = self.otlp_endpoint.clone().filter(|url| !url.is_empty());
         match &otlp {
-            Some(url) if !is_url(url, &["http", "https"]) => Err(Error::Otlp(url.clone())),
+            Some(url) if !is_url(url, &["http"]) => Err(Error::Otlp(url.clone())),
             _ => Ok(Backends { redis, nats, otlp }),
         }
     }
