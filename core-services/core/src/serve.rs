@@ -102,7 +102,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         metrics,
         policies,
         version: env!("CARGO_PKG_VERSION"),
-        schemas,
+        schemas: schemas.clone(),
     });
     let router = router.merge(assembled.admin);
     let admin = tokio::spawn(admin::serve(admin, router));

@@ -119,9 +119,6 @@ pub struct Flags {
     /// Keys that wrap the data keys of personal data, newest first, mode 0600 [default: one made in the data directory]
     #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
     pub keyring: Option<PathBuf>,
-    /// Public keys of the services that may call this process (a JWK set), followed; without it only the edge may call
-    #[arg(long, env = "CORE_SERVICE_KEYS", value_name = "FILE")]
-    pub service_keys: Option<PathBuf>,
     /// Log filter, such as `info` or `info,core_identity=debug`
     #[arg(long, env = "CORE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
@@ -141,8 +138,6 @@ pub struct Settings {
     pub stop: Stop,
     pub policies: PathBuf,
     pub keyring: Option<PathBuf>,
-    pub service_keys: Option<PathBuf>,
-    pub trust_domain: String,
     pub backends: Backends,
 }
 
@@ -226,8 +221,6 @@ impl Flags {
             },
             policies: self.policies.clone(),
             keyring: self.keyring.clone(),
-            service_keys: self.service_keys.clone(),
-            trust_domain: self.trust_domain.clone(),
             backends: self.backends.settings()?,
         })
     }
