@@ -127,7 +127,8 @@ pub(super) fn is_name(at: &At<String>, what: &str, report: &mut Report) -> bool 
         && name.bytes().all(plain);
     if !is_name {
         let message = format!("{} is not a name of a {what}", shown(name));
-        let hint = format!("lower case letters, digits and `-`, a letter first, at most {NAME_BYTES_MAX}");
+        let hint =
+            format!("lower case letters, digits and `-`, a letter first, at most {NAME_BYTES_MAX}");
         report.push(at.mark, Fault::new(codes::BAD_NAME, message).hint(hint));
     }
     is_name

@@ -76,7 +76,10 @@ fn a_folder_that_is_not_there_is_an_error_and_an_empty_one_holds_no_rules() {
     let dir = folder(&[]);
     assert!(PolicyStore::open(dir.path()).is_ok());
     let text = PolicyStore::open(&dir.path().join("none")).unwrap_err();
-    assert!(text.to_string().contains("cannot read the policies folder"), "{text}");
+    assert!(
+        text.to_string().contains("cannot read the policies folder"),
+        "{text}"
+    );
 }
 
 /// A store that follows a folder, until dropped.
@@ -144,7 +147,11 @@ async fn a_change_comes_into_force_and_a_bad_one_does_not() {
         .await;
     following.metric("policy_generation 2").await;
 
-    fs::write(&file, "version: 1\nflags: [{ name: new-feed, state: yes }]\n").unwrap();
+    fs::write(
+        &file,
+        "version: 1\nflags: [{ name: new-feed, state: yes }]\n",
+    )
+    .unwrap();
     following
         .until("refused", |store| store.refused().is_some())
         .await;
