@@ -8,7 +8,12 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
+const FILES: [&str; 4] = [
+    "auth/v1/auth.proto",
+    "auth/v1/events.proto",
+    "user/v1/user.proto",
+    "user/v1/events.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -30,6 +35,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.RefreshRequest",
             ".auth.v1.TokenResponse",
             ".auth.v1.ChangePasswordRequest",
+            ".auth.v1.StartPasswordResetRequest",
+            ".auth.v1.FinishPasswordResetRequest",
+            ".auth.v1.VerifyContactRequest",
+            ".auth.v1.ResendVerificationRequest",
+            ".auth.v1.ChangeContactRequest",
+            ".auth.v1.Session",
+            ".user.v1.UpdateProfileRequest",
+            ".user.v1.Profile",
         ])
         .compile_fds_with_config(own_files(&compiler), config)?;
     Ok(())

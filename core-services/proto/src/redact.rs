@@ -1,11 +1,16 @@
-//! `Debug` of the messages that carry passwords or tokens.
+//! `Debug` of the messages that carry passwords, tokens, codes or personal data.
 //! Invariant: what these print holds no secret and no address, whoever logs it.
 //! Refuses to be derived: a new field is hidden until someone names it here.
 
 use std::fmt::{Debug, Formatter, Result};
 
-use crate::auth::v1::{
-    ChangePasswordRequest, LoginRequest, RefreshRequest, RegisterRequest, TokenResponse,
+use crate::{
+    auth::v1::{
+        ChangeContactRequest, ChangePasswordRequest, FinishPasswordResetRequest, LoginRequest,
+        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
+        StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
+    },
+    user::v1::{Profile, UpdateProfileRequest},
 };
 
 macro_rules! opaque {
@@ -23,7 +28,15 @@ opaque!(
     LoginRequest,
     RefreshRequest,
     TokenResponse,
-    ChangePasswordRequest
+    ChangePasswordRequest,
+    StartPasswordResetRequest,
+    FinishPasswordResetRequest,
+    VerifyContactRequest,
+    ResendVerificationRequest,
+    ChangeContactRequest,
+    Session,
+    UpdateProfileRequest,
+    Profile
 );
 
 #[cfg(test)]
@@ -69,6 +82,30 @@ mod tests {
                     refresh_token: secret(),
                     token_type: secret(),
                     expires_in: 600,
+                }
+            ),
+            format!(
+                "{:?}",
+                FinishPasswordResetRequest {
+                    email: secret(),
+                    code: secret(),
+                    new_password: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                VerifyContactRequest {
+                    contact: secret(),
+                    code: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                Profile {
+                    email: secret(),
+                    phone: secret(),
+                    name: secret(),
+                    ..Profile::default()
                 }
             ),
         ];
