@@ -47,7 +47,7 @@ wait_ready() { # name, pid, url
 }
 
 start core "$binaries/palisade-core" all --admin "$core_admin" --data-dir "$state/core" \
-  --tls-cert "$certs/mesh/core.pem" --tls-key "$certs/mesh/core.key" --tls-ca "$certs/ca.pem"
+  --drain-delay 0s --tls-cert "$certs/mesh/core.pem" --tls-key "$certs/mesh/core.key" --tls-ca "$certs/ca.pem"
 wait_ready core "${pids[0]}" "http://$core_admin/ready"
 start edge "$binaries/palisade" run --policies policies --certs "$certs" --https "$https" --http "$http" \
   --admin "$admin" --state "$state/edge"

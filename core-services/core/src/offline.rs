@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::Context;
-use core_identity::{MIGRATIONS, SERVICE};
+use clap::{Arg, ArgMatches, CommandFactory};
+use core_identity::DEFINITION as IDENTITY;
 use core_platform::db::{Db, Location};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::{
     Failure,
-    cli::{DescriptorsFlags, MigrateFlags, ServeFlags},
+    cli::{CHECK_CONFIG, Cli, DescriptorsFlags, MigrateFlags, ServeFlags},
 };
 
 /// `palisade-core migrate`
@@ -25,36 +26,43 @@ pub(crate) fn migrate(flags: &MigrateFlags) -> Result<(), Failure> {
         .map_err(Failure::running)?;
     let version = runtime
         .block_on(async {
-            let db = Db::open(&Location::Directory(flags.data_dir.clone()), SERVICE).await?;
-            let version = db.migrate(&MIGRATIONS, flags.to).await?;
+            let db = Db::open(&Location::Directory(flags.data_dir.clone()), IDENTITY.name).await?;
+            let version = db.migrate(IDENTITY.migrations, flags.to).await?;
             db.close().await;
             Ok::<_, core_platform::db::Error>(version)
         })
         .map_err(Failure::running)?;
-    print(format!("{SERVICE}: schema version {version}\n").as_bytes())
+    print(format!("{}: schema version {version}\n", IDENTITY.name).as_bytes())
 }
 
-/// `palisade-core check-config`: the settings as they would be used. They hold no
-/// secret; keys are shown as the files they are read from.
-pub(crate) fn check_config(flags: &ServeFlags) -> Result<(), Failure> {
-    let tokens = flags.tokens().map_err(Failure::usage)?;
-    let process = &flags.process;
-    process.settings().map_err(Failure::usage)?;
-    let settings = json!({
-        "grpc": process.grpc,
-        "admin": process.admin,
-        "data_dir": process.data_dir,
-        "tls_cert": process.tls_cert,
-        "tls_key": process.tls_key,
-        "tls_ca": process.tls_ca,
-        "trust_domain": process.trust_domain,
-        "allowed_peers": process.allowed_peers,
-        "drain_deadline_ms": u64::try_from(process.drain_deadline.as_millis()).unwrap_or(u64::MAX),
-        "log": process.log,
-        "issuer": tokens.issuer,
-        "audience": tokens.audience,
-    });
-    print(format!("{settings:#}\n").as_bytes())
+/// `palisade-core check-config`: the settings as they would be used, by flag. Of a
+/// secret it is only said whether there is one.
+pub(crate) fn check_config(flags: &ServeFlags, typed: &ArgMatches) -> Result<(), Failure> {
+    flags.process.settings().map_err(Failure::usage)?;
+    flags.services.settings().map_err(Failure::usage)?;
+    let command = Cli::command();
+    let known = command.find_subcommand(CHECK_CONFIG);
+    let arguments = known.into_iter().flat_map(clap::Command::get_arguments);
+    let settings: Map<String, Value> = arguments
+        .filter(|argument| argument.get_env().is_some())
+        .filter_map(|argument| Some((argument.get_id().to_string(), shown(argument, typed)?)))
+        .collect();
+    print(format!("{:#}\n", Value::Object(settings)).as_bytes())
+}
+
+fn shown(argument: &Arg, typed: &ArgMatches) -> Option<Value> {
+    let values = typed.get_raw(argument.get_id().as_str())?;
+    if argument.is_hide_env_values_set() {
+        return Some("(set)".into());
+    }
+    let mut texts: Vec<Value> = values
+        .map(|value| value.to_string_lossy().into())
+        .collect();
+    let is_list = argument.get_value_delimiter().is_some();
+    if is_list || texts.len() != 1 {
+        return Some(texts.into());
+    }
+    texts.pop()
 }
 
 /// `palisade-core descriptors`

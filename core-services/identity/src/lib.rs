@@ -11,30 +11,33 @@ mod refresh;
 mod keys;
 mod store;
 mod counters;
+mod settings;
 mod error;
 
 use std::sync::Arc;
 
 use axum::{Router, http::header, routing::get};
 use core_platform::{
-    clock::UnixMicros, db::Db, metrics::Metrics, serve::MESSAGE_BYTES_MAX, token::Verifier,
-    validate::Validator,
+    serve::MESSAGE_BYTES_MAX,
+    service::{Context, Definition, Parts},
 };
 use core_proto::{
     auth::v1::auth_service_server::AuthServiceServer,
     user::v1::user_service_server::UserServiceServer,
 };
-use tonic::service::Routes;
 
 pub use accounts::Accounts;
 pub use error::Error;
 pub use keys::TokenSettings;
+pub use settings::{Flags, Settings, SettingsError};
 pub use store::MIGRATIONS;
 
-/// The name of this service's database, of its metrics' `service` label, and in logs.
-pub const SERVICE: &str = "identity";
-/// The protobuf services it answers.
-pub const GRPC_SERVICES: [&str; 2] = ["auth.v1.AuthService", "user.v1.UserService"];
+/// What is known of this service before it starts.
+pub const DEFINITION: Definition = Definition {
+    name: "identity",
+    grpc: &["auth.v1.AuthService", "user.v1.UserService"],
+    migrations: &MIGRATIONS,
+};
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,59 +52,41 @@ pub enum StartError {
     Metrics(String),
 }
 
-/// The running service.
-pub struct Identity {
-    accounts: Arc<Accounts>,
+/// Starts on a migrated database; makes the first signing key if there is none.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(settings: &Settings, context: Context) -> Result<Parts, StartError> {
+    let Context {
+        db,
+        metrics,
+        validator,
+        now,
+        ..
+    } = context;
+    let accounts = Arc::new(Accounts::start(db, &settings.tokens, &metrics, now).await?);
+    let grpc = Arc::new(grpc::Grpc::new(accounts.clone(), validator));
+    let auth = AuthServiceServer::from_arc(grpc.clone());
+    let user = UserServiceServer::from_arc(grpc);
+    Ok(Parts::default()
+        .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .verifier(accounts.verifier())
+        .admin(admin(&accounts)))
 }
 
-impl Identity {
-    /// Starts on a migrated database; makes the first signing key if there is none.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(
-        db: Db,
-        settings: &TokenSettings,
-        metrics: &Metrics,
-        now: UnixMicros,
-    ) -> Result<Self, StartError> {
-        let accounts = Accounts::start(db, settings, metrics, now).await?;
-        Ok(Self {
-            accounts: Arc::new(accounts),
-        })
-    }
-
-    /// Checks access tokens against this service's own keys.
-    pub fn verifier(&self) -> Verifier {
-        self.accounts.verifier()
-    }
-
-    /// Adds the service's RPCs.
-    pub fn mount(&self, routes: Routes, validator: &Arc<Validator>) -> Routes {
-        let grpc = Arc::new(grpc::Grpc::new(self.accounts.clone(), validator.clone()));
-        routes
-            .add_service(
-                AuthServiceServer::from_arc(grpc.clone())
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .add_service(
-                UserServiceServer::from_arc(grpc).max_decoding_message_size(MESSAGE_BYTES_MAX),
-            )
-    }
-
-    /// What the admin listener serves for this service: the public keys, so that an
-    /// edge on the same machine needs no certificate to fetch them.
-    pub fn admin(&self) -> Router {
-        let jwks = self.accounts.jwks_json();
-        Router::new().route(
-            "/.well-known/jwks.json",
-            get(move || async move {
-                let headers = [
-                    (header::CONTENT_TYPE, "application/jwk-set+json"),
-                    (header::CACHE_CONTROL, "public, max-age=300"),
-                ];
-                (headers, jwks)
-            }),
-        )
-    }
+/// What the admin listener serves for this service: the public keys, so that an
+/// edge on the same machine needs no certificate to fetch them.
+fn admin(accounts: &Accounts) -> Router {
+    let jwks = accounts.jwks_json();
+    Router::new().route(
+        "/.well-known/jwks.json",
+        get(move || async move {
+            let headers = [
+                (header::CONTENT_TYPE, "application/jwk-set+json"),
+                (header::CACHE_CONTROL, "public, max-age=300"),
+            ];
+            (headers, jwks)
+        }),
+    )
 }

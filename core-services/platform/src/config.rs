@@ -91,7 +91,10 @@ pub struct Flags {
         value_name = "NAMES"
     )]
     pub allowed_peers: Vec<String>,
-    /// How long a stop may wait for calls in flight, such as `25s`
+    /// How long calls are still served after a stop began, so that load balancers hear of it
+    #[arg(long, env = "CORE_DRAIN_DELAY", default_value = "5s", value_parser = duration, value_name = "DURATION")]
+    pub drain_delay: Duration,
+    /// How long a stop may wait for calls in flight then, such as `25s`
     #[arg(long, env = "CORE_DRAIN_DEADLINE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub drain_deadline: Duration,
     /// Log filter, such as `info` or `info,core_identity=debug`
@@ -106,7 +109,16 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub tls: MeshTls,
     pub peers: PeerPolicy,
-    pub drain_deadline: Duration,
+    pub stop: Stop,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// Between the first signal and the first refused call.
+    pub delay: Duration,
+    /// For what is in flight then.
+    pub deadline: Duration,
 }
 
 /// This process's certificate and the authority for its callers'.
@@ -134,6 +146,8 @@ pub enum Error {
     },
     #[error("--drain-deadline: `{0:?}` is not between 1s and 10min")]
     DrainDeadline(Duration),
+    #[error("--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself")]
+    DrainDelay(Duration),
     #[error(transparent)]
     DataDir(#[from] db::FileError),
     #[error("--trust-domain or --allowed-peers: {0}")]
@@ -150,6 +164,9 @@ impl Flags {
         {
             return Err(Error::DrainDeadline(self.drain_deadline));
         }
+        if self.drain_delay > DRAIN_DEADLINE_MAX {
+            return Err(Error::DrainDelay(self.drain_delay));
+        }
         db::check_dir(&self.data_dir)?;
         Ok(Settings {
             grpc: self.grpc,
@@ -157,7 +174,10 @@ impl Flags {
             data_dir: self.data_dir.clone(),
             tls: self.mesh_tls()?,
             peers: PeerPolicy::new(&self.trust_domain, &self.allowed_peers)?,
-            drain_deadline: self.drain_deadline,
+            stop: Stop {
+                delay: self.drain_delay,
+                deadline: self.drain_deadline,
+            },
         })
     }
 

@@ -79,7 +79,7 @@ fn check_config_prints_what_would_be_used() {
     let (status, out, err) = run(&world, "check-config", &["--drain-deadline", "2s"]);
     assert_eq!((status, err.as_str()), (Some(0), ""));
     let settings: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(settings["drain_deadline_ms"], 2000);
+    assert_eq!(settings["drain_deadline"], "2s");
     assert_eq!(settings["allowed_peers"], serde_json::json!(["edge"]));
     assert!(!out.contains("PRIVATE KEY"));
 }

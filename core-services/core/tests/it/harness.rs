@@ -103,6 +103,7 @@ impl World {
             .env("CORE_GRPC", "127.0.0.1:0")
             .env("CORE_ADMIN", "127.0.0.1:0")
             .env("CORE_DATA_DIR", self.data_dir())
+            .env("CORE_DRAIN_DELAY", "0s")
             .env("CORE_TLS_CERT", self.dir.path().join("core.pem"))
             .env("CORE_TLS_KEY", self.dir.path().join("core.key"))
             .env("CORE_TLS_CA", self.dir.path().join("ca.pem"))

@@ -5,18 +5,18 @@
 
 mod error;
 mod files;
+mod location;
 mod migrate;
 mod postgres;
 mod query;
 mod sqlite;
 mod value;
 
-use std::{path::PathBuf, time::Duration};
-
-use sqlx::postgres::PgConnectOptions;
+use std::time::Duration;
 
 pub use error::Error;
 pub use files::{Error as FileError, check as check_dir};
+pub use location::{Location, SettingError};
 pub use migrate::Migration;
 pub use postgres::Pg;
 pub use query::{On, Query, query};
@@ -27,15 +27,6 @@ pub use value::{Column, Row, Value};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process (a backup, a `migrate`) to let go of the lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where a service's data is kept.
-#[derive(Clone, Debug)]
-pub enum Location {
-    /// `<dir>/<service>.sqlite`, made if it is missing.
-    Directory(PathBuf),
-    /// A database of the service's own on a server. Boxed: it is large.
-    Server(Box<PgConnectOptions>),
-}
 
 /// Which SQL is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
