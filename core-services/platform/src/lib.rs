@@ -8,6 +8,8 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod crypto;
+pub mod audit;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -24,4 +26,17 @@ pub mod service;
 use db::Migration;
 
 /// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 0] = [];
+pub const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 5,
+        name: "data_keys",
+        up: include_str!("../migrations/0005_data_keys.up.sql"),
+        down: include_str!("../migrations/0005_data_keys.down.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "audit_log",
+        up: include_str!("../migrations/0006_audit_log.up.sql"),
+        down: include_str!("../migrations/0006_audit_log.down.sql"),
+    },
+];
