@@ -8,10 +8,11 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 4] = [
-    "auth/v1/auth.proto",
+const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
+/// Among the services only: no RPC speaks these, so the edge's descriptors go without.
+const INTERNAL_FILES: [&str; 3] = [
     "auth/v1/events.proto",
-    "user/v1/user.proto",
+    "platform/v1/event.proto",
     "user/v1/events.proto",
 ];
 
@@ -19,10 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = env::var("OUT_DIR")?;
 
-    let compiler = compiled(false)?;
+    let compiler = compiled(&FILES, false)?;
     fs::write(
         Path::new(&out).join("core.pb"),
-        with_own_comments(&compiler, &compiled(true)?)?,
+        with_own_comments(&compiler, &compiled(&FILES, true)?)?,
     )?;
 
     let mut config = tonic_prost_build::Config::new();
@@ -43,17 +44,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.Session",
             ".user.v1.UpdateProfileRequest",
             ".user.v1.Profile",
+            ".platform.v1.Event",
         ])
-        .compile_fds_with_config(own_files(&compiler), config)?;
+        .compile_fds_with_config(
+            own_files(&compiled(&[&FILES[..], &INTERNAL_FILES].concat(), false)?),
+            config,
+        )?;
     Ok(())
 }
 
-fn compiled(comments: bool) -> Result<Compiler, protox::Error> {
+fn compiled(files: &[&str], comments: bool) -> Result<Compiler, protox::Error> {
     let mut compiler = Compiler::new(["proto"])?;
     compiler
         .include_imports(true)
         .include_source_info(comments)
-        .open_files(FILES)?;
+        .open_files(files)?;
     Ok(compiler)
 }
 
@@ -82,7 +87,10 @@ fn with_own_comments(bare: &Compiler, commented: &Compiler) -> Result<Vec<u8>, D
 /// has those already. Options' schemas are only read through the descriptors.
 fn own_files(compiler: &Compiler) -> tonic_prost_build::FileDescriptorSet {
     let mut set = compiler.file_descriptor_set();
-    set.file
-        .retain(|file| FILES.contains(&file.name()) || file.name().starts_with("google/protobuf/"));
+    set.file.retain(|file| {
+        FILES.contains(&file.name())
+            || INTERNAL_FILES.contains(&file.name())
+            || file.name().starts_with("google/protobuf/")
+    });
     set
 }

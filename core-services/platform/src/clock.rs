@@ -3,7 +3,7 @@
 //! process (an RPC arriving, start-up) call `now`.
 
 use std::{
-    ops::Add,
+    ops::{Add, Sub},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -32,6 +32,18 @@ impl Add<Duration> for UnixMicros {
         Self(
             self.0
                 .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for UnixMicros {
+    type Output = Self;
+
+    /// Saturates, too.
+    fn sub(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
         )
     }
 }
@@ -85,11 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn addition_saturates() {
+    fn sums_and_differences_saturate() {
         assert_eq!(
             UnixMicros(5) + Duration::from_secs(1),
             UnixMicros(1_000_005)
         );
         assert_eq!(UnixMicros(i64::MAX) + Duration::MAX, UnixMicros(i64::MAX));
+        assert_eq!(
+            UnixMicros(1_000_005) - Duration::from_secs(1),
+            UnixMicros(5)
+        );
+        assert_eq!(UnixMicros(i64::MIN) - Duration::MAX, UnixMicros(i64::MIN));
     }
 }

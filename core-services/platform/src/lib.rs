@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod db;
 pub mod crypto;
 pub mod audit;
+pub mod events;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -26,7 +27,13 @@ pub mod service;
 use db::Migration;
 
 /// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 2] = [
+pub const MIGRATIONS: [Migration; 3] = [
+    Migration {
+        version: 1,
+        name: "events",
+        up: include_str!("../migrations/0001_events.up.sql"),
+        down: include_str!("../migrations/0001_events.down.sql"),
+    },
     Migration {
         version: 5,
         name: "data_keys",

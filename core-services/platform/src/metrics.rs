@@ -73,6 +73,21 @@ impl Metrics {
         Ok(gauge)
     }
 
+    /// A family of gauges of a service's own.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+
     /// A counter of a service's own.
     ///
     /// # Errors
@@ -111,7 +126,10 @@ impl Metrics {
 }
 
 /// The re-exported types service crates name in their own structs.
-pub use prometheus::{Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf};
+pub use prometheus::{
+    Histogram as HistogramOf, IntCounterVec as CounterOf, IntGauge as GaugeOf,
+    IntGaugeVec as GaugesOf,
+};
 
 #[cfg(test)]
 mod tests {

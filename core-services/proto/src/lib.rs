@@ -32,3 +32,15 @@ pub mod user {
         tonic::include_proto!("user.v1");
     }
 }
+
+pub mod platform {
+    #[allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::too_many_lines,
+        reason = "generated; the text is in the .proto file"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("platform.v1");
+    }
+}

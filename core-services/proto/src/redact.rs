@@ -1,4 +1,5 @@
-//! `Debug` of the messages that carry passwords, tokens, codes or personal data.
+//! `Debug` of the messages that carry passwords, tokens, codes, personal data or what
+//! users wrote.
 //! Invariant: what these print holds no secret and no address, whoever logs it.
 //! Refuses to be derived: a new field is hidden until someone names it here.
 
@@ -10,6 +11,7 @@ use crate::{
         RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
         StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
     },
+    platform::v1::Event,
     user::v1::{Profile, UpdateProfileRequest},
 };
 
@@ -36,7 +38,8 @@ opaque!(
     ChangeContactRequest,
     Session,
     UpdateProfileRequest,
-    Profile
+    Profile,
+    Event,
 );
 
 #[cfg(test)]

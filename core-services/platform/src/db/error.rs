@@ -42,6 +42,9 @@ pub enum Error {
     /// A value of a kind this code never writes.
     #[error("database holds an impossible value in `{0}`")]
     Corrupt(&'static str),
+    /// Something the caller must not write: a fault of the program.
+    #[error("the database keeps only {0}")]
+    Refused(&'static str),
 }
 
 impl From<sqlx::Error> for Error {
