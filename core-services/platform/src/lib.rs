@@ -14,6 +14,9 @@ pub mod events;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
+pub mod jobs;
+pub mod saga;
+pub mod idempotency;
 pub mod token;
 pub mod peer;
 pub mod rpc;
@@ -27,12 +30,30 @@ pub mod service;
 use db::Migration;
 
 /// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 3] = [
+pub const MIGRATIONS: [Migration; 6] = [
     Migration {
         version: 1,
         name: "events",
         up: include_str!("../migrations/0001_events.up.sql"),
         down: include_str!("../migrations/0001_events.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "jobs",
+        up: include_str!("../migrations/0002_jobs.up.sql"),
+        down: include_str!("../migrations/0002_jobs.down.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "sagas",
+        up: include_str!("../migrations/0003_sagas.up.sql"),
+        down: include_str!("../migrations/0003_sagas.down.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "idempotency_keys",
+        up: include_str!("../migrations/0004_idempotency_keys.up.sql"),
+        down: include_str!("../migrations/0004_idempotency_keys.down.sql"),
     },
     Migration {
         version: 5,

@@ -25,6 +25,13 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
+    /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
+    /// `failed`, `lost`, `released`).
+    pub jobs: IntCounterVec,
+    /// Jobs that wait, by service.
+    pub jobs_queued: IntGaugeVec,
+    /// How long the longest due job has waited, by service.
+    pub jobs_oldest_seconds: IntGaugeVec,
 }
 
 impl Metrics {
@@ -49,10 +56,28 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let jobs = IntCounterVec::new(
+            Opts::new("background_jobs_total", "Attempts at background jobs."),
+            &["service", "job_type", "status"],
+        )?;
+        let jobs_queued = IntGaugeVec::new(
+            Opts::new("background_jobs_queued", "Background jobs that wait."),
+            &["service"],
+        )?;
+        let jobs_oldest_seconds = IntGaugeVec::new(
+            Opts::new(
+                "background_jobs_oldest_seconds",
+                "How long the longest due background job has waited.",
+            ),
+            &["service"],
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(jobs.clone()))?;
+        registry.register(Box::new(jobs_queued.clone()))?;
+        registry.register(Box::new(jobs_oldest_seconds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             registry,
@@ -60,6 +85,9 @@ impl Metrics {
             connections,
             in_flight,
             refused,
+            jobs,
+            jobs_queued,
+            jobs_oldest_seconds,
         })
     }
 

@@ -1,0 +1,362 @@
+//! Runs jobs: claims what is due, keeps the leases alive, writes down the outcome.
+//! Invariant: what runs is in `running` and its heart beats; what is not there
+//! any more is taken over by some worker after the lease's length.
+//! Refuses more at once than the process's and the kind's bounds.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use uuid::Uuid;
+
+use super::{
+    Failure, JobContext, Jobs, Kind, backoff, cron,
+    lease::{Lease, Watch},
+    shortened,
+    store::{self, Claimed},
+};
+use crate::{
+    clock::{self, UnixMicros},
+    db::{self, Db},
+    metrics::Metrics,
+};
+
+/// How a worker keeps time.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many jobs the process runs at once.
+    pub parallel_max: usize,
+    /// How often the table is looked at when nobody wakes the worker.
+    pub poll: Duration,
+    /// A worker whose heart stood still for so long is dead. It beats three times as often.
+    pub lease: Duration,
+    /// How long a stop waits for the jobs that run.
+    pub stop_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            parallel_max: 16,
+            poll: Duration::from_secs(1),
+            lease: Duration::from_secs(30),
+            stop_deadline: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Tells a worker of this process that a job was committed, which spares the wait for its poll.
+#[derive(Clone)]
+pub struct Waker(Arc<Notify>);
+
+impl Waker {
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What the worker's tasks share.
+struct Shared {
+    db: Db,
+    service: &'static str,
+    jobs: Jobs,
+    metrics: Arc<Metrics>,
+    /// One life of one worker: a restarted process is another owner.
+    owner: Uuid,
+    stopping: CancellationToken,
+    /// At most `parallel_max` entries. Never held across an await.
+    running: Mutex<HashMap<Uuid, Running>>,
+}
+
+struct Running {
+    lease: Lease,
+    kind: String,
+    cancelled: CancellationToken,
+}
+
+/// Runs the jobs of one service's database.
+pub struct Worker {
+    shared: Arc<Shared>,
+    settings: Settings,
+    wake: Arc<Notify>,
+    watch: Watch,
+    tasks: JoinSet<()>,
+}
+
+impl Worker {
+    pub fn new(
+        db: Db,
+        service: &'static str,
+        jobs: Jobs,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                db,
+                service,
+                jobs,
+                metrics,
+                owner: Uuid::now_v7(),
+                stopping: CancellationToken::new(),
+                running: Mutex::default(),
+            }),
+            settings,
+            wake: Arc::default(),
+            watch: Watch::default(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    pub fn waker(&self) -> Waker {
+        Waker(self.wake.clone())
+    }
+
+    /// Works until `stop`, then ends in order: nothing new, a while for what runs,
+    /// the rest goes back into the queue.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // Dropped with this future: a worker that is gone must not look alive.
+        let _heart = AbortOnDropHandle::new(tokio::spawn(beat(
+            self.shared.clone(),
+            self.settings.lease / 3,
+        )));
+        let started = Instant::now();
+        while !stop.is_cancelled() {
+            // An error is a database in trouble: the next round tries again.
+            if let Err(error) = self.round(clock::now(), started.elapsed()).await {
+                tracing::warn!(service = self.shared.service, %error, "jobs: the database failed");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(self.settings.poll) => {}
+                // Room for another.
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+        self.stop().await;
+    }
+
+    /// One look at the table. `at` is the time since the start by the monotonic clock.
+    pub(super) async fn round(&mut self, now: UnixMicros, at: Duration) -> Result<(), db::Error> {
+        let db = &self.shared.db.clone();
+        cron::tick(db, &self.shared.jobs.schedules, now).await?;
+        let pulses = store::pulses(db).await?;
+        for still in self.watch.look(&pulses, at, self.settings.lease) {
+            if store::take_back(db, still, now).await? {
+                tracing::warn!(service = self.shared.service, job = %still.job, "its worker died");
+            }
+        }
+        while self.has_room() {
+            let kinds = self.shared.kinds_with_room();
+            let claimed = store::claim(db, self.shared.owner, kinds, now).await?;
+            let Some(claimed) = claimed else { break };
+            self.spawn(claimed, now);
+        }
+        Ok(())
+    }
+
+    fn has_room(&mut self) -> bool {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.len() < self.settings.parallel_max
+    }
+
+    fn spawn(&mut self, claimed: Claimed, now: UnixMicros) {
+        let cancelled = self.shared.stopping.child_token();
+        let running = Running {
+            lease: claimed.lease,
+            kind: claimed.kind.clone(),
+            cancelled: cancelled.clone(),
+        };
+        self.shared.running().insert(claimed.lease.job, running);
+        let context = JobContext {
+            db: self.shared.db.clone(),
+            now,
+            attempt: claimed.lease.attempt,
+            id: claimed.lease.job,
+            payload: claimed.payload,
+            cancelled,
+            lease: claimed.lease,
+        };
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            let outcome = shared.attempt(&claimed.kind, &context).await;
+            let limits = (claimed.lease, claimed.attempts_max);
+            shared.settle(limits, &claimed.kind, outcome).await;
+            shared.running().remove(&claimed.lease.job);
+        });
+    }
+
+    async fn stop(&mut self) {
+        self.shared.stopping.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(self.settings.stop_deadline, all).await.is_ok() {
+            return;
+        }
+        self.tasks.shutdown().await;
+        let rest: Vec<_> = self
+            .shared
+            .running()
+            .drain()
+            .map(|(_, each)| each)
+            .collect();
+        for running in rest {
+            self.shared.release(&running.lease, &running.kind).await;
+        }
+    }
+}
+
+impl Shared {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Running>> {
+        // Whoever panicked while holding it did no more than insert or remove.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kinds_with_room(&self) -> Vec<String> {
+        let running = self.running();
+        let has_room = |name: &str, kind: &Kind| {
+            let busy = running.values().filter(|each| each.kind == name).count();
+            busy < kind.options.parallel_max
+        };
+        let kinds = self.jobs.kinds.iter();
+        kinds
+            .filter(|(name, kind)| has_room(name, kind))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    async fn attempt(&self, kind: &str, context: &JobContext) -> Result<(), Failure> {
+        let Some(kind) = self.jobs.kinds.get(kind) else {
+            return Err(Failure::retry("no handler"));
+        };
+        let run = AssertUnwindSafe(kind.handler.run(context)).catch_unwind();
+        match timeout(kind.options.timeout, run).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) => Err(Failure::retry("the handler panicked")),
+            Err(_) => Err(Failure::retry("the handler took too long")),
+        }
+    }
+
+    /// Writes the outcome down. If that fails the lease ends by itself, as nobody
+    /// keeps it alive any more, and the job is attempted again.
+    async fn settle(
+        &self,
+        (lease, attempts_max): (Lease, i64),
+        kind: &str,
+        outcome: Result<(), Failure>,
+    ) {
+        let now = clock::now();
+        let written = match outcome {
+            Ok(()) => self.done(&lease, now).await,
+            Err(_) if self.stopping.is_cancelled() => {
+                return self.release(&lease, kind).await;
+            }
+            Err(Failure::LeaseLost) => Ok("lost"),
+            Err(Failure::Retry { after, reason }) if lease.attempt < attempts_max => {
+                let after = after.unwrap_or_else(|| backoff(lease.attempt));
+                tracing::warn!(service = self.service, kind, job = %lease.job, reason, "job failed, will be tried again");
+                self.postponed(&lease, &reason, now + after).await
+            }
+            Err(Failure::Retry { reason, .. } | Failure::Permanent(reason)) => {
+                tracing::error!(service = self.service, kind, job = %lease.job, reason, "job failed for good");
+                self.failed(&lease, &reason, now).await
+            }
+        };
+        self.count(kind, &lease, written);
+    }
+
+    async fn done(&self, lease: &Lease, now: UnixMicros) -> Result<&'static str, db::Error> {
+        let mut tx = self.db.begin().await?;
+        // False: the handler finished it itself, in the transaction of its effects.
+        store::finish(&mut tx, lease, now).await?;
+        tx.commit().await?;
+        Ok("done")
+    }
+
+    async fn postponed(
+        &self,
+        lease: &Lease,
+        reason: &str,
+        run_at: UnixMicros,
+    ) -> Result<&'static str, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let held = store::postpone(&mut tx, lease, &shortened(reason), run_at).await?;
+        tx.commit().await?;
+        Ok(if held { "retry" } else { "lost" })
+    }
+
+    async fn failed(
+        &self,
+        lease: &Lease,
+        reason: &str,
+        now: UnixMicros,
+    ) -> Result<&'static str, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let held = store::fail(&mut tx, lease, &shortened(reason), now).await?;
+        tx.commit().await?;
+        Ok(if held { "failed" } else { "lost" })
+    }
+
+    async fn release(&self, lease: &Lease, kind: &str) {
+        let released = async {
+            let mut tx = self.db.begin().await?;
+            let held = store::release(&mut tx, lease).await?;
+            tx.commit().await?;
+            Ok(if held { "released" } else { "lost" })
+        };
+        self.count(kind, lease, released.await);
+    }
+
+    fn count(&self, kind: &str, lease: &Lease, written: Result<&'static str, db::Error>) {
+        let status = written.unwrap_or_else(|error| {
+            tracing::warn!(service = self.service, kind, job = %lease.job, %error, "the outcome could not be written");
+            "lost"
+        });
+        self.metrics
+            .jobs
+            .with_label_values(&[self.service, kind, status])
+            .inc();
+    }
+
+    /// Shows that the worker lives, tells jobs whose lease was lost, measures the queue.
+    async fn pulse(&self, now: UnixMicros) -> Result<(), db::Error> {
+        let jobs: Vec<_> = self.running().keys().copied().collect();
+        if !jobs.is_empty() {
+            store::beat(&self.db, self.owner, jobs.clone(), now).await?;
+            for lost in store::lost(&self.db, self.owner, jobs).await? {
+                if let Some(running) = self.running().get(&lost) {
+                    running.cancelled.cancel();
+                }
+            }
+        }
+        let (queued, oldest) = store::depth(&self.db).await?;
+        let waited = oldest.map_or(0, |oldest| now.seconds() - oldest.seconds());
+        let service = &[self.service];
+        let metrics = &self.metrics;
+        metrics.jobs_queued.with_label_values(service).set(queued);
+        metrics
+            .jobs_oldest_seconds
+            .with_label_values(service)
+            .set(waited.max(0));
+        Ok(())
+    }
+}
+
+async fn beat(shared: Arc<Shared>, every: Duration) {
+    loop {
+        if let Err(error) = shared.pulse(clock::now()).await {
+            tracing::warn!(service = shared.service, %error, "jobs: no heartbeat");
+        }
+        tokio::time::sleep(every).await;
+    }
+}
