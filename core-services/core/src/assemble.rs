@@ -9,6 +9,7 @@ use core_platform::{
     clock,
     config::Settings,
     contracts::Contracts,
+    crypto::{KeyRing, Vault},
     db::{Db, Location},
     health::Dependency,
     metrics::Metrics,
@@ -54,12 +55,16 @@ pub(crate) async fn build(
         databases.push(db.clone());
         let dependency = Dependency::database(known.name, db.clone());
         assembled.dependencies.push(dependency);
+        let ring = KeyRing::open(None, &settings.data_dir)?;
+        let vault = Vault::start(&db, ring, now).await;
         let context = Context {
             db,
+            vault: vault.with_context(|| known.name)?,
             metrics: metrics.clone(),
             validator: validator.clone(),
             stop: stop.clone(),
             now,
+            data_dir: settings.data_dir.clone(),
         };
         let parts = service.start(of_services, context).await;
         assembled.add(parts.with_context(|| known.name)?);

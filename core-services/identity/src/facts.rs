@@ -43,6 +43,17 @@ pub(crate) struct About<'a> {
     pub(crate) network: &'a str,
 }
 
+impl About<'_> {
+    /// What a user did to their own things.
+    pub(crate) fn by(user: Uuid) -> Self {
+        Self {
+            user: Some(user),
+            proved: true,
+            network: "",
+        }
+    }
+}
+
 /// Tells facts.
 #[derive(Clone)]
 pub(crate) struct Facts {

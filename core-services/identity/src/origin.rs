@@ -14,11 +14,11 @@ const DEVICE_CHARS_MAX: usize = 200;
 
 /// Where a call comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// `192.0.2.0/24`, `2001:db8::/64`; empty when the edge did not say.
-    pub network: String,
+    pub(crate) network: String,
     /// What the program calls itself.
-    pub device: String,
+    pub(crate) device: String,
 }
 
 impl Origin {

@@ -3,7 +3,7 @@
 //! touches of the outside arrives in its `Context`.
 //! Refuses domain knowledge: the binary says which services there are.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::IntoResponse};
 use http::Request;
@@ -13,6 +13,7 @@ use tower::Service;
 
 use crate::{
     clock::UnixMicros,
+    crypto::Vault,
     db::{Db, Migration},
     health::Dependency,
     metrics::Metrics,
@@ -35,12 +36,16 @@ pub struct Definition {
 pub struct Context {
     /// Its own database, migrated.
     pub db: Db,
+    /// The data keys in that database.
+    pub vault: Vault,
     pub metrics: Arc<Metrics>,
     pub validator: Arc<Validator>,
     /// Cancelled when no more work may be begun; see [`Parts::task`].
     pub stop: CancellationToken,
     /// When the process started.
     pub now: UnixMicros,
+    /// Where files may be put that are no database.
+    pub data_dir: PathBuf,
 }
 
 /// A task that runs beside the calls.

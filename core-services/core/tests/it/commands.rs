@@ -88,9 +88,9 @@ fn check_config_prints_what_would_be_used() {
 fn migrate_goes_down_and_up() {
     let world = World::new();
     for (arguments, expected) in [
-        (&[][..], "identity: schema version 1\n"),
+        (&[][..], "identity: schema version 3\n"),
         (&["--to", "0"][..], "identity: schema version 0\n"),
-        (&[][..], "identity: schema version 1\n"),
+        (&[][..], "identity: schema version 3\n"),
     ] {
         let mut command = world.command("migrate");
         let Output {

@@ -1,6 +1,6 @@
 //! Making codes, and taking them back.
-//! Invariant: at most `SENT_MAX` codes an hour go to one contact, whoever asks for
-//! them and whatever for; each may be guessed at `ATTEMPTS_MAX` times.
+//! Invariant: at most `SENT_MAX` codes an hour go to one contact for one purpose,
+//! whoever asks for them; each may be guessed at `ATTEMPTS_MAX` times.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{error::NoRandom, store::codes};
 pub(crate) const CODE_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Five tries at six digits: one in 200,000.
 const ATTEMPTS_MAX: i64 = 5;
-/// Codes to one contact within `SENT_WINDOW`. With five tries each, who guesses has
+/// Codes to one contact for one purpose within `SENT_WINDOW`. With five tries each, who guesses has
 /// one chance in 40,000 an hour, and nobody's mailbox is flooded.
 const SENT_MAX: i64 = 5;
 const SENT_WINDOW: Duration = Duration::from_secs(3600);
@@ -73,7 +73,8 @@ impl Codes {
         now: UnixMicros,
     ) -> Result<Option<String>, crate::Error> {
         let index = self.index(issue.contact);
-        let (sent, last) = codes::sent(tx, &index, before(now, SENT_WINDOW)).await?;
+        let since = before(now, SENT_WINDOW);
+        let (sent, last) = codes::sent(tx, &index, issue.purpose, since).await?;
         if sent >= SENT_MAX || last.is_some_and(|last| last + SENT_PAUSE > now) {
             return Ok(None);
         }

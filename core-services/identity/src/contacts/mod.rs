@@ -7,7 +7,7 @@ mod codes;
 
 use std::fmt;
 
-pub(crate) use codes::{CODE_LIFETIME, Codes, Issue, Redeemed, before, random};
+pub(crate) use codes::{CODE_LIFETIME, Codes, Issue, before, random};
 
 /// What sort of contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -3,7 +3,13 @@
 //! drop what they have.
 //! Refuses to tell addresses to the log: errors are reduced to what the relay said.
 
-use std::{fs, io::Write, os::unix::fs::{DirBuilderExt, OpenOptionsExt}, path::PathBuf, time::{Duration, UNIX_EPOCH}};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use core_platform::{clock::UnixMicros, jobs::Failure};
 use lettre::{
@@ -28,8 +34,6 @@ pub struct MailSettings {
     pub user: Option<String>,
     pub password: Option<String>,
     pub from: String,
-    /// Where mails are written while there is no relay.
-    pub outbox: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +47,7 @@ pub enum Error {
 
 /// Sends mail.
 #[derive(Clone)]
-pub struct Mailer {
+pub(crate) struct Mailer {
     from: Mailbox,
     way: Way,
 }
@@ -55,15 +59,17 @@ enum Way {
 }
 
 impl Mailer {
+    /// `outbox`: where mails are written while there is no relay.
+    ///
     /// # Errors
     /// A sender or relay that can't be used.
-    pub fn new(settings: &MailSettings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &MailSettings, outbox: &Path) -> Result<Self, Error> {
         let from = settings
             .from
             .parse()
             .map_err(|_| Error::From(settings.from.clone()))?;
         let way = match &settings.url {
-            None => Way::Files(settings.outbox.clone()),
+            None => Way::Files(outbox.to_owned()),
             Some(url) => {
                 let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
                 let mut transport = transport.map_err(|_| Error::Url)?.timeout(Some(SMTP_TIMEOUT));
@@ -136,7 +142,7 @@ fn judge(error: &smtp::Error) -> Failure {
     }
 }
 
-fn write(dir: &PathBuf, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
     let written = (|| {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let mut files: Vec<_> = fs::read_dir(dir)?

@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use tonic::async_trait;
 use uuid::Uuid;
 
-pub use mail::{Error as MailError, MailSettings, Mailer};
-pub use sms::{Error as SmsError, Sms, SmsSettings};
+pub(crate) use mail::Mailer;
+pub use mail::{Error as MailError, MailSettings};
+pub(crate) use sms::Sms;
+pub use sms::{Error as SmsError, SmsSettings};
 pub(crate) use templates::Template;
 
 use crate::contacts::{Contact, Kind};
@@ -121,10 +123,14 @@ impl Sender {
             Err(error) => return Err(Failure::Permanent(error.to_string())),
         };
         let damaged = || Failure::Permanent("the message does not open".to_owned());
-        let sealed = STANDARD.decode(payload.sealed).map_err(|_| damaged())?;
-        let text = key.open(SEALED, &sealed).map_err(|_| damaged())?;
-        serde_json::from_slice(&text).map(Some).map_err(|_| damaged())
+        open(&key, &payload.sealed).map(Some).ok_or_else(damaged)
     }
+}
+
+/// What `post` sealed.
+pub(crate) fn open(key: &SubjectKey, sealed: &str) -> Option<Message> {
+    let text = key.open(SEALED, &STANDARD.decode(sealed).ok()?).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 #[async_trait]

@@ -29,7 +29,7 @@ pub enum Error {
 
 /// Sends short messages.
 #[derive(Clone)]
-pub struct Sms {
+pub(crate) struct Sms {
     client: Client,
     url: reqwest::Url,
     token: String,
@@ -38,7 +38,7 @@ pub struct Sms {
 impl Sms {
     /// # Errors
     /// An address that is no URL of HTTP.
-    pub fn new(settings: &SmsSettings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &SmsSettings) -> Result<Self, Error> {
         let url: reqwest::Url = settings
             .url
             .parse()

@@ -86,7 +86,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::SessionEnded`] if it had ended, or the database.
-    pub async fn logout(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
+    pub(crate) async fn logout(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let own = [caller.session];
         if self.end(&mut tx, caller.user, &own, Reason::Logout, now).await? == 0 {
@@ -101,7 +101,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::NoSuchSession`] for another's as for one that ended, or the database.
-    pub async fn revoke(&self, caller: &Caller, session: Uuid, now: UnixMicros) -> Result<(), Error> {
+    pub(crate) async fn revoke(&self, caller: &Caller, session: Uuid, now: UnixMicros) -> Result<(), Error> {
         self.require_live(caller, now).await?;
         let mut tx = self.db.begin().await?;
         if self.end(&mut tx, caller.user, &[session], Reason::Revoked, now).await? == 0 {
@@ -115,7 +115,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::SessionEnded`], or the database.
-    pub async fn revoke_all(
+    pub(crate) async fn revoke_all(
         &self,
         caller: &Caller,
         keep_current: bool,

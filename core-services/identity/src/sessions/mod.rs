@@ -6,7 +6,7 @@
 mod end;
 mod open;
 mod refresh;
-mod token;
+pub(crate) mod token;
 
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ use crate::{
 
 pub(crate) use end::Reason;
 pub(crate) use open::NewSession;
+#[cfg(test)]
+pub(crate) use refresh::GRACE;
 
 /// A session ends then, however busy it is; the password is asked for again.
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -46,27 +48,27 @@ const DEVICE: Field = Field::new("sessions.device");
 const ROLES: [&str; 1] = ["user"];
 
 /// A pair of tokens. No `Debug`: both are secrets.
-pub struct Tokens {
-    pub access: String,
-    pub refresh: String,
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
     /// Of the access token, in seconds.
-    pub expires_in: i32,
+    pub(crate) expires_in: i32,
 }
 
 /// One session, as its owner may see it.
-pub struct Session {
-    pub id: Uuid,
-    pub device: String,
-    pub network: String,
-    pub amr: Vec<String>,
-    pub created_at: UnixMicros,
-    pub last_seen_at: UnixMicros,
-    pub expires_at: UnixMicros,
+pub(crate) struct Session {
+    pub(crate) id: Uuid,
+    pub(crate) device: String,
+    pub(crate) network: String,
+    pub(crate) amr: Vec<String>,
+    pub(crate) created_at: UnixMicros,
+    pub(crate) last_seen_at: UnixMicros,
+    pub(crate) expires_at: UnixMicros,
 }
 
 /// The sessions of all users.
 #[derive(Clone)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
     pub(crate) signer: Signer,
@@ -79,7 +81,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::SessionEnded`], or the database.
-    pub async fn list(&self, caller: &Caller, now: UnixMicros) -> Result<Vec<Session>, Error> {
+    pub(crate) async fn list(&self, caller: &Caller, now: UnixMicros) -> Result<Vec<Session>, Error> {
         let rows = sessions::live(&self.db, caller.user, now).await?;
         if !rows.iter().any(|row| row.id == caller.session) {
             return Err(Error::SessionEnded);

@@ -40,7 +40,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::BadRefreshToken`] for every kind of bad one, or the database.
-    pub async fn refresh(
+    pub(crate) async fn refresh(
         &self,
         text: &str,
         origin: &Origin,

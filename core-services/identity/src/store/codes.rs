@@ -48,11 +48,12 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewCode<'_>, now: UnixMicros) -> R
     Ok(())
 }
 
-/// How many were sent to a contact since then, and when the last was. Forgets those
-/// that are too old to be counted.
+/// How many were sent to a contact for this purpose since then, and when the last was.
+/// Forgets those that are too old to be counted.
 pub(crate) async fn sent(
     tx: &mut Tx,
     contact_index: &[u8],
+    purpose: Purpose,
     since: UnixMicros,
 ) -> Result<(i64, Option<UnixMicros>), Error> {
     query("DELETE FROM verification_codes WHERE contact_index = $1 AND created_at < $2")
@@ -61,9 +62,11 @@ pub(crate) async fn sent(
         .execute(tx)
         .await?;
     let row = query(
-        "SELECT count(*), max(created_at) FROM verification_codes WHERE contact_index = $1",
+        "SELECT count(*), max(created_at) FROM verification_codes
+         WHERE contact_index = $1 AND purpose = $2",
     )
     .bind(contact_index)
+    .bind(purpose.name())
     .fetch_one(&mut *tx)
     .await?;
     Ok((row.get(0)?, row.get(1)?))

@@ -11,7 +11,6 @@ use uuid::Uuid;
 /// A session; `device` is sealed.
 pub(crate) struct SessionRow {
     pub(crate) id: Uuid,
-    pub(crate) auth_time: UnixMicros,
     pub(crate) amr: String,
     pub(crate) device: Vec<u8>,
     pub(crate) network: String,
@@ -104,7 +103,7 @@ pub(crate) async fn live(
     now: UnixMicros,
 ) -> Result<Vec<SessionRow>, Error> {
     let rows = query(
-        "SELECT id, auth_time, amr, device, network, created_at, last_seen_at, expires_at
+        "SELECT id, amr, device, network, created_at, last_seen_at, expires_at
          FROM sessions
          WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
          ORDER BY created_at DESC, id DESC",
@@ -119,13 +118,12 @@ pub(crate) async fn live(
 fn session_row(row: &Row) -> Result<SessionRow, Error> {
     Ok(SessionRow {
         id: row.get(0)?,
-        auth_time: row.get(1)?,
-        amr: row.get(2)?,
-        device: row.get(3)?,
-        network: row.get(4)?,
-        created_at: row.get(5)?,
-        last_seen_at: row.get(6)?,
-        expires_at: row.get(7)?,
+        amr: row.get(1)?,
+        device: row.get(2)?,
+        network: row.get(3)?,
+        created_at: row.get(4)?,
+        last_seen_at: row.get(5)?,
+        expires_at: row.get(6)?,
     })
 }
 

@@ -105,6 +105,16 @@ pub(crate) async fn update(
     Ok(())
 }
 
+/// Something the profile shows was changed elsewhere.
+pub(crate) async fn touch(tx: &mut Tx, id: Uuid, now: UnixMicros) -> Result<(), Error> {
+    query("UPDATE users SET updated_at = $2, version = version + 1 WHERE id = $1")
+        .bind(id)
+        .bind(now)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 pub(crate) async fn public(db: &Db, handle: &str) -> Result<Option<PublicRow>, Error> {
     let row = query("SELECT id, handle, display_name, created_at FROM users WHERE handle = $1")
         .bind(handle)
