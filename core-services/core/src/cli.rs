@@ -36,6 +36,8 @@ pub(crate) enum Command {
     /// Check the settings, print them, bind nothing
     #[command(name = CHECK_CONFIG)]
     CheckConfig(ServeFlags),
+    /// Print every environment variable that is read, with its default
+    EnvExample,
     /// Write the contracts as a protobuf FileDescriptorSet
     Descriptors(DescriptorsFlags),
 }

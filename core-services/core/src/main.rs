@@ -10,6 +10,7 @@ mod assemble;
 mod serve;
 mod stop;
 mod offline;
+mod environment;
 
 use std::{
     io::{self, Write},
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)
         }
+        Command::EnvExample => environment::print(),
         Command::Descriptors(flags) => offline::descriptors(&flags),
     };
     match outcome {

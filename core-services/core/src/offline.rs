@@ -75,7 +75,7 @@ pub(crate) fn descriptors(flags: &DescriptorsFlags) -> Result<(), Failure> {
         .map_err(Failure::Running)
 }
 
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout();
     out.write_all(bytes)
         .and_then(|()| out.flush())

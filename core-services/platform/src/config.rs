@@ -3,6 +3,9 @@
 //! error is one line that names the flag and the value.
 //! Refuses files for rules of the business: those are policy, not settings.
 
+mod backends;
+mod secret;
+
 use std::{
     fs, io,
     net::SocketAddr,
@@ -17,6 +20,9 @@ use crate::{
     db,
     peer::{self, PeerPolicy},
 };
+
+pub use backends::Backends;
+pub use secret::{Error as SecretError, Secret, secret};
 
 /// A CA bundle or a chain of more than this is a mistake in the path, not a certificate.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
@@ -100,6 +106,8 @@ pub struct Flags {
     /// Log filter, such as `info` or `info,core_identity=debug`
     #[arg(long, env = "CORE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    #[command(flatten)]
+    pub backends: backends::Flags,
 }
 
 /// What the process uses.
@@ -110,6 +118,7 @@ pub struct Settings {
     pub tls: MeshTls,
     pub peers: PeerPolicy,
     pub stop: Stop,
+    pub backends: Backends,
 }
 
 /// How a process ends.
@@ -146,10 +155,14 @@ pub enum Error {
     },
     #[error("--drain-deadline: `{0:?}` is not between 1s and 10min")]
     DrainDeadline(Duration),
-    #[error("--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself")]
+    #[error(
+        "--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself"
+    )]
     DrainDelay(Duration),
     #[error(transparent)]
     DataDir(#[from] db::FileError),
+    #[error(transparent)]
+    Backends(#[from] backends::Error),
     #[error("--trust-domain or --allowed-peers: {0}")]
     Peer(#[from] peer::PolicyError),
 }
@@ -178,6 +191,7 @@ impl Flags {
                 delay: self.drain_delay,
                 deadline: self.drain_deadline,
             },
+            backends: self.backends.settings()?,
         })
     }
 

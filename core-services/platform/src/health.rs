@@ -83,10 +83,19 @@ impl Dependency {
             Err(_) => Some("no answer in time".to_owned()),
         };
         if let Some(cause) = &failure {
-            tracing::debug!(dependency = self.name, service = self.needed_by, cause, "check failed");
+            tracing::debug!(
+                dependency = self.name,
+                service = self.needed_by,
+                cause,
+                "check failed"
+            );
         }
         Check {
-            status: if failure.is_none() { HEALTHY } else { UNHEALTHY },
+            status: if failure.is_none() {
+                HEALTHY
+            } else {
+                UNHEALTHY
+            },
             latency_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }

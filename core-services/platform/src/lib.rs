@@ -8,9 +8,11 @@ pub mod clock;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
+pub mod events;
 pub mod crypto;
 pub mod audit;
-pub mod events;
+pub mod cursor;
+pub mod cache;
 pub mod contracts;
 pub mod validate;
 pub mod errors;
@@ -25,46 +27,9 @@ pub mod health;
 pub mod admin;
 pub mod serve;
 pub mod drain;
+pub mod policy;
 pub mod service;
 
-use db::Migration;
+mod migrations;
 
-/// The tables that the platform keeps in every service's database, oldest first.
-pub const MIGRATIONS: [Migration; 6] = [
-    Migration {
-        version: 1,
-        name: "events",
-        up: include_str!("../migrations/0001_events.up.sql"),
-        down: include_str!("../migrations/0001_events.down.sql"),
-    },
-    Migration {
-        version: 2,
-        name: "jobs",
-        up: include_str!("../migrations/0002_jobs.up.sql"),
-        down: include_str!("../migrations/0002_jobs.down.sql"),
-    },
-    Migration {
-        version: 3,
-        name: "sagas",
-        up: include_str!("../migrations/0003_sagas.up.sql"),
-        down: include_str!("../migrations/0003_sagas.down.sql"),
-    },
-    Migration {
-        version: 4,
-        name: "idempotency_keys",
-        up: include_str!("../migrations/0004_idempotency_keys.up.sql"),
-        down: include_str!("../migrations/0004_idempotency_keys.down.sql"),
-    },
-    Migration {
-        version: 5,
-        name: "data_keys",
-        up: include_str!("../migrations/0005_data_keys.up.sql"),
-        down: include_str!("../migrations/0005_data_keys.down.sql"),
-    },
-    Migration {
-        version: 6,
-        name: "audit_log",
-        up: include_str!("../migrations/0006_audit_log.up.sql"),
-        down: include_str!("../migrations/0006_audit_log.down.sql"),
-    },
-];
+pub use migrations::MIGRATIONS;

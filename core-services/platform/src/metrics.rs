@@ -25,6 +25,11 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// RPCs refused before a handler saw them, by reason.
     pub refused: IntCounterVec,
+    /// Reads through a cache by service, cache (the keys' prefix) and result: `local`,
+    /// `shared` or `miss`.
+    pub cache_lookups: IntCounterVec,
+    /// Commands that Redis did not answer in time, by service and operation.
+    pub cache_errors: IntCounterVec,
     /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
     /// `failed`, `lost`, `released`).
     pub jobs: IntCounterVec,
@@ -56,6 +61,17 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let cache_lookups = IntCounterVec::new(
+            Opts::new("cache_lookups_total", "Reads through a cache."),
+            &["service", "cache", "result"],
+        )?;
+        let cache_errors = IntCounterVec::new(
+            Opts::new(
+                "cache_errors_total",
+                "Commands that the shared cache did not carry out.",
+            ),
+            &["service", "operation"],
+        )?;
         let jobs = IntCounterVec::new(
             Opts::new("background_jobs_total", "Attempts at background jobs."),
             &["service", "job_type", "status"],
@@ -75,6 +91,8 @@ impl Metrics {
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(cache_lookups.clone()))?;
+        registry.register(Box::new(cache_errors.clone()))?;
         registry.register(Box::new(jobs.clone()))?;
         registry.register(Box::new(jobs_queued.clone()))?;
         registry.register(Box::new(jobs_oldest_seconds.clone()))?;
@@ -85,6 +103,8 @@ impl Metrics {
             connections,
             in_flight,
             refused,
+            cache_lookups,
+            cache_errors,
             jobs,
             jobs_queued,
             jobs_oldest_seconds,

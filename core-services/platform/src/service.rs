@@ -91,7 +91,11 @@ impl Parts {
     /// Runs beside the calls. It ends soon after `Context::stop` is cancelled, and
     /// never before: a task that ends by itself ends the process.
     #[must_use]
-    pub fn task(mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn task(
+        mut self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         self.tasks.push((name, Box::pin(work)));
         self
     }

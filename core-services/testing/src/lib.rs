@@ -10,6 +10,7 @@ mod eventually;
 mod nats;
 mod postgres;
 mod redis;
+mod schema;
 mod server;
 
 pub use database::Database;

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
@@ -38,19 +39,29 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
-        let folder = folder("postgres");
-        let data = folder.join("data");
-        if is_root() {
-            run(Command::new("chown").arg(USER).arg(&folder));
+        Self::start_in(made(), command)
+    }
+
+    /// One that also speaks TLS, with this certificate and key (PEM).
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let folder = made();
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = folder.join("data").join(name);
+            fs::write(&file, text).expect("the folder is ours");
+            // The server reads a key only if nobody else can.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+            if is_root() {
+                run(Command::new("chown").arg(USER).arg(&file));
+            }
         }
-        run(as_user(&bin("initdb")).arg("-D").arg(&data).args([
-            "--username=postgres",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--auth=trust",
-            "--no-sync",
-        ]));
-        fs::write(data.join("pg_hba.conf"), HBA).expect("the folder is ours");
+        Self::start_in(folder, |folder, port| {
+            let mut command = command(folder, port);
+            command.args(["-c", "ssl=on"]);
+            command
+        })
+    }
+
+    fn start_in(folder: PathBuf, command: fn(&Path, u16) -> Command) -> Self {
         let program = Program {
             name: "PostgreSQL",
             command,
@@ -124,6 +135,24 @@ impl Postgres {
     }
 }
 
+/// A folder with an empty database cluster.
+fn made() -> PathBuf {
+    let folder = folder("postgres");
+    let data = folder.join("data");
+    if is_root() {
+        run(Command::new("chown").arg(USER).arg(&folder));
+    }
+    run(as_user(&bin("initdb")).arg("-D").arg(&data).args([
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--auth=trust",
+        "--no-sync",
+    ]));
+    fs::write(data.join("pg_hba.conf"), HBA).expect("the folder is ours");
+    folder
+}
+
 fn command(folder: &Path, port: u16) -> Command {
     let mut command = as_user(&bin("postgres"));
     command
@@ -167,7 +196,6 @@ fn as_user(program: &Path) -> Command {
 }
 
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
     // The owner of our own entry is who we are.
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }

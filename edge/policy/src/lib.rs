@@ -1,24 +1,17 @@
 //! The policy language: files to an immutable model, with every error at once.
 //!
-//! Files are found and read (`walk`, `files`), parsed and decoded (`yaml`, `decode`, `field`,
-//! `document`), compiled (`compile`) to what the request path reads (`model`, `routing`), and
+//! Files are found, read and decoded (`palisade_documents`, `document`), compiled (`compile`) to what the request path reads (`model`, `routing`), and
 //! followed (`watch`, `reloader`, `store`); what is at fault is replaced by what was good
 //! (`salvage`, `history`). `describe` and `diff` say what policies mean to people.
 //! Invariant: a policy that does not compile as a whole is never used.
 //! Refuses to guess: unknown keys, missing units and ambiguous routes are errors.
 
-mod codes;
 mod compile;
-mod decode;
 pub mod describe;
-pub mod diagnostic;
 pub mod diff;
 mod document;
 mod environment;
 pub mod expression;
-mod field;
-mod hints;
-pub mod files;
 pub mod format;
 pub mod history;
 pub mod hosts;
@@ -30,9 +23,11 @@ pub mod rules;
 pub mod salvage;
 mod schema;
 pub mod store;
-mod walk;
 mod watch;
-mod yaml;
+
+// Their home is a crate of its own; here they are named as if they were ours.
+use palisade_documents::{codes, decode, field, walk, yaml};
+pub use palisade_documents::{diagnostic, files};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use files::FileFacts;

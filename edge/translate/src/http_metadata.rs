@@ -36,7 +36,9 @@ pub(crate) fn tell<B>(dialect: Dialect, request: &mut Request<B>) {
     let path = path.and_then(|path| HeaderValue::from_str(path.as_str()).ok());
     let headers = request.headers_mut();
     let content_type = headers.get(CONTENT_TYPE).cloned();
-    let length = headers.get(CONTENT_LENGTH).cloned();
+    // Of bytes that no service sees, where they are compressed.
+    let is_plain = !headers.contains_key(CONTENT_ENCODING);
+    let length = headers.get(CONTENT_LENGTH).filter(|_| is_plain).cloned();
     let facts = [
         (METHOD, method),
         (PATH, path),

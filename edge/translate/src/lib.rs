@@ -32,6 +32,7 @@ mod upstream;
 mod validate;
 mod web_socket;
 
+pub use compression::Coding;
 pub use dialect::{Codec, Dialect};
 pub use error::Error;
 pub use options::{JsonOptions, Options, SseOptions};

@@ -85,6 +85,47 @@ fn check_config_prints_what_would_be_used() {
 }
 
 #[test]
+fn secrets_come_from_files_and_are_not_shown() {
+    let world = World::new();
+    let file = world.dir.path().join("redis-url");
+    fs::write(&file, "redis://:s3cret@localhost:6379/0\n").unwrap();
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = world.command("check-config");
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains("s3cret"), "{text}");
+        (output.status.code(), text)
+    };
+    let path = file.to_str().unwrap();
+    let (status, text) = check(&[("REDIS_URL_FILE", path)]);
+    assert_eq!(status, Some(0), "{text}");
+    let (status, text) = check(&[("REDIS_URL", "redis://:s3cret@localhost")]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains(r#""redis_url": "(set)""#), "{text}");
+    for (variables, part) in [
+        (
+            &[("REDIS_URL", "redis://:s3cret@h"), ("REDIS_URL_FILE", path)][..],
+            "REDIS_URL and REDIS_URL_FILE are both set",
+        ),
+        (&[("NATS_URL_FILE", path)][..], "NATS_URL: is not a URL"),
+        (&[("NATS_URL", "s3cret")][..], "NATS_URL: is not a URL"),
+    ] {
+        let (status, text) = check(variables);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn only_known_services_are_served() {
+    let world = World::new();
+    let (status, _, err) = run(&world, "serve", &["identity,nobody"]);
+    assert_eq!(status, Some(2), "{err}");
+    assert!(err.contains("invalid value 'nobody'"), "{err}");
+}
+
+#[test]
 fn migrate_goes_down_and_up() {
     let world = World::new();
     for (arguments, expected) in [

@@ -126,9 +126,14 @@ impl World {
 
     /// Starts the process and waits until it is ready.
     pub(crate) async fn start_with(&self, arguments: &[&str]) -> Core {
-        let mut child = self
-            .command("all")
-            .args(arguments)
+        let mut command = self.command("all");
+        command.args(arguments);
+        Self::start_command(command).await
+    }
+
+    /// The same with a command of the caller's.
+    pub(crate) async fn start_command(mut command: Command) -> Core {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -137,3 +137,30 @@ async fn health_watchers_hear_of_the_stop_and_do_not_delay_it() {
     assert_eq!(watch.next().await.unwrap().unwrap().status, 2);
     assert_eq!(core.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn chosen_services_are_served() {
+    let world = World::new();
+    let mut command = world.command("serve");
+    command.arg("identity");
+    let core = World::start_command(command).await;
+    assert!(world.edge(&core).register(EMAIL).await.is_ok());
+}
+
+#[tokio::test]
+async fn calls_are_answered_during_the_drain_delay() {
+    let world = World::new();
+    let mut core = world.start_with(&["--drain-delay", "10min"]).await;
+    let mut health = HealthClient::new(world.channel(&core, &[EDGE]));
+    let request = HealthCheckRequest {
+        service: "auth.v1.AuthService".to_owned(),
+    };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status, 1);
+    core.signal("TERM");
+    assert_eq!(watch.next().await.unwrap().unwrap().status, 2, "first it says so");
+    assert_eq!(core.get("/ready").0, 503);
+    assert!(world.edge(&core).register(EMAIL).await.is_ok(), "a new connection is served");
+    core.signal("TERM");
+    assert_eq!(core.ended().await.code(), Some(1), "told twice, it waits no more");
+}

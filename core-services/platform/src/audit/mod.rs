@@ -143,7 +143,10 @@ impl Audit {
         let short = [
             ("actor", actor.as_str()),
             ("subject", entry.subject.as_deref().unwrap_or_default()),
-            ("address_prefix", entry.address_prefix.as_deref().unwrap_or_default()),
+            (
+                "address_prefix",
+                entry.address_prefix.as_deref().unwrap_or_default(),
+            ),
         ];
         if let Some((name, _)) = short.iter().find(|(_, text)| text.len() > TEXT_BYTES_MAX) {
             return Err(Error::TooLong(name));

@@ -45,7 +45,10 @@ impl fmt::Display for Fault {
             Self::Unlinked { seq } => write!(f, "entry {seq} does not follow the one before it"),
             Self::Missing { seq } => write!(f, "entry {seq} was removed"),
             Self::Truncated { last, head } => {
-                write!(f, "the log ends at entry {last}, but entry {head} was written")
+                write!(
+                    f,
+                    "the log ends at entry {last}, but entry {head} was written"
+                )
             }
             Self::Head => f.write_str("the head does not name the newest entry"),
             Self::Anchor { seq } => write!(f, "entry {seq} is not the one of the anchor"),

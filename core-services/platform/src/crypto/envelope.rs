@@ -85,6 +85,23 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
+/// Seals what is bound to a name instead of a subject, such as a cache's key.
+pub(crate) struct Sealer(LessSafeKey);
+
+impl Sealer {
+    pub(super) fn new(raw: &RawKey) -> Result<Self, Error> {
+        Ok(Self(cipher(raw.as_ref())?))
+    }
+
+    pub(crate) fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        seal(&self.0, name.as_bytes(), plain)
+    }
+
+    pub(crate) fn open(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        open(&self.0, name.as_bytes(), sealed)
+    }
+}
+
 /// A new data key.
 pub(super) fn generate() -> Result<RawKey, Error> {
     let mut raw = RawKey::default();
@@ -112,7 +129,7 @@ pub(super) fn unwrap(
     Ok(Zeroizing::new(raw))
 }
 
-pub(super) fn cipher(key: &[u8]) -> Result<LessSafeKey, Error> {
+fn cipher(key: &[u8]) -> Result<LessSafeKey, Error> {
     Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?))
 }
 
@@ -127,7 +144,7 @@ fn binding(kind: &str, name: &str, subject: Uuid) -> Vec<u8> {
 }
 
 /// version (1) | nonce (12) | ciphertext | tag (16)
-pub(super) fn seal(key: &LessSafeKey, bound: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+fn seal(key: &LessSafeKey, bound: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce)?;
     let mut text = Vec::with_capacity(plain.len() + TAG_BYTES);
@@ -141,7 +158,7 @@ pub(super) fn seal(key: &LessSafeKey, bound: &[u8], plain: &[u8]) -> Result<Vec<
     Ok(sealed)
 }
 
-pub(super) fn open(key: &LessSafeKey, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+fn open(key: &LessSafeKey, bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (&VERSION, rest) = sealed.split_first()? else {
         return None;
     };
@@ -183,7 +200,10 @@ mod tests {
     #[test]
     fn bindings_do_not_run_into_each_other() {
         let subject = Uuid::nil();
-        assert_ne!(binding("field", "a.b", subject), binding("fielda", ".b", subject));
+        assert_ne!(
+            binding("field", "a.b", subject),
+            binding("fielda", ".b", subject)
+        );
         assert_ne!(binding("field", "k", subject), binding("key", "k", subject));
     }
 

@@ -153,7 +153,11 @@ fn kek(line: &str) -> Result<Kek, &'static str> {
     if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(plain) {
         return Err("an id that is not 1 to 32 of a-z, 0-9 and `-`");
     }
-    let key = Zeroizing::new(STANDARD.decode(key).map_err(|_| "a key that is no base64")?);
+    let key = Zeroizing::new(
+        STANDARD
+            .decode(key)
+            .map_err(|_| "a key that is no base64")?,
+    );
     if key.len() != KEY_BYTES {
         return Err("a key that is not 32 bytes long");
     }
@@ -249,7 +253,10 @@ mod tests {
         ] {
             let message = error_of(&text);
             assert!(message.contains(part), "{message}");
-            assert!(!message.contains("secret") && !message.contains("c2Vj"), "{message}");
+            assert!(
+                !message.contains("secret") && !message.contains("c2Vj"),
+                "{message}"
+            );
         }
     }
 

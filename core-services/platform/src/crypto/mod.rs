@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::{db, errors};
 
+pub(crate) use envelope::Sealer;
 pub use envelope::{Field, SubjectKey};
 pub use keyring::{Error as KeyRingError, KeyRing};
 pub use vault::{SERVICE_SUBJECT, Vault};
@@ -54,4 +55,4 @@ impl From<Error> for Status {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,14 @@ const NAME: Field = Field::new("profiles.name");
 const K1: &str = "k1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
 const K2: &str = "k2:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n";
 
+/// An empty database with the platform's tables.
+pub(crate) async fn fresh(at: &core_testing::Database) -> Db {
+    let location = Location::from_setting(&at.setting()).unwrap();
+    let db = Db::open(&location, "t").await.unwrap();
+    db.migrate(&[], None).await.unwrap();
+    db
+}
+
 fn ring(lines: &[&str]) -> KeyRing {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keyring");
@@ -30,121 +38,135 @@ async fn replica(db: &Db, lines: &[&str]) -> Vault {
     Vault::start(db, ring(lines), NOW).await.unwrap()
 }
 
-async fn keys_open_in_every_replica(db: Db) {
-    let vault = replica(&db, &[K1]).await;
-    let (subject, key) = created(&vault, &db).await;
-    let sealed = key.seal(NAME, b"Ada").unwrap();
-    let other = replica(&db, &[K1]).await;
-    let theirs = other.key(&db, subject).await.unwrap();
-    assert_eq!(theirs.open_text(NAME, &sealed).unwrap(), "Ada");
-    let service = vault.service_key().seal(NAME, b"client secret").unwrap();
-    let opened = other.service_key().open(NAME, &service).unwrap();
-    assert_eq!(opened, b"client secret");
-    assert_eq!(vault.blind_index("email", "a"), other.blind_index("email", "a"));
-    // Made twice, it stays the first one.
-    let mut tx = db.begin().await.unwrap();
-    let again = other.create(&mut tx, subject, NOW).await.unwrap();
-    assert_eq!(again.open_text(NAME, &sealed).unwrap(), "Ada");
-    drop(tx);
-    let nobody = Uuid::now_v7();
-    assert!(matches!(vault.key(&db, nobody).await, Err(Error::NoKey)));
-    let many = other.keys(&db, &[subject, nobody]).await.unwrap();
-    assert_eq!(many.keys().copied().collect::<Vec<_>>(), [subject]);
-}
-
-async fn a_rolled_back_key_is_used_by_nobody(db: Db) {
-    let vault = replica(&db, &[K1]).await;
-    let subject = Uuid::now_v7();
-    let mut tx = db.begin().await.unwrap();
-    vault.create(&mut tx, subject, NOW).await.unwrap();
-    assert!(vault.key(&mut tx, subject).await.is_ok());
-    drop(tx);
-    assert!(matches!(vault.key(&db, subject).await, Err(Error::NoKey)));
-}
-
-async fn a_shredded_subject_stays_forgotten(db: Db) {
-    let vault = replica(&db, &[K1]).await;
-    let (subject, key) = created(&vault, &db).await;
-    let sealed = key.seal(NAME, b"Ada").unwrap();
-    let (kept, _) = created(&vault, &db).await;
-    assert!(vault.key(&db, subject).await.is_ok(), "cached from now on");
-
-    let mut tx = db.begin().await.unwrap();
-    assert!(vault.shred(&mut tx, subject, NOW).await.unwrap());
-    tx.commit().await.unwrap();
-    vault.forget(subject);
-    for vault in [vault, replica(&db, &[K1]).await] {
-        assert!(matches!(vault.key(&db, subject).await, Err(Error::Shredded)));
+core_testing::both_databases! {
+    #[tokio::test]
+    async fn keys_open_in_every_replica(at: Database) {
+        let db = fresh(&at).await;
+        let vault = replica(&db, &[K1]).await;
+        let (subject, key) = created(&vault, &db).await;
+        let sealed = key.seal(NAME, b"Ada").unwrap();
+        let other = replica(&db, &[K1]).await;
+        let theirs = other.key(&db, subject).await.unwrap();
+        assert_eq!(theirs.open_text(NAME, &sealed).unwrap(), "Ada");
+        let service = vault.service_key().seal(NAME, b"client secret").unwrap();
+        let opened = other.service_key().open(NAME, &service).unwrap();
+        assert_eq!(opened, b"client secret");
+        assert_eq!(vault.blind_index("email", "a"), other.blind_index("email", "a"));
+        // Made twice, it stays the first one.
         let mut tx = db.begin().await.unwrap();
-        let anew = vault.create(&mut tx, subject, NOW).await;
-        assert!(matches!(anew, Err(Error::Shredded)));
-        assert!(!vault.shred(&mut tx, subject, NOW).await.unwrap());
+        let again = other.create(&mut tx, subject, NOW).await.unwrap();
+        assert_eq!(again.open_text(NAME, &sealed).unwrap(), "Ada");
         drop(tx);
-        let all = vault.keys(&db, &[subject, kept]).await.unwrap();
-        assert!(all.contains_key(&kept) && !all.contains_key(&subject));
-        for key in [all[&kept].clone(), vault.service_key().clone()] {
-            assert!(matches!(key.open(NAME, &sealed), Err(Error::Damaged(_))));
+        let nobody = Uuid::now_v7();
+        assert!(matches!(vault.key(&db, nobody).await, Err(Error::NoKey)));
+        let many = other.keys(&db, &[subject, nobody]).await.unwrap();
+        assert_eq!(many.keys().copied().collect::<Vec<_>>(), [subject]);
+    }
+
+    #[tokio::test]
+    async fn a_rolled_back_key_is_used_by_nobody(at: Database) {
+        let db = fresh(&at).await;
+        let vault = replica(&db, &[K1]).await;
+        let subject = Uuid::now_v7();
+        let mut tx = db.begin().await.unwrap();
+        vault.create(&mut tx, subject, NOW).await.unwrap();
+        assert!(vault.key(&mut tx, subject).await.is_ok());
+        drop(tx);
+        assert!(matches!(vault.key(&db, subject).await, Err(Error::NoKey)));
+    }
+
+    #[tokio::test]
+    async fn a_shredded_subject_stays_forgotten(at: Database) {
+        let db = fresh(&at).await;
+        let vault = replica(&db, &[K1]).await;
+        let (subject, key) = created(&vault, &db).await;
+        let sealed = key.seal(NAME, b"Ada").unwrap();
+        let (kept, _) = created(&vault, &db).await;
+        assert!(vault.key(&db, subject).await.is_ok(), "cached from now on");
+
+        let mut tx = db.begin().await.unwrap();
+        assert!(vault.shred(&mut tx, subject, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        vault.forget(subject);
+        for vault in [vault, replica(&db, &[K1]).await] {
+            assert!(matches!(vault.key(&db, subject).await, Err(Error::Shredded)));
+            let mut tx = db.begin().await.unwrap();
+            let anew = vault.create(&mut tx, subject, NOW).await;
+            assert!(matches!(anew, Err(Error::Shredded)));
+            assert!(!vault.shred(&mut tx, subject, NOW).await.unwrap());
+            drop(tx);
+            let all = vault.keys(&db, &[subject, kept]).await.unwrap();
+            assert!(all.contains_key(&kept) && !all.contains_key(&subject));
+            for key in [all[&kept].clone(), vault.service_key().clone()] {
+                assert!(matches!(key.open(NAME, &sealed), Err(Error::Damaged(_))));
+            }
         }
     }
-}
 
-async fn rotation_moves_every_key(db: Db) {
-    let old = replica(&db, &[K1]).await;
-    // More than one batch.
-    let mut tx = db.begin().await.unwrap();
-    let mut sealed = Vec::new();
-    for _ in 0..250 {
-        let subject = Uuid::now_v7();
-        let key = old.create(&mut tx, subject, NOW).await.unwrap();
-        sealed.push((subject, key.seal(NAME, b"Ada").unwrap()));
+    #[tokio::test]
+    async fn rotation_moves_every_key(at: Database) {
+        let db = fresh(&at).await;
+        let old = replica(&db, &[K1]).await;
+        // More than one batch.
+        let mut tx = db.begin().await.unwrap();
+        let mut sealed = Vec::new();
+        for _ in 0..250 {
+            let subject = Uuid::now_v7();
+            let key = old.create(&mut tx, subject, NOW).await.unwrap();
+            sealed.push((subject, key.seal(NAME, b"Ada").unwrap()));
+        }
+        assert!(old.shred(&mut tx, sealed[0].0, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let index = old.blind_index("email", "a@example.org");
+
+        let both = replica(&db, &[K2, K1]).await;
+        let (young, _) = created(&both, &db).await;
+        assert!(old.key(&db, young).await.is_err(), "the old ring lacks k2");
+        let before = both.wrapped_by_older(&db).await.unwrap();
+        assert_eq!(before, [("k1".to_owned(), 250)], "249 and the service's own");
+        assert_eq!(both.rewrap(&db).await.unwrap(), 250);
+        assert!(both.wrapped_by_older(&db).await.unwrap().is_empty());
+        assert_eq!(both.rewrap(&db).await.unwrap(), 0);
+
+        let new = replica(&db, &[K2]).await;
+        for (subject, sealed) in &sealed[1..] {
+            let key = new.key(&db, *subject).await.unwrap();
+            assert_eq!(key.open_text(NAME, sealed).unwrap(), "Ada");
+        }
+        assert_eq!(new.blind_index("email", "a@example.org"), index);
+        let refused = Vault::start(&db, ring(&[K1]), NOW).await.err().unwrap();
+        assert!(refused.to_string().contains("wrapped by `k2`"), "{refused}");
     }
-    assert!(old.shred(&mut tx, sealed[0].0, NOW).await.unwrap());
-    tx.commit().await.unwrap();
-    let index = old.blind_index("email", "a@example.org");
 
-    let both = replica(&db, &[K2, K1]).await;
-    let (young, _) = created(&both, &db).await;
-    assert!(old.key(&db, young).await.is_err(), "the old ring lacks k2");
-    let before = both.wrapped_by_older(&db).await.unwrap();
-    assert_eq!(before, [("k1".to_owned(), 250)], "249 and the service's own");
-    assert_eq!(both.rewrap(&db).await.unwrap(), 250);
-    assert!(both.wrapped_by_older(&db).await.unwrap().is_empty());
-    assert_eq!(both.rewrap(&db).await.unwrap(), 0);
-
-    let new = replica(&db, &[K2]).await;
-    for (subject, sealed) in &sealed[1..] {
-        let key = new.key(&db, *subject).await.unwrap();
-        assert_eq!(key.open_text(NAME, sealed).unwrap(), "Ada");
+    #[tokio::test]
+    async fn a_key_moved_to_another_subject_does_not_open(at: Database) {
+        let db = fresh(&at).await;
+        let vault = replica(&db, &[K1]).await;
+        let (one, _) = created(&vault, &db).await;
+        let (two, _) = created(&vault, &db).await;
+        let mut tx = db.begin().await.unwrap();
+        crate::db::query(
+            "UPDATE data_keys SET wrapped = (SELECT wrapped FROM data_keys WHERE subject = $1)
+             WHERE subject = $2",
+        )
+        .bind(one)
+        .bind(two)
+        .execute(&mut tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        assert!(matches!(vault.key(&db, two).await, Err(Error::Damaged(_))));
     }
-    assert_eq!(new.blind_index("email", "a@example.org"), index);
-    let refused = Vault::start(&db, ring(&[K1]), NOW).await.err().unwrap();
-    assert!(refused.to_string().contains("wrapped by `k2`"), "{refused}");
-}
 
-async fn a_key_moved_to_another_subject_does_not_open(db: Db) {
-    let vault = replica(&db, &[K1]).await;
-    let (one, _) = created(&vault, &db).await;
-    let (two, _) = created(&vault, &db).await;
-    let mut tx = db.begin().await.unwrap();
-    crate::db::query(
-        "UPDATE data_keys SET wrapped = (SELECT wrapped FROM data_keys WHERE subject = $1)
-         WHERE subject = $2",
-    )
-    .bind(one)
-    .bind(two)
-    .execute(&mut tx)
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    assert!(matches!(vault.key(&db, two).await, Err(Error::Damaged(_))));
-}
-
-async fn replicas_start_at_the_same_time(db: Db) {
-    let starts = (0..4).map(|_| Vault::start(&db, ring(&[K1]), NOW));
-    let vaults: Vec<Vault> = futures::future::try_join_all(starts).await.unwrap();
-    let sealed = vaults[0].service_key().seal(NAME, b"x").unwrap();
-    for vault in &vaults {
-        assert_eq!(vault.service_key().open(NAME, &sealed).unwrap(), b"x");
+    #[tokio::test]
+    async fn replicas_start_at_the_same_time(at: Database) {
+        let db = fresh(&at).await;
+        let starts = (0..4).map(|_| Vault::start(&db, ring(&[K1]), NOW));
+        let vaults: Vec<Vault> = futures::future::try_join_all(starts).await.unwrap();
+        let sealed = vaults[0].service_key().seal(NAME, b"x").unwrap();
+        for vault in &vaults {
+            assert_eq!(vault.service_key().open(NAME, &sealed).unwrap(), b"x");
+        }
     }
 }
 
@@ -152,28 +174,4 @@ async fn replicas_start_at_the_same_time(db: Db) {
 fn nothing_shows_a_key() {
     let keys = ring(&[K1]);
     assert_eq!(format!("{keys:?}"), r#"["k1"]"#);
-}
-
-macro_rules! on_sqlite {
-    ($($name:ident)+) => {
-        mod on_sqlite {$(
-            #[tokio::test]
-            async fn $name() {
-                let dir = tempfile::tempdir().unwrap();
-                let at = super::Location::Directory(dir.path().join("data"));
-                let db = super::Db::open(&at, "t").await.unwrap();
-                db.migrate(&[], None).await.unwrap();
-                super::$name(db).await;
-            }
-        )+}
-    };
-}
-
-on_sqlite! {
-    keys_open_in_every_replica
-    a_rolled_back_key_is_used_by_nobody
-    a_shredded_subject_stays_forgotten
-    rotation_moves_every_key
-    a_key_moved_to_another_subject_does_not_open
-    replicas_start_at_the_same_time
 }

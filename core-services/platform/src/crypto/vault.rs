@@ -7,7 +7,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
-    aead::LessSafeKey,
     hkdf::{HKDF_SHA256, Prk},
     hmac,
 };
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Error, KeyRing, SubjectKey,
-    envelope::{self, RawKey},
+    envelope::{self, RawKey, Sealer},
 };
 use crate::{
     clock::UnixMicros,
@@ -98,11 +97,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Shredded`] and [`Error::NoKey`] are two things.
-    pub async fn key<'a>(
-        &self,
-        on: impl Into<On<'a>>,
-        subject: Uuid,
-    ) -> Result<SubjectKey, Error> {
+    pub async fn key<'a>(&self, on: impl Into<On<'a>>, subject: Uuid) -> Result<SubjectKey, Error> {
         if let Some(key) = self.0.cached.get(&subject) {
             return Ok(key);
         }
@@ -160,12 +155,7 @@ impl Vault {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn shred(
-        &self,
-        tx: &mut Tx,
-        subject: Uuid,
-        now: UnixMicros,
-    ) -> Result<bool, Error> {
+    pub async fn shred(&self, tx: &mut Tx, subject: Uuid, now: UnixMicros) -> Result<bool, Error> {
         let touched = query(
             "UPDATE data_keys SET wrapped = NULL, shredded_at = $2
              WHERE subject = $1 AND wrapped IS NOT NULL",
@@ -204,16 +194,16 @@ impl Vault {
         hmac_key(&self.0.root, purpose)
     }
 
-    /// A key for sealing, likewise.
+    /// A key for sealing what lives shortly and outside of the database, likewise.
     ///
     /// # Errors
     /// Only if the library fails.
-    pub(crate) fn cipher(&self, purpose: &str) -> Result<LessSafeKey, Error> {
+    pub(crate) fn sealer(&self, purpose: &str) -> Result<Sealer, Error> {
         let mut raw = RawKey::default();
         let info = [b"cipher:", purpose.as_bytes()];
         let derived = self.0.root.expand(&info, HKDF_SHA256.hmac_algorithm())?;
         derived.fill(raw.as_mut())?;
-        envelope::cipher(raw.as_ref())
+        Sealer::new(&raw)
     }
 
     /// Wraps every data key that an older key of the ring wrapped by the newest, in
@@ -293,10 +283,12 @@ fn hmac_key(root: &Prk, purpose: &str) -> Result<hmac::Key, Error> {
 }
 
 async fn row_of<'a>(on: impl Into<On<'a>>, subject: Uuid) -> Result<Option<Row>, Error> {
-    Ok(query("SELECT wrapped, kek_id FROM data_keys WHERE subject = $1")
-        .bind(subject)
-        .fetch_optional(on)
-        .await?)
+    Ok(
+        query("SELECT wrapped, kek_id FROM data_keys WHERE subject = $1")
+            .bind(subject)
+            .fetch_optional(on)
+            .await?,
+    )
 }
 
 /// A new data key, or `None` if the subject has a row already.

@@ -1,28 +1,40 @@
 //! What can go wrong with a database, by what a caller can do about it.
 //! Invariant: what may be tried again is told apart from what never helps.
 
-use sqlx::error::{DatabaseError, ErrorKind};
+use std::fmt;
 
-use super::FileError;
+use sqlx::{
+    error::{DatabaseError, ErrorKind},
+    migrate::MigrateError,
+};
+
+use super::{FileError, Location};
 
 /// PostgreSQL: `serialization_failure` and `deadlock_detected`.
 const RETRY_STATES: [&str; 2] = ["40001", "40P01"];
 /// PostgreSQL: `lock_not_available`, `query_canceled` (our time-outs), `too_many_connections`.
 const BUSY_STATES: [&str; 3] = ["55P03", "57014", "53300"];
-/// PostgreSQL: shutting down, crashed, starting up.
-const AWAY_STATES: [&str; 3] = ["57P01", "57P02", "57P03"];
+/// PostgreSQL: shutting down, crashed, starting up, our transaction idle for too long.
+const AWAY_STATES: [&str; 4] = ["57P01", "57P02", "57P03", "25P03"];
 /// PostgreSQL and SQLite: no room left.
 const FULL_STATES: [&str; 2] = ["53100", "13"];
 /// SQLite's primary result code; extended codes keep it in the low byte.
 const SQLITE_BUSY: u32 = 5;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// The lock or a connection could not be had in time; trying again may help.
     #[error("database is busy")]
     Busy,
+    /// The first connection could not be made.
+    #[error("cannot open the database `{location}`: {cause}\nhint: {hint}")]
+    Connect {
+        location: Location,
+        cause: sqlx::Error,
+        hint: &'static str,
+    },
     /// The server cannot be reached; trying again later may help.
     #[error("database is away: {0}")]
     Away(#[source] sqlx::Error),
@@ -37,8 +49,17 @@ pub enum Error {
     Taken(#[source] sqlx::Error),
     #[error("database: {0}")]
     Sql(#[source] sqlx::Error),
+    /// A statement of it failed before and the caller went on.
+    #[error("a transaction in which a statement failed cannot be committed")]
+    Failed,
     #[error("migrating the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
+    #[error("there is no schema version `{wanted}`\nhint: the newest is {newest}")]
+    NoVersion { wanted: i64, newest: i64 },
+    #[error(
+        "a role or database cannot be called `{0}`\nhint: lower-case letters, digits, `_` and `-`, at most 63"
+    )]
+    Name(String),
     /// A value of a kind this code never writes.
     #[error("database holds an impossible value in `{0}`")]
     Corrupt(&'static str),
@@ -64,6 +85,29 @@ impl From<sqlx::Error> for Error {
             },
             other => Self::Sql(other),
         }
+    }
+}
+
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) => error.into(),
+            // What the failing step ran into decides, unless it is the step's own fault.
+            MigrateError::ExecuteMigration(cause, version) => match cause.into() {
+                Self::Sql(cause) | Self::Taken(cause) => {
+                    Self::Migrate(MigrateError::ExecuteMigration(cause, version))
+                }
+                other => other,
+            },
+            other => Self::Migrate(other),
+        }
+    }
+}
+
+/// PostgreSQL's details quote values, such as the address that is taken.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "db::Error({self})")
     }
 }
 

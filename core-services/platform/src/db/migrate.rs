@@ -3,14 +3,14 @@
 //! checksums of the rendered text), and each one can be taken back.
 //! Refuses tokens it does not know: a typo would become a column type.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, SqlSafeStr,
-    migrate::{MigrationType, Migrator},
+    AssertSqlSafe, Connection, PgConnection, SqlSafeStr,
+    migrate::{Migrate, MigrateError, MigrationType, Migrator},
 };
 
-use super::{Db, Dialect, Error};
+use super::{Db, Dialect, Error, lease, postgres::LOCK_TIMEOUT, query};
 
 /// What each token stands for: on PostgreSQL, on SQLite.
 const TOKENS: [(&str, &str, &str); 9] = [
@@ -37,6 +37,11 @@ const TOKENS: [(&str, &str, &str); 9] = [
 const PLATFORM_TABLE: &str = "_platform_migrations";
 const SERVICE_TABLE: &str = "_migrations";
 
+/// Names the lock of a migration among PostgreSQL's advisory locks of the database.
+const LOCK_KEY: i64 = 0x7061_6c69_7361_6465;
+/// How long a replica waits for another's migration, which may rewrite large tables.
+const LOCK_WAIT: Duration = Duration::from_secs(600);
+
 /// One step of the schema, in both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
@@ -47,26 +52,174 @@ pub struct Migration {
     pub down: &'static str,
 }
 
+/// Whose table a step is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Platform,
+    Service,
+}
+
+/// A step, and whether the database has taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub owner: Owner,
+    pub version: i64,
+    pub name: &'static str,
+    pub is_applied: bool,
+}
+
 pub(super) async fn run(
     db: &Db,
     migrations: &[Migration],
     target: Option<i64>,
 ) -> Result<i64, Error> {
-    // Going down to nothing takes the platform's tables along, last.
-    if target == Some(0) {
-        go(db, SERVICE_TABLE, migrations, Some(0)).await?;
-        return go(db, PLATFORM_TABLE, &crate::MIGRATIONS, Some(0)).await;
+    let newest = newest(migrations);
+    if let Some(wanted) = target
+        && wanted != 0
+        && !migrations.iter().any(|step| step.version == wanted)
+    {
+        return Err(Error::NoVersion { wanted, newest });
     }
-    go(db, PLATFORM_TABLE, &crate::MIGRATIONS, None).await?;
-    go(db, SERVICE_TABLE, migrations, target).await
+    let platform = migrator(&crate::MIGRATIONS, PLATFORM_TABLE, db.dialect())?;
+    let service = migrator(migrations, SERVICE_TABLE, db.dialect())?;
+    match db {
+        Db::Pg(db) => {
+            // Closed at the end, whatever that is, and with it goes the lock.
+            let mut connection = db.apart().await?;
+            let outcome = alone(&mut connection, &platform, &service, target).await;
+            let _ = connection.close().await;
+            outcome?;
+        }
+        // One transaction around all steps: the lock of two processes that migrate at once,
+        // and nothing half done after a kill.
+        Db::Lite(db) => {
+            let mut lease = db.begin().await?;
+            if let lease::Connection::Lite(lite) = lease.connection()? {
+                walk(&mut **lite, &platform, &service, target).await?;
+            }
+            lease.run("COMMIT").await?;
+            lease.done();
+        }
+    }
+    Ok(target.unwrap_or(newest))
 }
 
-async fn go(
-    db: &Db,
-    table: &'static str,
-    migrations: &[Migration],
+/// Walks while no other process does: two replicas that start at once.
+async fn alone(
+    connection: &mut PgConnection,
+    platform: &Migrator,
+    service: &Migrator,
     target: Option<i64>,
-) -> Result<i64, Error> {
+) -> Result<(), Error> {
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK_KEY);
+    let locked = tokio::time::timeout(LOCK_WAIT, lock.execute(&mut *connection)).await;
+    locked.map_err(|_| Error::Busy)??;
+    // A step that waits for a table keeps all calls on that table waiting behind it.
+    sqlx::query("SELECT set_config('lock_timeout', $1, false)")
+        .bind(LOCK_TIMEOUT.as_millis().to_string())
+        .execute(&mut *connection)
+        .await?;
+    walk(connection, platform, service, target).await
+}
+
+async fn walk<C>(
+    connection: &mut C,
+    platform: &Migrator,
+    service: &Migrator,
+    target: Option<i64>,
+) -> Result<(), Error>
+where
+    C: Migrate,
+{
+    // Going down to nothing takes the platform's tables along, last.
+    if target == Some(0) {
+        back(connection, service, 0).await?;
+        return back(connection, platform, 0).await;
+    }
+    platform.run_direct(None, connection, false).await?;
+    if let Some(target) = target {
+        back(connection, service, target).await?;
+    }
+    Ok(service.run_direct(target, connection, false).await?)
+}
+
+/// Takes back what was applied beyond `target`, the newest first. sqlx's own way asks
+/// for a connection in terms that a spawned task cannot meet.
+async fn back<C>(connection: &mut C, migrator: &Migrator, target: i64) -> Result<(), Error>
+where
+    C: Migrate,
+{
+    let table = &migrator.table_name;
+    connection.ensure_migrations_table(table).await?;
+    if let Some(version) = connection.dirty_version(table).await? {
+        return Err(MigrateError::Dirty(version).into());
+    }
+    for applied in connection
+        .list_applied_migrations(table)
+        .await?
+        .iter()
+        .rev()
+    {
+        let down = migrator.iter().find(|step| {
+            step.version == applied.version && step.migration_type.is_down_migration()
+        });
+        let down = down.ok_or(MigrateError::VersionMissing(applied.version))?;
+        if applied.version > target {
+            connection.revert(table, down).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn status(db: &Db, migrations: &[Migration]) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::with_capacity(crate::MIGRATIONS.len() + migrations.len());
+    for (owner, migrations) in [
+        (Owner::Platform, &crate::MIGRATIONS[..]),
+        (Owner::Service, migrations),
+    ] {
+        let applied = applied(db, owner).await?;
+        steps.extend(migrations.iter().map(|step| Step {
+            owner,
+            version: step.version,
+            name: step.name,
+            is_applied: applied.contains(&step.version),
+        }));
+    }
+    Ok(steps)
+}
+
+async fn applied(db: &Db, owner: Owner) -> Result<Vec<i64>, Error> {
+    let (table, versions) = match owner {
+        Owner::Platform => (PLATFORM_TABLE, "SELECT version FROM _platform_migrations"),
+        Owner::Service => (SERVICE_TABLE, "SELECT version FROM _migrations"),
+    };
+    let tables = match db.dialect() {
+        Dialect::Postgres => "SELECT 1::BIGINT WHERE to_regclass($1) IS NOT NULL",
+        Dialect::Sqlite => "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1",
+    };
+    // A database that nobody migrated yet.
+    if query(tables)
+        .bind(table)
+        .fetch_optional(db)
+        .await?
+        .is_none()
+    {
+        return Ok(Vec::new());
+    }
+    let rows = query(versions).fetch_all(db).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn newest(migrations: &[Migration]) -> i64 {
+    let versions = migrations.iter().map(|step| step.version);
+    versions.max().unwrap_or(0)
+}
+
+fn migrator(
+    migrations: &[Migration],
+    table: &'static str,
+    dialect: Dialect,
+) -> Result<Migrator, Error> {
     let mut steps = Vec::with_capacity(migrations.len() * 2);
     for step in migrations {
         for (kind, text) in [
@@ -78,46 +231,17 @@ async fn go(
                 Cow::Borrowed(step.name),
                 kind,
                 // Compiled in, and rendered from compiled-in text: no input can reach it.
-                AssertSqlSafe(render(text, db.dialect())?).into_sql_str(),
-                false,
+                AssertSqlSafe(render(text, dialect)?).into_sql_str(),
+                // On SQLite there is one around all steps.
+                dialect == Dialect::Sqlite,
             ));
         }
     }
-    let newest = migrations
-        .iter()
-        .map(|step| step.version)
-        .max()
-        .unwrap_or(0);
     let mut migrator = Migrator::with_migrations(steps);
     migrator.dangerous_set_table_name(table);
-    // Two replicas that start at once: on PostgreSQL an advisory lock lets one go first.
-    match db {
-        Db::Pg(db) => walk(&migrator, &db.pool, target, newest).await?,
-        Db::Lite(db) => walk(&migrator, &db.writer, target, newest).await?,
-    }
-    Ok(target.unwrap_or(newest))
-}
-
-async fn walk<'a, A>(
-    migrator: &Migrator,
-    pool: A,
-    target: Option<i64>,
-    newest: i64,
-) -> Result<(), Error>
-where
-    A: sqlx::Acquire<'a> + Copy,
-    <A::Connection as std::ops::Deref>::Target: sqlx::migrate::Migrate,
-{
-    let Some(target) = target else {
-        return Ok(migrator.run(pool).await?);
-    };
-    if target < newest {
-        migrator.undo(pool, target).await?;
-    }
-    if target > 0 {
-        migrator.run_to(target, pool).await?;
-    }
-    Ok(())
+    // sqlx's lock stays when a step fails, on a connection that goes back into the pool.
+    migrator.set_locking(false);
+    Ok(migrator)
 }
 
 fn render(text: &str, dialect: Dialect) -> Result<String, Error> {

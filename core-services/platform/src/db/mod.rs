@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod lease;
 mod location;
 mod migrate;
 mod postgres;
@@ -16,8 +17,9 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use files::{Error as FileError, check as check_dir};
+use lease::Lease;
 pub use location::{Location, SettingError};
-pub use migrate::Migration;
+pub use migrate::{Migration, Owner, Step};
 pub use postgres::Pg;
 pub use query::{On, Query, query};
 pub use sqlite::Lite;
@@ -43,9 +45,10 @@ pub enum Db {
 }
 
 /// A write transaction. Dropped without `commit`, it is rolled back.
-pub enum Tx {
-    Pg(query::PgTx),
-    Lite(query::LiteTx),
+pub struct Tx {
+    lease: Lease,
+    /// A statement of it failed.
+    failed: bool,
 }
 
 impl Db {
@@ -57,7 +60,7 @@ impl Db {
     pub async fn open(location: &Location, name: &str) -> Result<Self, Error> {
         Ok(match location {
             Location::Directory(dir) => Self::Lite(Lite::open(dir, name).await?),
-            Location::Server(options) => Self::Pg(Pg::open((**options).clone(), name).await?),
+            Location::Server(options) => Self::Pg(Pg::open(options, name).await?),
         })
     }
 
@@ -73,10 +76,22 @@ impl Db {
     /// # Errors
     /// [`Error::Busy`] when SQLite's lock or a connection is not to be had in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(match self {
-            Self::Pg(db) => Tx::Pg(db.begin().await?),
-            Self::Lite(db) => Tx::Lite(db.begin().await?),
+        let lease = match self {
+            Self::Pg(db) => db.begin().await?,
+            Self::Lite(db) => db.begin().await?,
+        };
+        Ok(Tx {
+            lease,
+            failed: false,
         })
+    }
+
+    /// A connection for one statement that reads.
+    async fn lease(&self) -> Result<Lease, Error> {
+        match self {
+            Self::Pg(db) => db.lease().await,
+            Self::Lite(db) => db.lease().await,
+        }
     }
 
     /// Answers when the database does.
@@ -98,7 +113,8 @@ impl Db {
     /// the service's to `target` in either direction. Returns the version it is at then.
     ///
     /// # Errors
-    /// A migration that was applied and later changed, or one that fails.
+    /// A version there is none of, a migration that was applied and later changed, or
+    /// one that fails: it has left nothing then.
     pub async fn migrate(
         &self,
         migrations: &[Migration],
@@ -107,10 +123,18 @@ impl Db {
         migrate::run(self, migrations, target).await
     }
 
+    /// Which steps the database has taken, the platform's first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn status(&self, migrations: &[Migration]) -> Result<Vec<Step>, Error> {
+        migrate::status(self, migrations).await
+    }
+
     /// Closes every connection, which folds SQLite's log back into its file.
     pub async fn close(&self) {
         match self {
-            Self::Pg(db) => db.pool.close().await,
+            Self::Pg(db) => db.close().await,
             Self::Lite(db) => db.close().await,
         }
     }
@@ -118,13 +142,22 @@ impl Db {
 
 impl Tx {
     /// # Errors
-    /// Nothing of the transaction is in force then.
-    pub async fn commit(self) -> Result<(), Error> {
-        match self {
-            Self::Pg(tx) => tx.commit().await?,
-            Self::Lite(tx) => tx.commit().await?,
+    /// Nothing of the transaction is in force then; but after [`Error::Away`] nobody
+    /// knows, and the caller must look before it tries again.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        // PostgreSQL answers COMMIT of a failed transaction with success and rolls it
+        // back, SQLite would commit the rest of it: both would be a lie.
+        if self.failed {
+            return Err(Error::Failed);
         }
+        self.lease.run("COMMIT").await?;
+        self.lease.done();
         Ok(())
+    }
+
+    fn watched<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        self.failed |= outcome.is_err();
+        outcome
     }
 }
 

@@ -6,9 +6,12 @@
 use std::borrow::Cow;
 
 use futures::TryStreamExt;
-use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite};
 
-use super::{Db, Dialect, Error, Row, Tx, Value};
+use super::{
+    Db, Dialect, Error, Row, Tx, Value,
+    lease::{Connection, Lease, answered},
+};
 
 /// Row locks. SQLite needs none: a write transaction holds the only write lock.
 const TOKENS: [(&str, &str, &str); 3] = [
@@ -64,11 +67,8 @@ impl Query {
     /// # Errors
     /// See [`Error`].
     pub async fn execute(self, tx: &mut Tx) -> Result<u64, Error> {
-        let touched = match tx {
-            Tx::Pg(tx) => self.pg().execute(&mut **tx).await?.rows_affected(),
-            Tx::Lite(tx) => self.lite().execute(&mut **tx).await?.rows_affected(),
-        };
-        Ok(touched)
+        let touched = self.run(&mut tx.lease).await;
+        tx.watched(touched)
     }
 
     /// The first row, if there is one.
@@ -76,16 +76,18 @@ impl Query {
     /// # Errors
     /// See [`Error`].
     pub async fn fetch_optional<'a>(self, on: impl Into<On<'a>>) -> Result<Option<Row>, Error> {
-        Ok(match on.into() {
-            On::Reader(Db::Pg(db)) => self.pg().fetch_optional(&db.pool).await?.map(Row::Pg),
-            On::Reader(Db::Lite(db)) => self
-                .lite()
-                .fetch_optional(&db.readers)
-                .await?
-                .map(Row::Lite),
-            On::Tx(Tx::Pg(tx)) => self.pg().fetch_optional(&mut **tx).await?.map(Row::Pg),
-            On::Tx(Tx::Lite(tx)) => self.lite().fetch_optional(&mut **tx).await?.map(Row::Lite),
-        })
+        match on.into() {
+            On::Reader(db) => {
+                let mut lease = db.lease().await?;
+                let row = self.first(&mut lease).await?;
+                lease.done();
+                Ok(row)
+            }
+            On::Tx(tx) => {
+                let row = self.first(&mut tx.lease).await;
+                tx.watched(row)
+            }
+        }
     }
 
     /// The only row.
@@ -102,24 +104,53 @@ impl Query {
     /// # Errors
     /// See [`Error`].
     pub async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>, Error> {
-        Ok(match on.into() {
-            On::Reader(Db::Pg(db)) => {
-                let rows = self.pg().fetch(&db.pool).map_ok(Row::Pg);
-                rows.try_collect().await?
+        match on.into() {
+            On::Reader(db) => {
+                let mut lease = db.lease().await?;
+                let rows = self.all(&mut lease).await?;
+                lease.done();
+                Ok(rows)
             }
-            On::Reader(Db::Lite(db)) => {
-                let rows = self.lite().fetch(&db.readers).map_ok(Row::Lite);
-                rows.try_collect().await?
+            On::Tx(tx) => {
+                let rows = self.all(&mut tx.lease).await;
+                tx.watched(rows)
             }
-            On::Tx(Tx::Pg(tx)) => {
-                let rows = self.pg().fetch(&mut **tx).map_ok(Row::Pg);
-                rows.try_collect().await?
-            }
-            On::Tx(Tx::Lite(tx)) => {
-                let rows = self.lite().fetch(&mut **tx).map_ok(Row::Lite);
-                rows.try_collect().await?
-            }
+        }
+    }
+
+    async fn run(self, lease: &mut Lease) -> Result<u64, Error> {
+        Ok(match lease.connection()? {
+            Connection::Pg(pg) => answered(self.pg().execute(&mut **pg))
+                .await?
+                .rows_affected(),
+            Connection::Lite(lite) => self.lite().execute(&mut **lite).await?.rows_affected(),
         })
+    }
+
+    async fn first(self, lease: &mut Lease) -> Result<Option<Row>, Error> {
+        Ok(match lease.connection()? {
+            Connection::Pg(pg) => answered(self.pg().fetch_optional(&mut **pg))
+                .await?
+                .map(Row::Pg),
+            Connection::Lite(lite) => self
+                .lite()
+                .fetch_optional(&mut **lite)
+                .await?
+                .map(Row::Lite),
+        })
+    }
+
+    async fn all(self, lease: &mut Lease) -> Result<Vec<Row>, Error> {
+        match lease.connection()? {
+            Connection::Pg(pg) => {
+                let rows = self.pg().fetch(&mut **pg).map_ok(Row::Pg);
+                answered(rows.try_collect()).await
+            }
+            Connection::Lite(lite) => {
+                let rows = self.lite().fetch(&mut **lite).map_ok(Row::Lite);
+                Ok(rows.try_collect().await?)
+            }
+        }
     }
 
     fn pg(self) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
@@ -175,10 +206,6 @@ pub(super) fn render(sql: &'static str, dialect: Dialect) -> Cow<'static, str> {
     }
     Cow::Owned(text)
 }
-
-/// Whose `Transaction` a [`Tx`] holds.
-pub(super) type PgTx = Transaction<'static, Postgres>;
-pub(super) type LiteTx = Transaction<'static, Sqlite>;
 
 #[cfg(test)]
 mod tests {

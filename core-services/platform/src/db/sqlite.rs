@@ -9,7 +9,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{ACQUIRE_TIMEOUT, BUSY_TIMEOUT, Error, files, query::LiteTx};
+use super::{
+    ACQUIRE_TIMEOUT, BUSY_TIMEOUT, Error, files,
+    lease::{Connection, Lease},
+};
 
 /// WAL lets readers go on beside the writer; more of them than this only
 /// compete for the two to sixteen cores a service gets.
@@ -18,8 +21,8 @@ const READERS_MAX: u32 = 8;
 /// The two pools of one file.
 #[derive(Clone, Debug)]
 pub struct Lite {
-    pub(super) writer: SqlitePool,
-    pub(super) readers: SqlitePool,
+    writer: SqlitePool,
+    readers: SqlitePool,
 }
 
 impl Lite {
@@ -50,10 +53,17 @@ impl Lite {
         })
     }
 
+    /// A connection for one statement that reads.
+    pub(super) async fn lease(&self) -> Result<Lease, Error> {
+        Ok(Lease::new(Connection::Lite(self.readers.acquire().await?)))
+    }
+
     /// `BEGIN IMMEDIATE`, because a transaction that reads first and then asks for
     /// the lock fails when another got there before (248 of 320 did).
-    pub(super) async fn begin(&self) -> Result<LiteTx, Error> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    pub(super) async fn begin(&self) -> Result<Lease, Error> {
+        let mut lease = Lease::new(Connection::Lite(self.writer.acquire().await?));
+        lease.run("BEGIN IMMEDIATE").await?;
+        Ok(lease)
     }
 
     pub(super) async fn close(&self) {

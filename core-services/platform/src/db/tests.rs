@@ -1,4 +1,13 @@
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+//! What the facade promises, on both databases.
+
+mod faults;
+mod migrations;
+mod postgres;
+mod sqlite;
+mod values;
+
+use core_testing::{Database, both_databases};
+use uuid::Uuid;
 
 use super::*;
 
@@ -17,152 +26,139 @@ const STEPS: [Migration; 2] = [
     },
 ];
 
-async fn schema(db: &Db) -> Vec<String> {
-    let rows = query("SELECT sql FROM sqlite_schema WHERE name = 'counter'")
-        .fetch_all(db)
-        .await
-        .unwrap();
-    rows.iter().map(|row| row.get(0).unwrap()).collect()
+async fn open(at: &Database) -> Db {
+    let location = Location::from_setting(&at.setting()).unwrap();
+    Db::open(&location, "t").await.unwrap()
 }
 
-fn at(dir: &tempfile::TempDir) -> Location {
-    Location::Directory(dir.path().join("data"))
-}
-
-async fn text(db: &Db, pragma: &'static str) -> String {
-    let mut tx = db.begin().await.unwrap();
-    let row = query(pragma).fetch_one(&mut tx).await.unwrap();
-    row.get(0).unwrap()
-}
-
-#[tokio::test]
-async fn migrates_up_down_and_up_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&at(&dir), "t").await.unwrap();
-    assert_eq!(db.migrate(&STEPS, None).await.unwrap(), 2);
-    let newest = schema(&db).await;
-    assert_eq!(db.migrate(&STEPS, Some(1)).await.unwrap(), 1);
-    assert_ne!(schema(&db).await, newest);
-    assert_eq!(db.migrate(&STEPS, Some(0)).await.unwrap(), 0);
-    assert!(schema(&db).await.is_empty());
-    assert_eq!(db.migrate(&STEPS, None).await.unwrap(), 2);
-    assert_eq!(schema(&db).await, newest);
-    assert_eq!(
-        db.migrate(&STEPS, None).await.unwrap(),
-        2,
-        "a second run finds nothing to do"
-    );
-}
-
-#[tokio::test]
-async fn an_applied_migration_must_not_change() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&at(&dir), "t").await.unwrap();
-    db.migrate(&STEPS[..1], None).await.unwrap();
-    let changed = Migration {
-        up: "CREATE TABLE counter (id {uuid}) {strict}",
-        ..STEPS[0]
-    };
-    assert!(matches!(
-        db.migrate(&[changed], None).await,
-        Err(Error::Migrate(_))
-    ));
-}
-
-#[tokio::test]
-async fn concurrent_writers_wait_for_each_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&at(&dir), "t").await.unwrap();
-    // A second handle on the same file stands for a second process.
-    let other = Db::open(&at(&dir), "t").await.unwrap();
+async fn migrated(at: &Database) -> Db {
+    let db = open(at).await;
     db.migrate(&STEPS, None).await.unwrap();
-    let id = uuid::Uuid::now_v7();
-    let mut tx = db.begin().await.unwrap();
-    query("INSERT INTO counter (id, v) VALUES ($1, 0)")
+    db
+}
+
+async fn insert(tx: &mut Tx, id: Uuid, v: i64) -> Result<u64, Error> {
+    query("INSERT INTO counter (id, v) VALUES ($1, $2)")
         .bind(id)
-        .execute(&mut tx)
+        .bind(v)
+        .execute(tx)
         .await
-        .unwrap();
+}
+
+async fn inserted(db: &Db, v: i64) -> Uuid {
+    let id = Uuid::now_v7();
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, id, v).await.unwrap();
     tx.commit().await.unwrap();
-
-    let mut writers = tokio::task::JoinSet::new();
-    for n in 0..40 {
-        let db = if n % 2 == 0 {
-            db.clone()
-        } else {
-            other.clone()
-        };
-        writers.spawn(async move {
-            let mut tx = db.begin().await?;
-            let row = query("SELECT v FROM counter WHERE id = $1")
-                .bind(id)
-                .fetch_one(&mut tx)
-                .await?;
-            query("UPDATE counter SET v = $2 WHERE id = $1")
-                .bind(id)
-                .bind(row.get::<i64>(0)? + 1)
-                .execute(&mut tx)
-                .await?;
-            tx.commit().await
-        });
-    }
-    while let Some(done) = writers.join_next().await {
-        done.unwrap().unwrap();
-    }
-    let row = query("SELECT v FROM counter").fetch_one(&db).await.unwrap();
-    assert_eq!(row.get::<i64>(0).unwrap(), 40);
+    id
 }
 
-#[tokio::test]
-async fn a_dropped_transaction_leaves_nothing_and_readers_cannot_write() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&at(&dir), "t").await.unwrap();
-    db.migrate(&STEPS, None).await.unwrap();
-    let insert = "INSERT INTO counter (id, v) VALUES (x'00', 1)";
-    let mut tx = db.begin().await.unwrap();
-    query(insert).execute(&mut tx).await.unwrap();
-    drop(tx);
-    assert!(query(insert).fetch_optional(&db).await.is_err());
-    let row = query("SELECT count(*) FROM counter")
-        .fetch_one(&db)
-        .await
-        .unwrap();
-    assert_eq!(row.get::<i64>(0).unwrap(), 0);
+async fn sum(db: &Db) -> Result<i64, Error> {
+    query("SELECT CAST(COALESCE(SUM(v), 0) AS BIGINT) FROM counter")
+        .fetch_one(db)
+        .await?
+        .get(0)
 }
 
-#[tokio::test]
-async fn commits_are_synchronous_and_logged() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&at(&dir), "t").await.unwrap();
-    let mut tx = db.begin().await.unwrap();
-    let mut number = async |pragma| {
-        let row = query(pragma).fetch_one(&mut tx).await.unwrap();
-        row.get::<i64>(0).unwrap()
-    };
-    let synchronous = number("PRAGMA synchronous").await;
-    let keys = number("PRAGMA foreign_keys").await;
-    drop(tx);
-    let mode = text(&db, "PRAGMA journal_mode").await;
-    assert_eq!((mode.as_str(), synchronous, keys), ("wal", 2, 1));
+/// Reads a row to change it, and changes it.
+async fn increment(db: &Db, id: Uuid) -> Result<(), Error> {
+    let mut tx = db.begin().await?;
+    let row = query("SELECT v FROM counter WHERE id = $1 {for_update}")
+        .bind(id)
+        .fetch_one(&mut tx)
+        .await?;
+    query("UPDATE counter SET v = $2 WHERE id = $1")
+        .bind(id)
+        .bind(row.get::<i64>(0)? + 1)
+        .execute(&mut tx)
+        .await?;
+    tx.commit().await
 }
 
-#[tokio::test]
-async fn files_are_private() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("a/b");
-    let db = Db::open(&Location::Directory(data.clone()), "t")
-        .await
-        .unwrap();
-    db.migrate(&STEPS, None).await.unwrap();
-    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(data.clone()), 0o700);
-    for file in ["t.sqlite", "t.sqlite-wal", "t.sqlite-shm"] {
-        assert_eq!(mode(data.join(file)), 0o600, "{file}");
+both_databases! {
+    #[tokio::test]
+    async fn concurrent_writers_wait_for_each_other(at: Database) {
+        let db = migrated(&at).await;
+        // A second handle stands for a second process.
+        let other = open(&at).await;
+        let id = inserted(&db, 0).await;
+        let mut writers = tokio::task::JoinSet::new();
+        for n in 0..40 {
+            let db = if n % 2 == 0 { db.clone() } else { other.clone() };
+            writers.spawn(async move { increment(&db, id).await });
+        }
+        for done in writers.join_all().await {
+            done.unwrap();
+        }
+        assert_eq!(sum(&db).await.unwrap(), 40);
     }
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let refused = Db::open(&Location::Directory(data.clone()), "t")
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(refused.contains("hint: chmod 700"), "{refused}");
+
+    #[tokio::test]
+    async fn a_dropped_transaction_leaves_nothing(at: Database) {
+        let db = migrated(&at).await;
+        for _ in 0..40 {
+            let mut tx = db.begin().await.unwrap();
+            insert(&mut tx, Uuid::now_v7(), 1).await.unwrap();
+        }
+        assert_eq!(sum(&db).await.unwrap(), 0);
+        inserted(&db, 7).await;
+        assert_eq!(sum(&db).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_reads_what_it_wrote_and_nobody_else_does(at: Database) {
+        let db = migrated(&at).await;
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, Uuid::now_v7(), 5).await.unwrap();
+        let row = query("SELECT v FROM counter").fetch_one(&mut tx).await.unwrap();
+        assert_eq!(row.get::<i64>(0).unwrap(), 5);
+        assert_eq!(sum(&db).await.unwrap(), 0);
+        tx.commit().await.unwrap();
+        assert_eq!(sum(&db).await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_taken_value_is_told_apart_and_ends_the_transaction(at: Database) {
+        let db = migrated(&at).await;
+        let id = inserted(&db, 1).await;
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, Uuid::now_v7(), 10).await.unwrap();
+        let taken = insert(&mut tx, id, 100).await.unwrap_err();
+        assert!(matches!(taken, Error::Taken(_)), "{taken}");
+        // PostgreSQL would have answered with success and kept nothing.
+        let refused = tx.commit().await.unwrap_err();
+        assert!(matches!(refused, Error::Failed), "{refused}");
+        assert_eq!(sum(&db).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn conflicts_are_answered_in_one_statement(at: Database) {
+        let db = migrated(&at).await;
+        let id = inserted(&db, 1).await;
+        let mut tx = db.begin().await.unwrap();
+        let kept = query(
+            "INSERT INTO counter (id, v) VALUES ($1, $2)
+             ON CONFLICT (id) DO UPDATE SET v = counter.v + excluded.v RETURNING v",
+        );
+        let row = kept.bind(id).bind(4_i64).fetch_one(&mut tx).await.unwrap();
+        assert_eq!(row.get::<i64>(0).unwrap(), 5);
+        let nothing = query(
+            "INSERT INTO counter (id, v) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING v",
+        );
+        let row = nothing.bind(id).bind(4_i64).fetch_optional(&mut tx).await.unwrap();
+        assert!(row.is_none());
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_bound_is_in_no_error(at: Database) {
+        let db = open(&at).await;
+        let mut tx = db.begin().await.unwrap();
+        query("CREATE TABLE t (email TEXT NOT NULL UNIQUE)").execute(&mut tx).await.unwrap();
+        let insert = || query("INSERT INTO t (email) VALUES ($1)").bind("ada@example.org");
+        insert().execute(&mut tx).await.unwrap();
+        let error = insert().execute(&mut tx).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(matches!(error, Error::Taken(_)) && !text.contains("ada"), "{text}");
+    }
 }

@@ -16,6 +16,10 @@ use uuid::Uuid;
 use super::Error;
 use crate::clock::UnixMicros;
 
+/// The first microsecond of the year 1 and the last of 9999.
+pub(super) const TIME_MIN: UnixMicros = UnixMicros(-62_135_596_800_000_000);
+pub(super) const TIME_MAX: UnixMicros = UnixMicros(253_402_300_799_999_999);
+
 /// One bound parameter.
 #[derive(Clone, Debug)]
 pub enum Value {
@@ -97,7 +101,7 @@ impl Value {
             Self::Text(value) => query.bind(value),
             Self::Blob(value) => query.bind(value),
             Self::Uuid(value) => query.bind(value),
-            Self::Time(value) => query.bind(value.map(to_time)),
+            Self::Time(value) => query.bind(value.map(storable).map(to_time)),
             Self::Json(value) => query.bind(value),
             Self::Texts(values) => query.bind(values),
             Self::Uuids(values) => query.bind(values),
@@ -112,7 +116,7 @@ impl Value {
             Self::Text(value) => query.bind(value),
             Self::Blob(value) => query.bind(value),
             Self::Uuid(value) => query.bind(value),
-            Self::Time(value) => query.bind(value.map(|time| time.0)),
+            Self::Time(value) => query.bind(value.map(storable).map(|time| time.0)),
             Self::Json(value) => query.bind(value.map(|json| json.to_string())),
             // SQLite has no arrays: `json_each` takes the list apart again.
             Self::Texts(values) => query.bind(Json::from(values).to_string()),
@@ -161,7 +165,8 @@ macro_rules! columns {
     ($($native:ty),+) => {$(
         impl Column for $native {
             fn read(row: &Row, index: usize) -> Result<Self, sqlx::Error> {
-                read(row, index)
+                // Asked for a number itself, sqlx reads SQLite's NULL as 0.
+                Option::<Self>::read(row, index)?.ok_or_else(|| null(index))
             }
         }
         impl Column for Option<$native> {
@@ -217,15 +222,15 @@ fn null(index: usize) -> sqlx::Error {
     }
 }
 
-/// Beyond the years that `time` knows, the nearest one it does.
+/// The nearest time that both databases keep to the microsecond.
+fn storable(at: UnixMicros) -> UnixMicros {
+    at.clamp(TIME_MIN, TIME_MAX)
+}
+
 fn to_time(at: UnixMicros) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000).unwrap_or_else(|_| {
-        if at.0 < 0 {
-            OffsetDateTime::UNIX_EPOCH
-        } else {
-            time::Date::MAX.midnight().assume_utc()
-        }
-    })
+    // Within the years that `time` knows.
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn from_time(at: OffsetDateTime) -> UnixMicros {

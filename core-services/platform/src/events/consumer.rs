@@ -83,7 +83,7 @@ impl Consumer {
 
     /// Bounded, and a panic is a failure like others.
     pub(super) async fn call(&self, tx: &mut Tx, event: &Event) -> Result<(), Failure> {
-        let handled = AssertUnwindSafe((self.handler)(tx, event)).catch_unwind();
+        let handled = AssertUnwindSafe(async { (self.handler)(tx, event).await }).catch_unwind();
         match tokio::time::timeout(HANDLER_TIMEOUT, handled).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Failure::Transient("the handler panicked".to_owned())),

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use bus::Bus;
 pub use consumer::{Consumer, Failure};
-pub use event::{Event, EventId, NewEvent};
+pub use event::{Event, EventId, Malformed, NewEvent};
 pub use metrics::EventMetrics;
-pub use outbox::publish;
+pub use outbox::{Outgoing, publish};
 
 use crate::db::Db;
 

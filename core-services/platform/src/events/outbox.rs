@@ -18,10 +18,19 @@ pub(super) static WRITTEN: Notify = Notify::const_new();
 
 /// An event on its way to the bus.
 pub struct Outgoing {
-    pub(super) seq: i64,
     pub id: EventId,
     pub kind: String,
     pub body: Vec<u8>,
+}
+
+impl From<NewEvent> for Outgoing {
+    fn from(event: NewEvent) -> Self {
+        Self {
+            id: event.id(),
+            kind: event.kind().to_owned(),
+            body: event.encode(),
+        }
+    }
 }
 
 /// Publishes the event when `tx` is committed, and never otherwise.
@@ -29,8 +38,9 @@ pub struct Outgoing {
 /// # Errors
 /// See [`Error`]; a type against the rules and more than 128 KiB are refused.
 pub async fn publish(tx: &mut Tx, event: NewEvent) -> Result<EventId, Error> {
-    let (id, body) = (event.id(), event.encode());
-    if !is_type(event.kind()) {
+    let at = event.at;
+    let Outgoing { id, kind, body } = event.into();
+    if !is_type(&kind) {
         return Err(Error::Refused("an event's type such as `user.created`"));
     }
     if body.len() > EVENT_BYTES_MAX {
@@ -41,8 +51,8 @@ pub async fn publish(tx: &mut Tx, event: NewEvent) -> Result<EventId, Error> {
          VALUES ($1, $2, $3, $3, $4)",
     )
     .bind(id)
-    .bind(event.kind())
-    .bind(event.at)
+    .bind(kind)
+    .bind(at)
     .bind(body)
     .execute(tx)
     .await?;
@@ -80,17 +90,17 @@ pub(super) async fn claim(
     .await?;
     tx.commit().await?;
     let mut claimed = rows.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
-    claimed.sort_unstable_by_key(|event| event.seq);
-    Ok(claimed)
+    claimed.sort_unstable_by_key(|(seq, _)| *seq);
+    Ok(claimed.into_iter().map(|(_, event)| event).collect())
 }
 
-fn outgoing(row: &Row) -> Result<Outgoing, Error> {
-    Ok(Outgoing {
-        seq: row.get(0)?,
+fn outgoing(row: &Row) -> Result<(i64, Outgoing), Error> {
+    let event = Outgoing {
         id: row.get(1)?,
         kind: row.get(2)?,
         body: row.get(3)?,
-    })
+    };
+    Ok((row.get(0)?, event))
 }
 
 /// The bus has what was claimed under `lease`.

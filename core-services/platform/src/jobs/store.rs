@@ -311,13 +311,16 @@ pub(super) async fn take_back(db: &Db, pulse: Pulse, now: UnixMicros) -> Result<
         (State::Queued, None)
     };
     query(
+        // It was due once: a clock that was set back since does not make it wait.
         "UPDATE jobs SET state = $2, lease_owner = NULL, finished_at = $3,
-             last_error = 'its worker died'
+             last_error = 'its worker died',
+             run_at = CASE WHEN run_at > $4 THEN $4 ELSE run_at END
          WHERE id = $1",
     )
     .bind(pulse.job)
     .bind(state.as_str())
     .bind(finished_at)
+    .bind(now)
     .execute(&mut tx)
     .await?;
     tx.commit().await?;

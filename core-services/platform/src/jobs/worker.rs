@@ -66,7 +66,7 @@ impl Waker {
 }
 
 /// What the worker's tasks share.
-struct Shared {
+pub(super) struct Shared {
     db: Db,
     service: &'static str,
     jobs: Jobs,
@@ -86,7 +86,7 @@ struct Running {
 
 /// Runs the jobs of one service's database.
 pub struct Worker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     settings: Settings,
     wake: Arc<Notify>,
     watch: Watch,
@@ -158,43 +158,25 @@ impl Worker {
             }
         }
         while self.has_room() {
-            let kinds = self.shared.kinds_with_room();
-            let claimed = store::claim(db, self.shared.owner, kinds, now).await?;
-            let Some(claimed) = claimed else { break };
-            self.spawn(claimed, now);
+            let Some(claimed) = self.shared.claim(now).await? else {
+                break;
+            };
+            let shared = self.shared.clone();
+            self.tasks
+                .spawn(async move { shared.work(claimed, now).await });
         }
         Ok(())
+    }
+
+    /// False when nothing runs; else waits for the end of one job.
+    #[cfg(test)]
+    pub(super) async fn tasks_join(&mut self) -> bool {
+        self.tasks.join_next().await.is_some()
     }
 
     fn has_room(&mut self) -> bool {
         while self.tasks.try_join_next().is_some() {}
         self.tasks.len() < self.settings.parallel_max
-    }
-
-    fn spawn(&mut self, claimed: Claimed, now: UnixMicros) {
-        let cancelled = self.shared.stopping.child_token();
-        let running = Running {
-            lease: claimed.lease,
-            kind: claimed.kind.clone(),
-            cancelled: cancelled.clone(),
-        };
-        self.shared.running().insert(claimed.lease.job, running);
-        let context = JobContext {
-            db: self.shared.db.clone(),
-            now,
-            attempt: claimed.lease.attempt,
-            id: claimed.lease.job,
-            payload: claimed.payload,
-            cancelled,
-            lease: claimed.lease,
-        };
-        let shared = self.shared.clone();
-        self.tasks.spawn(async move {
-            let outcome = shared.attempt(&claimed.kind, &context).await;
-            let limits = (claimed.lease, claimed.attempts_max);
-            shared.settle(limits, &claimed.kind, outcome).await;
-            shared.running().remove(&claimed.lease.job);
-        });
     }
 
     async fn stop(&mut self) {
@@ -217,6 +199,11 @@ impl Worker {
 }
 
 impl Shared {
+    #[cfg(test)]
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Running>> {
         // Whoever panicked while holding it did no more than insert or remove.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,6 +220,43 @@ impl Shared {
             .filter(|(name, kind)| has_room(name, kind))
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// Takes a job that is due, of a kind that has room.
+    pub(super) async fn claim(&self, now: UnixMicros) -> Result<Option<Claimed>, db::Error> {
+        let kinds = self.kinds_with_room();
+        let claimed = store::claim(&self.db, self.owner, kinds, now).await?;
+        if let Some(claimed) = &claimed {
+            let running = Running {
+                lease: claimed.lease,
+                kind: claimed.kind.clone(),
+                cancelled: self.stopping.child_token(),
+            };
+            self.running().insert(claimed.lease.job, running);
+        }
+        Ok(claimed)
+    }
+
+    /// One attempt and its outcome.
+    pub(super) async fn work(&self, claimed: Claimed, now: UnixMicros) {
+        let Claimed { lease, kind, .. } = &claimed;
+        let running = self
+            .running()
+            .get(&lease.job)
+            .map(|each| each.cancelled.clone());
+        let context = JobContext {
+            db: self.db.clone(),
+            now,
+            attempt: lease.attempt,
+            id: lease.job,
+            payload: claimed.payload.clone(),
+            cancelled: running.unwrap_or_else(|| self.stopping.child_token()),
+            lease: *lease,
+        };
+        let outcome = self.attempt(kind, &context).await;
+        self.settle((*lease, claimed.attempts_max), kind, outcome)
+            .await;
+        self.running().remove(&lease.job);
     }
 
     async fn attempt(&self, kind: &str, context: &JobContext) -> Result<(), Failure> {
@@ -329,7 +353,7 @@ impl Shared {
     }
 
     /// Shows that the worker lives, tells jobs whose lease was lost, measures the queue.
-    async fn pulse(&self, now: UnixMicros) -> Result<(), db::Error> {
+    pub(super) async fn pulse(&self, now: UnixMicros) -> Result<(), db::Error> {
         let jobs: Vec<_> = self.running().keys().copied().collect();
         if !jobs.is_empty() {
             store::beat(&self.db, self.owner, jobs.clone(), now).await?;

@@ -157,7 +157,13 @@ pub(crate) fn all<'d, T>(
 
 macro_rules! definitions {
     ($($list:ident: $document:ty),*) => {
-        impl Document {
+        impl crate::decode::Versioned for Document {
+    fn version(&self) -> &Field<u64> {
+        &self.version
+    }
+}
+
+impl Document {
             /// Kind and name of everything that others can refer to.
             pub(crate) fn names(&self) -> Vec<(&'static str, &str)> {
                 let mut names = Vec::new();

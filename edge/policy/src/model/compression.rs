@@ -1,5 +1,7 @@
 //! Smaller answers, compiled.
 
+pub use palisade_translate::Coding;
+
 /// Which answers are compressed toward clients (RFC 9110, 8.4), and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compression {
@@ -11,13 +13,6 @@ pub struct Compression {
     pub media_types: Vec<MediaTypes>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    Zstd,
-    Brotli,
-    Gzip,
-}
-
 /// One media type, or several alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaTypes {
@@ -27,18 +22,6 @@ pub enum MediaTypes {
     Type(Box<str>),
     /// `*+json`, with its plus (RFC 6839).
     Suffix(Box<str>),
-}
-
-impl Coding {
-    /// As RFC 9110, 8.4.1, RFC 7932 and RFC 9659 register it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Zstd => "zstd",
-            Self::Brotli => "br",
-            Self::Gzip => "gzip",
-        }
-    }
 }
 
 impl MediaTypes {

@@ -79,7 +79,7 @@ fn examples_are_what_they_say() {
 
 #[test]
 fn every_code_has_a_page() {
-    let source = include_str!("../../src/codes.rs");
+    let source = include_str!("../../../documents/src/codes.rs");
     let quoted = source.split('"').skip(1).step_by(2);
     let codes: BTreeSet<&str> = quoted.filter(|part| part.len() == 4).collect();
     let pages: BTreeSet<&str> = rules().map(|rule| rule.id).collect();

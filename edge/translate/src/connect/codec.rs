@@ -23,14 +23,13 @@ pub(super) fn unpacked(
     bytes: Bytes,
 ) -> Result<Bytes, Rejection> {
     match coding {
-        // Connect: what is empty is not compressed, whatever its header says.
-        Some(coding) if !bytes.is_empty() => {
+        Some(coding) => {
             let bytes_max = translator.options().request_message_bytes_max;
             coding
                 .decompress(&bytes, bytes_max)
-                .map_err(|refused| Rejection::compression(&refused))
+                .map_err(|refused| Rejection::compression("the message", &refused))
         }
-        _ => Ok(bytes),
+        None => Ok(bytes),
     }
 }
 

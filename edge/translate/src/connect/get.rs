@@ -6,8 +6,7 @@
 use base64::Engine;
 use bytes::Bytes;
 
-use super::coding_of;
-use crate::compression::Coding;
+use crate::compression::{Coding, Unknown};
 use crate::json::percent;
 use crate::json::scalar::BASE64_URL;
 use crate::status::problem::Rejection;
@@ -29,7 +28,8 @@ pub(super) fn message(query: &str) -> Result<(Bytes, Option<Coding>), Rejection>
     } else {
         message
     };
-    let coding = coding_of(one(query, "compression")?.unwrap_or_default())?;
+    let coding = Coding::sent(one(query, "compression")?.unwrap_or_default())
+        .map_err(|Unknown| Rejection::coding_unknown())?;
     Ok((message.into(), coding))
 }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::compression::Coding;
 use crate::dialect::Dialect;
 use crate::metadata;
 use crate::rpc::Rpc;
@@ -96,25 +95,4 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
             format!("`connect-timeout-ms` must be at most {TIMEOUT_DIGITS_MAX} digits"),
         )),
     }
-}
-
-/// The coding that a header names; none for `identity`.
-fn coding(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Coding>, Rejection> {
-    let mut values = headers.get_all(name).iter();
-    let (value, None) = (values.next(), values.next()) else {
-        return Err(Rejection::coding_unknown());
-    };
-    match value.map(|value| value.to_str()) {
-        None => Ok(None),
-        Some(value) => coding_of(value.unwrap_or_default()),
-    }
-}
-
-fn coding_of(name: &str) -> Result<Option<Coding>, Rejection> {
-    if name.is_empty() || name.eq_ignore_ascii_case("identity") {
-        return Ok(None);
-    }
-    Coding::of(name)
-        .map(Some)
-        .ok_or_else(Rejection::coding_unknown)
 }

@@ -7,9 +7,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 
-use super::{check_version, codec, coding, find};
+use super::{check_version, codec, find};
 use crate::answer_frames::{AnswerFrames, Write, failed};
-use crate::compression::Coding;
+use crate::compression::{Coding, Unknown};
 use crate::dialect::{Codec, Dialect};
 use crate::framing::{self, COMPRESSED, Frame};
 use crate::metadata;
@@ -91,7 +91,7 @@ fn asked(rpc: Arc<Rpc>, headers: &HeaderMap) -> Result<Asked, Rejection> {
     let accepted = headers.get(ACCEPT_ENCODING);
     Ok(Asked {
         rpc,
-        sent: coding(headers, &ENCODING)?,
+        sent: Coding::sent_by(headers, ENCODING).map_err(|Unknown| Rejection::coding_unknown())?,
         accepted: accepted.and_then(|list| Coding::accepted(list.to_str().ok()?)),
     })
 }

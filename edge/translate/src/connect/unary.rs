@@ -9,8 +9,8 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
-use super::{check_version, codec, coding, find, get};
-use crate::compression::Coding;
+use super::{check_version, codec, find, get};
+use crate::compression::{Coding, Unknown};
 use crate::dialect::{Codec, Dialect};
 use crate::json::body;
 use crate::metadata;
@@ -84,7 +84,9 @@ fn asked(translator: &Translator, codec: Codec, head: &Parts) -> Result<Asked, R
         let (message, coding) = get::message(head.uri.query().unwrap_or_default())?;
         (Some(message), coding)
     } else {
-        (None, coding(&head.headers, &CONTENT_ENCODING)?)
+        let coding = Coding::sent_by(&head.headers, CONTENT_ENCODING)
+            .map_err(|Unknown| Rejection::coding_unknown())?;
+        (None, coding)
     };
     Ok(Asked { rpc, sent, coding })
 }

@@ -126,7 +126,7 @@ fn convert(
         let message = coding
             .ok_or_else(Rejection::coding_unknown)?
             .decompress(&frame.bytes, bytes_max)
-            .map_err(|refused| Rejection::compression(&refused))?;
+            .map_err(|refused| Rejection::compression("the message", &refused))?;
         translator.check_encoded(rpc, &message)?;
     }
     framing::frame(frame.flags, &frame.bytes)

@@ -1,7 +1,7 @@
 //! The JSON request body: what may be sent, how much of it, and into which message.
 //!
-//! Refuses content codings: a body that unpacks to a thousand times its length would pass the
-//! length limit.
+//! Invariant: a compressed body is unpacked once it is all there, so that a slow client holds no more
+//! memory than it has sent.
 
 use std::pin::Pin;
 
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost_reflect::DynamicMessage;
 use tonic::codegen::StdError;
 
+use crate::compression::{Coding, Refused, Unknown, Unpacked};
 use crate::json::read;
 use crate::options::Options;
 use crate::rules::binding::{Binding, RequestBody};
@@ -47,7 +48,7 @@ where
         };
     }
     let typed = headers.contains_key(CONTENT_TYPE);
-    check_coding(headers)?;
+    let coding = coding(headers)?;
     if typed && !is_utf8(headers, &["application/json"]) {
         return Err(Rejection::not_json());
     }
@@ -67,7 +68,12 @@ where
     if !typed && !bytes.is_empty() {
         return Err(Rejection::not_json());
     }
-    Ok(bytes)
+    match coding {
+        None => Ok(bytes),
+        Some(coding) => coding
+            .decompress(&bytes, bytes_max)
+            .map_err(|error| refused(&error)),
+    }
 }
 
 /// Discards what is left of a refused request's body, up to a bound.
@@ -89,13 +95,25 @@ pub(crate) fn incomplete() -> Rejection {
     Rejection::bad_request("incomplete_body", "the request body ended early")
 }
 
-pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
-    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
-        Ok(())
-    } else {
-        Err(Rejection::content_coding())
+/// Why an [`Unpacked`] body could not be read on.
+pub(crate) fn broken(error: &StdError) -> Rejection {
+    error.downcast_ref().map_or_else(incomplete, refused)
+}
+
+/// Lets `body` be unpacked as the headers say.
+pub(crate) fn unpack<B>(headers: &HeaderMap, body: &mut Unpacked<B>) -> Result<(), Rejection> {
+    match coding(headers)? {
+        None => Ok(()),
+        Some(coding) => body.unpack(coding).map_err(|error| refused(&error)),
     }
+}
+
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Rejection> {
+    Coding::sent_by(headers, CONTENT_ENCODING).map_err(|Unknown| Rejection::content_coding())
+}
+
+fn refused(refused: &Refused) -> Rejection {
+    Rejection::compression("the request body", refused)
 }
 
 /// One of these media types, with no charset but UTF-8 (RFC 8259 section 8.1), exactly once.

@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use super::split::{Fault, Form, Splitter};
+use crate::compression::Unpacked;
 use crate::json::{body, request as message};
 use crate::metadata;
 use crate::rules::binding::{Binding, RequestBody};
@@ -96,10 +97,12 @@ where
     }
     reader.message(b"")?;
     let form = form(binding, &head.headers, body.is_end_stream())?;
+    let mut body = Unpacked::new(Box::pin(body));
+    body::unpack(&head.headers, &mut body)?;
     let (sender, receiver) = oneshot::channel();
     let bytes_max = translator.options().request_message_bytes_max;
     let sent = Sent {
-        body: Box::pin(body),
+        body,
         splitter: Splitter::new(form, bytes_max),
         reader,
         verdict: Some(sender),
@@ -128,7 +131,6 @@ pub(super) async fn call<S: Upstream>(
 }
 
 fn form(binding: &Binding, headers: &HeaderMap, is_empty: bool) -> Result<Form, Rejection> {
-    body::check_coding(headers)?;
     if is_lines(headers) || (is_empty && !headers.contains_key(CONTENT_TYPE)) {
         return Ok(Form::Lines);
     }
@@ -180,7 +182,7 @@ impl Reader {
 
 /// The body of the call.
 struct Sent<B> {
-    body: Pin<Box<B>>,
+    body: Unpacked<Pin<Box<B>>>,
     splitter: Splitter,
     reader: Reader,
     verdict: Option<oneshot::Sender<Rejection>>,
@@ -199,12 +201,12 @@ where
                 Ok(None) => {}
                 Err(fault) => return Poll::Ready(Some(Err(self.refuse(&fault)))),
             }
-            match ready!(self.body.as_mut().poll_frame(cx)) {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 // Trailers of a request say nothing here.
                 Some(Ok(frame)) => self
                     .splitter
                     .push(frame.data_ref().map_or(&[], |data| data)),
-                Some(Err(_)) => return Poll::Ready(Some(Err(body::incomplete()))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(body::broken(&error)))),
                 None => self.splitter.end(),
             }
         }

@@ -98,9 +98,9 @@ impl Splitter {
     /// Where the text given out last stands in the body, for people. `None` where it is all of it.
     pub(super) fn place(&self) -> Option<String> {
         match self.state {
+            _ if self.count == 0 => None,
             State::Lines => Some(format!("line `{}`", self.count)),
-            _ if self.count > 0 => Some(format!("message `{}`", self.count)),
-            _ => None,
+            _ => Some(format!("message `{}`", self.count)),
         }
     }
 

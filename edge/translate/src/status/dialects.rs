@@ -39,12 +39,12 @@ impl Rejection {
         .with_header(ACCEPT_POST, accepted)
     }
 
-    /// A message that cannot be unpacked.
-    pub(crate) fn compression(refused: &Refused) -> Self {
+    /// A message or a body that cannot be unpacked.
+    pub(crate) fn compression(what: &str, refused: &Refused) -> Self {
         match refused {
             Refused::TooLong(max) => Self::body_too_large(*max),
             Refused::Ratio | Refused::Malformed(_) => {
-                Self::bad_request("invalid_compression", format!("the message: {refused}"))
+                Self::bad_request("invalid_compression", format!("{what}: {refused}"))
             }
         }
     }

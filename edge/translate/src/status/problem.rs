@@ -16,6 +16,7 @@ use tonic::Code;
 
 use super::code::{self, GrpcStatus};
 use super::details::{Details, Violation, truncated};
+use crate::compression::Coding;
 use crate::dialect::Dialect;
 use crate::json::read::JsonError;
 use crate::metadata;
@@ -165,13 +166,15 @@ impl Rejection {
         self
     }
 
+    /// A body that is compressed as nobody here knows.
     pub(crate) fn content_coding() -> Self {
+        let names = Coding::NAMES;
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_content_encoding",
-            "the request body must not be compressed",
+            format!("the request body may be compressed by one of `{names}`"),
         )
-        .with_header(ACCEPT_ENCODING, "identity") // RFC 9110 section 12.5.3
+        .with_header(ACCEPT_ENCODING, names) // RFC 9110 section 12.5.3
     }
 
     /// A status the upstream sent. `headers` are those it wants the client to see.

@@ -4,6 +4,7 @@
 //! a `tonic::Status` does not offer: its `OutOfRange` is either the service's word (400) or a
 //! response over the size limit (502). Refuses compression: none is offered.
 
+mod gathered;
 mod messages;
 
 use std::error::Error as StdErrorTrait;
@@ -23,6 +24,7 @@ use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::StdError;
 
+use self::gathered::Gathered;
 pub(crate) use self::messages::{Messages, Part};
 use crate::framing::{Frame, PREFIX_BYTES};
 use crate::rpc::Rpc;
@@ -110,6 +112,10 @@ where
     S: Upstream,
 {
     let mut deadline = metadata::timeout(&metadata).map(|left| Box::pin(sleep(left)));
+    let body = match rpc.client_streams {
+        true => Body::new(Gathered::new(body)),
+        false => body,
+    };
     let answer = call_head(service, rpc, metadata, body);
     let response = match &mut deadline {
         None => answer.await?,

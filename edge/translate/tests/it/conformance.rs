@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use palisade_echo::mirror::{self, Mirror};
-use palisade_translate::{Options, Translator, translate};
+use palisade_translate::{Options, Translator, Upstream, translate};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::cases::{Case, Table, summary, tables};
@@ -30,7 +32,21 @@ async fn every_case() {
         let translator = Arc::new(translator);
         let mut answers = Vec::new();
         for case in &table.cases {
-            answers.push(ask(&translator, channel.clone(), case).await);
+            let called = Arc::new(AtomicBool::new(false));
+            let calls = {
+                let called = called.clone();
+                InterceptedService::new(channel.clone(), move |call| {
+                    called.store(true, Ordering::Relaxed);
+                    Ok(call)
+                })
+            };
+            let answer = ask(&translator, calls, case).await;
+            // The service itself refuses nothing.
+            assert!(
+                !(answer.starts_with('4') && called.load(Ordering::Relaxed)),
+                "a call that is answered {answer}"
+            );
+            answers.push(answer);
         }
         wrong.extend(table.settle(&answers, false));
         cases += table.cases.len();
@@ -39,13 +55,13 @@ async fn every_case() {
     assert!(cases >= CASES_MIN, "`{cases}` cases");
 }
 
-async fn ask(translator: &Arc<Translator>, channel: Channel, case: &Case) -> String {
+async fn ask(translator: &Arc<Translator>, service: impl Upstream, case: &Case) -> String {
     let mut request = Request::builder().method(&*case.method).uri(&*case.target);
     for (name, value) in case.headers() {
         request = request.header(name, value);
     }
     let body = Full::new(Bytes::from(case.body.clone()));
-    let response = translate(translator, channel, request.body(body).unwrap()).await;
+    let response = translate(translator, service, request.body(body).unwrap()).await;
     let (head, body) = response.into_parts();
     // The connection leaves the body of these out.
     let body = if case.method == "HEAD" {

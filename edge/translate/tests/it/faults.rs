@@ -201,7 +201,7 @@ const MEDIA_TYPES: [MediaType; 13] = [
         "unsupported_media_type",
     ),
     (
-        &[(TYPE, "application/json"), (CODING, "gzip")],
+        &[(TYPE, "application/json"), (CODING, "deflate")],
         JSON,
         "unsupported_content_encoding",
     ),

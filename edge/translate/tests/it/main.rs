@@ -20,6 +20,7 @@ mod fuzz;
 mod headers;
 mod hostile;
 mod mapping;
+mod packing;
 mod reflection;
 mod statuses;
 mod streams;

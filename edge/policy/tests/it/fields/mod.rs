@@ -5,6 +5,7 @@
 
 mod actions;
 mod auth;
+mod clusters;
 mod forwarding;
 mod inherited;
 mod matches;
@@ -24,9 +25,10 @@ struct Section {
     changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-const SECTIONS: [&Section; 6] = [
+const SECTIONS: [&Section; 7] = [
     &actions::SECTION,
     &auth::SECTION,
+    &clusters::SECTION,
     &forwarding::SECTION,
     &inherited::SECTION,
     &matches::SECTION,
@@ -46,9 +48,6 @@ clusters:
     endpoints: ["127.0.0.1:1"]
     protocol: grpc
     descriptors: ../descriptors/core.pb
-    tls: {server_name: a, ca: ../certs/ca.pem}
-    timeouts: {}
-    ejection: {}
   - name: web
     endpoints: ["127.0.0.1:3"]
 issuers:
@@ -171,8 +170,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("RatesDoc.grace", "  rates: { }", "  rates: { grace: 1s }"),
     (
         "Document.clusters",
-        "    ejection: {}\n",
-        "    ejection: {}\n  - {name: other, endpoints: [\"127.0.0.1:2\"]}\n",
+        "[\"127.0.0.1:3\"]\n",
+        "[\"127.0.0.1:3\"]\n  - {name: other, endpoints: [\"127.0.0.1:2\"]}\n",
     ),
     (
         "Document.issuers",
@@ -188,153 +187,6 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "Document.routes",
         "routes:\n",
         "routes:\n  - {name: other, matches: [{path: /y}], cluster: core}\n",
-    ),
-    (
-        "ClusterDoc.name",
-        "core\n    endpoints",
-        "core2\n    endpoints",
-    ),
-    ("ClusterDoc.endpoints", "127.0.0.1:1\"", "127.0.0.1:2\""),
-    (
-        "ClusterDoc.protocol",
-        "protocol: grpc\n    descriptors: ../descriptors/core.pb",
-        "protocol: http2",
-    ),
-    (
-        "ClusterDoc.tls",
-        "    tls: {server_name: a, ca: ../certs/ca.pem}\n",
-        "",
-    ),
-    (
-        "ClusterDoc.timeouts",
-        "timeouts: {}",
-        "timeouts: {read: 1s}",
-    ),
-    (
-        "ClusterDoc.connect_retries",
-        "timeouts: {}",
-        "connect_retries: 3",
-    ),
-    ("ClusterDoc.ejection", "ejection: {}", "ejection: off"),
-    (
-        "ClusterDoc.descriptors",
-        "    descriptors: ../descriptors/core.pb\n",
-        "",
-    ),
-    (
-        "ClusterDoc.reflection",
-        "descriptors: ../descriptors/core.pb",
-        "reflection: {}",
-    ),
-    (
-        "ReflectionDoc.refresh",
-        "descriptors: ../descriptors/core.pb",
-        "reflection: {refresh: 1m}",
-    ),
-    (
-        "ClusterDoc.translation",
-        "timeouts: {}",
-        "translation: {json_names: proto}",
-    ),
-    (
-        "TranslationDoc.unknown_json_fields",
-        "timeouts: {}",
-        "translation: {unknown_json_fields: ignore}",
-    ),
-    (
-        "TranslationDoc.default_values",
-        "timeouts: {}",
-        "translation: {default_values: omit}",
-    ),
-    (
-        "TranslationDoc.json_names",
-        "timeouts: {}",
-        "translation: {json_names: proto}",
-    ),
-    (
-        "TranslationDoc.json_enums",
-        "timeouts: {}",
-        "translation: {json_enums: numbers}",
-    ),
-    (
-        "TranslationDoc.indented_json",
-        "timeouts: {}",
-        "translation: {indented_json: true}",
-    ),
-    (
-        "TranslationDoc.event_id",
-        "timeouts: {}",
-        "translation: {event_id: seq}",
-    ),
-    (
-        "TranslationDoc.event_name",
-        "timeouts: {}",
-        "translation: {event_name: kind}",
-    ),
-    (
-        "TranslationDoc.event_retry",
-        "timeouts: {}",
-        "translation: {event_retry: 3s}",
-    ),
-    (
-        "TranslationDoc.heartbeat",
-        "timeouts: {}",
-        "translation: {heartbeat: 3s}",
-    ),
-    (
-        "TranslationDoc.validation",
-        "timeouts: {}",
-        "translation: {validation: false}",
-    ),
-    (
-        "TranslationDoc.http_metadata",
-        "timeouts: {}",
-        "translation: {http_metadata: honour}",
-    ),
-    (
-        "TranslationDoc.request_message_max",
-        "timeouts: {}",
-        "translation: {request_message_max: 2MiB}",
-    ),
-    (
-        "TranslationDoc.response_message_max",
-        "timeouts: {}",
-        "translation: {response_message_max: 2MiB}",
-    ),
-    (
-        "TranslationDoc.response_json_max",
-        "timeouts: {}",
-        "translation: {response_json_max: 2MiB}",
-    ),
-    ("TlsDoc.server_name", "server_name: a", "server_name: b"),
-    ("TlsDoc.ca", "../certs/ca.pem", "../certs/edge.pem"),
-    (
-        "TlsDoc.certificate",
-        "ca.pem}",
-        "ca.pem, certificate: ../certs/edge.pem, key: ../certs/edge.key}",
-    ),
-    (
-        "TlsDoc.key",
-        "ca.pem}",
-        "ca.pem, certificate: ../certs/edge.pem, key: ../certs/edge.key}",
-    ),
-    (
-        "TimeoutsDoc.connect",
-        "timeouts: {}",
-        "timeouts: {connect: 1s}",
-    ),
-    ("TimeoutsDoc.read", "timeouts: {}", "timeouts: {read: 1s}"),
-    ("TimeoutsDoc.write", "timeouts: {}", "timeouts: {write: 1s}"),
-    ("TimeoutsDoc.idle", "timeouts: {}", "timeouts: {idle: 1s}"),
-    (
-        "EjectionDoc.consecutive_failures",
-        "ejection: {}",
-        "ejection: {consecutive_failures: 1}",
-    ),
-    (
-        "EjectionDoc.duration",
-        "ejection: {}",
-        "ejection: {duration: 1s}",
     ),
     ("IssuerDoc.name", "  - name: id", "  - name: id2"),
     ("IssuerDoc.issuer", "issuer: id\n", "issuer: id2\n"),
@@ -633,7 +485,6 @@ fn every_key_has_an_effect() {
     for (key, before, after) in CHANGES {
         let changed = match *key {
             // What these refer to changes with them.
-            "ClusterDoc.name" => BASE.replace("core\n", "core2\n"),
             "IssuerDoc.name" => BASE
                 .replace("name: id\n", "name: id2\n")
                 .replace("{issuer: id}", "{issuer: id2}"),
@@ -732,28 +583,23 @@ fn fingerprints_change_with_what_they_stand_for() {
             .policy;
         (policy.clusters[0].fingerprint, policy.limits[0].fingerprint)
     };
-    let base = prints(BASE);
     assert_eq!(
-        base,
+        prints(BASE),
         prints(&format!("# moved\n\n{BASE}")),
         "moving a definition restarts it"
     );
-    for (key, before, after) in CHANGES {
-        let (owner, _) = key.split_once('.').unwrap();
-        let (cluster, limit) = match owner {
-            "ClusterDoc" | "TlsDoc" | "TimeoutsDoc" | "EjectionDoc" => (true, false),
-            "LimitDoc" | "LimitKeyDoc" => (false, true),
-            _ => continue,
-        };
-        let changed = match *key {
-            "ClusterDoc.name" => BASE.replace("core\n", "core2\n"),
-            _ => BASE.replacen(before, after, 1),
-        };
-        let now = prints(&changed);
-        assert_eq!(
-            (now.0 != base.0, now.1 != base.1),
-            (cluster, limit),
-            "{key}"
-        );
+    let clusters = clusters::SECTION;
+    for (base, changes) in [(BASE, CHANGES), (clusters.base, clusters.changes)] {
+        let before = prints(base);
+        for (key, from, to) in changes {
+            let (owner, _) = key.split_once('.').unwrap();
+            let expected = match owner {
+                "ClusterDoc" | "TlsDoc" | "TimeoutsDoc" | "EjectionDoc" => (true, false),
+                "LimitDoc" | "LimitKeyDoc" => (false, true),
+                _ => continue,
+            };
+            let now = prints(&base.replacen(from, to, 1));
+            assert_eq!((now.0 != before.0, now.1 != before.1), expected, "{key}");
+        }
     }
 }

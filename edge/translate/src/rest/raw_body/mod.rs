@@ -105,7 +105,7 @@ async fn collected<B>(
     mut upload: Upload<B>,
 ) -> Result<Bytes, Rejection>
 where
-    B: Incoming<Data = Bytes>,
+    B: Incoming<Data = Bytes, Error: Into<StdError>>,
 {
     let read = collect(options, binding, &mut upload).await;
     if read.is_err() {
@@ -120,7 +120,7 @@ async fn collect<B>(
     upload: &mut Upload<B>,
 ) -> Result<Bytes, Rejection>
 where
-    B: Incoming<Data = Bytes>,
+    B: Incoming<Data = Bytes, Error: Into<StdError>>,
 {
     let bytes_max = options.request_message_bytes_max;
     let mut data = BytesMut::new();
@@ -151,7 +151,7 @@ fn pieces<B>(
     refuse: oneshot::Sender<Rejection>,
 ) -> Body
 where
-    B: Incoming<Data = Bytes> + Send + 'static,
+    B: Incoming<Data = Bytes, Error: Into<StdError>> + Send + 'static,
 {
     let state = (upload, translator, binding, refuse);
     let frames = stream::try_unfold(state, async |state| {
@@ -178,7 +178,7 @@ async fn next<B>(
     binding: &Binding,
 ) -> Result<Option<Bytes>, Rejection>
 where
-    B: Incoming<Data = Bytes>,
+    B: Incoming<Data = Bytes, Error: Into<StdError>>,
 {
     let Some(piece) = upload.next().await? else {
         return Ok(None);

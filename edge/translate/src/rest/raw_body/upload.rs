@@ -12,8 +12,10 @@ use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 use prost_reflect::DynamicMessage;
+use tonic::codegen::StdError;
 
 use super::form::{Event, Form, FormError, Part};
+use crate::compression::Unpacked;
 use crate::json::{body, query, request};
 use crate::options::Options;
 use crate::rules::binding::{Binding, RequestBody};
@@ -38,7 +40,7 @@ pub(super) struct Piece {
 }
 
 pub(super) struct Upload<B> {
-    body: Pin<Box<B>>,
+    body: Unpacked<Pin<Box<B>>>,
     binding: Arc<Binding>,
     ignores_unknown: bool,
     piece_bytes_max: usize,
@@ -65,10 +67,13 @@ enum State {
     Ended,
 }
 
-impl<B: Body<Data = Bytes>> Upload<B> {
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes, Error: Into<StdError>>,
+{
     pub(super) fn new(binding: &Arc<Binding>, options: &Options, body: B) -> Self {
         Self {
-            body: Box::pin(body),
+            body: Unpacked::new(Box::pin(body)),
             binding: binding.clone(),
             ignores_unknown: options.json.ignore_unknown_fields,
             piece_bytes_max: PIECE_BYTES_MAX
@@ -87,7 +92,7 @@ impl<B: Body<Data = Bytes>> Upload<B> {
 
     /// Reads path, query and headers; nothing of the body yet.
     pub(super) fn begin(&mut self, options: &Options, head: &Parts) -> Result<(), Rejection> {
-        body::check_coding(&head.headers)?;
+        body::unpack(&head.headers, &mut self.body)?;
         let content_type = content_type(&head.headers)?;
         // Where the body is all there is, a form has no fields to name.
         if matches!(self.binding.body, RequestBody::Field(_)) {
@@ -107,7 +112,7 @@ impl<B: Body<Data = Bytes>> Upload<B> {
 
     /// Discards what is left of a refused upload, up to a bound.
     pub(super) async fn drain(&mut self) {
-        body::drain(self.body.as_mut()).await;
+        body::drain(self.body.sent().as_mut()).await;
     }
 
     /// The next piece; there is at least one.
@@ -157,7 +162,7 @@ impl<B: Body<Data = Bytes>> Upload<B> {
         loop {
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(body::incomplete()),
+                Some(Err(error)) => return Err(body::broken(&error)),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));

@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::{Echo, checksum, pattern, request};
 
-const FORM: [(&str, &str); 1] = [("content-type", "multipart/form-data; boundary=\"b c\"")];
+pub(super) const FORM: [(&str, &str); 1] =
+    [("content-type", "multipart/form-data; boundary=\"b c\"")];
 
 /// Parts as (rest of the disposition, further headers, data).
-fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
+pub(super) fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (disposition, headers, data) in parts {
         let head =

@@ -1,5 +1,6 @@
 //! Bodies of any type and length, over a real echo service.
 
+mod compressed;
 mod downloads;
 mod facts;
 mod forms;

@@ -5,8 +5,8 @@ use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 
 use super::connect_streams::{JSON as STREAM_JSON, PROTO as STREAM_PROTO, read};
-use super::connect_unary::{brotli, gzip, zstd};
 use super::{Client, MESSAGE_BYTES_MAX, SERVICE, frame, pieces, post, with};
+use crate::packing::{brotli, gzip, zstd};
 use crate::upstream::{Script, Upstream, headers};
 
 const JSON: &str = "application/json";

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::StdError;
 
-use super::connect_unary::{brotli, gzip};
 use super::{Client, frame, frames, message, post, with};
+use crate::packing::{brotli, gzip};
 
 pub(super) const JSON: &str = "application/connect+json";
 pub(super) const PROTO: &str = "application/connect+proto";

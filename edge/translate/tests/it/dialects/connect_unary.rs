@@ -1,7 +1,5 @@
 //! Connect with one message each way: `POST` and `GET`, JSON and protobuf, compressed or not.
 
-use std::io::Write;
-
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
@@ -10,6 +8,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{Client, SERVICE, connect_streams, frame, full, post, with};
+use crate::packing::{brotli, gzip, zstd};
 use crate::upstream::{Script, Upstream, headers};
 
 const JSON: &str = "application/json";
@@ -96,22 +95,6 @@ async fn get_by_query() {
         };
         assert_eq!(text, "é?", "{query}");
     }
-}
-
-pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-pub(super) fn brotli(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
-    encoder.write_all(bytes).unwrap();
-    encoder.into_inner()
-}
-
-pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 3).unwrap()
 }
 
 #[tokio::test]

@@ -11,9 +11,9 @@ use http_body_util::BodyExt;
 use palisade_echo::proto::{CountRequest, EchoRequest, RegisterRequest};
 use tokio::sync::Notify;
 
-use super::connect_unary::gzip;
 use super::grpc_web::BINARY;
 use super::{Client, MESSAGE_BYTES_MAX, frame, frames, message, pieces, post, with};
+use crate::packing::gzip;
 use crate::upstream::{Script, Upstream, headers};
 
 const TEXT: &str = "application/grpc-web-text";

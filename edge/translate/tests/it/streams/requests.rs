@@ -31,6 +31,16 @@ async fn messages_of_a_body() {
     world.until_idle().await;
 }
 
+/// One DATA frame for each would be taken for a flood.
+#[tokio::test]
+async fn many_small_messages_come_faster_than_they_are_taken() {
+    let world = World::start().await;
+    let body = "{\"number\":1}\n".repeat(50_000);
+    let answer = world.post("/v1/sum", LINES, &body).await;
+    assert_eq!(answer.summary(), sum(50_000, 50_000));
+    world.until_idle().await;
+}
+
 #[tokio::test]
 async fn wrong_messages_are_named() {
     let world = World::start().await;

@@ -38,14 +38,14 @@ pub struct FileFacts {
 }
 
 /// Times as RFC 3339 in UTC.
-pub(crate) mod rfc3339 {
+pub mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer};
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
 
-    pub(crate) fn serialize<S: Serializer>(
+    pub fn serialize<S: Serializer>(
         time: &SystemTime,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -53,7 +53,7 @@ pub(crate) mod rfc3339 {
         serializer.serialize_str(&text.map_err(serde::ser::Error::custom)?)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<SystemTime, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -64,22 +64,22 @@ pub(crate) mod rfc3339 {
 
 /// A policy file.
 #[derive(Debug, Clone)]
-pub(crate) struct SourceFile {
+pub struct SourceFile {
     /// Relative to the folder, with `/`.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// Shared by the policies that were made of it; empty where it could not be read.
-    pub(crate) text: Arc<str>,
+    pub text: Arc<str>,
     /// None where it could not be read.
-    pub(crate) facts: Option<FileFacts>,
+    pub facts: Option<FileFacts>,
     /// Why it could not be read.
-    pub(crate) fault: Option<Fault>,
+    pub fault: Option<Fault>,
 }
 
 /// The content of a folder, and of the files its policies refer to.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     dir: PathBuf,
-    pub(crate) sources: Vec<SourceFile>,
+    pub sources: Vec<SourceFile>,
     /// Of the files that policies refer to.
     facts: Vec<FileFacts>,
     /// By path as opened. Failures are kept too: a file that appears later must be noticed.
@@ -89,7 +89,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Read every policy file below `dir`, in order of their names.
-    pub(crate) fn read(dir: &Path) -> Self {
+    pub fn read(dir: &Path) -> Self {
         let walk = walk(dir);
         let mut total = 0;
         let mut sources = Vec::with_capacity(walk.found.len());
@@ -103,7 +103,7 @@ impl Folder {
     }
 
     /// Of texts that were read before.
-    pub(crate) fn of(dir: &Path, sources: Vec<SourceFile>) -> Self {
+    pub fn of(dir: &Path, sources: Vec<SourceFile>) -> Self {
         Self {
             dir: dir.to_owned(),
             sources,
@@ -113,12 +113,12 @@ impl Folder {
         }
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// What could not be read.
-    pub(crate) fn report(&self, report: &mut Report) {
+    pub fn report(&self, report: &mut Report) {
         for (index, source) in (0..).zip(&self.sources) {
             if let Some(fault) = &source.fault {
                 report.push(Mark::of_file(index), fault.clone());
@@ -132,12 +132,12 @@ impl Folder {
     }
 
     /// Where a path written in a policy points to.
-    pub(crate) fn resolve(&self, written: &str) -> PathBuf {
+    pub fn resolve(&self, written: &str) -> PathBuf {
         self.dir.join(written)
     }
 
     /// The content of a file that a policy refers to; it becomes part of the hash.
-    pub(crate) fn input(&mut self, written: &str, bytes_max: u64) -> Result<Arc<[u8]>, String> {
+    pub fn input(&mut self, written: &str, bytes_max: u64) -> Result<Arc<[u8]>, String> {
         let path = self.resolve(written);
         if let Some(known) = self.inputs.get(&path) {
             return known.clone();
@@ -163,12 +163,12 @@ impl Folder {
     }
 
     /// Files outside of the folder's own that were asked for, whether they could be read or not.
-    pub(crate) fn input_paths(&self) -> Vec<PathBuf> {
+    pub fn input_paths(&self) -> Vec<PathBuf> {
         self.inputs.keys().cloned().collect()
     }
 
     /// SHA-256 over names and contents, hex.
-    pub(crate) fn hash(&self) -> String {
+    pub fn hash(&self) -> String {
         let mut sha = Sha256::new();
         for source in &self.sources {
             add(&mut sha, source.name.as_bytes());
@@ -187,7 +187,7 @@ impl Folder {
     }
 
     /// The same over the files that policies refer to.
-    pub(crate) fn inputs_hash(&self) -> String {
+    pub fn inputs_hash(&self) -> String {
         let mut sha = Sha256::new();
         self.add_inputs(&mut sha);
         hex(&sha.finalize())
@@ -205,7 +205,7 @@ impl Folder {
     }
 
     /// Facts about policy files and the files they refer to.
-    pub(crate) fn facts(&self) -> Vec<FileFacts> {
+    pub fn facts(&self) -> Vec<FileFacts> {
         let sources = self.sources.iter();
         let sources = sources.filter_map(|source| source.facts.clone());
         sources.chain(self.facts.iter().cloned()).collect()
@@ -245,7 +245,7 @@ fn found_source(found: &Found, total: &mut u64) -> Result<SourceFile, Fault> {
 }
 
 /// The text of a policy file.
-pub(crate) fn read_source(path: &Path) -> Result<String, Fault> {
+pub fn read_source(path: &Path) -> Result<String, Fault> {
     utf8(read_bounded(path, FILE_BYTES_MAX).map_err(ReadError::into_fault)?)
 }
 
@@ -268,7 +268,7 @@ fn facts(path: String, bytes: &[u8], metadata: &Metadata) -> FileFacts {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -20,25 +20,28 @@ const ENTRIES_MAX: usize = 65_536;
 /// Folders within folders.
 const DEPTH_MAX: usize = 16;
 
+/// In a folder of the edge's policies: the core services' own, which those read themselves.
+const SERVICES_FOLDER: &str = "services";
+
 /// A policy file that a walk came across; `metadata` is that of what a symlink points to.
-pub(crate) struct Found {
-    pub(crate) name: Arc<str>,
-    pub(crate) path: PathBuf,
-    pub(crate) metadata: Metadata,
+pub struct Found {
+    pub name: Arc<str>,
+    pub path: PathBuf,
+    pub metadata: Metadata,
 }
 
 #[derive(Default)]
-pub(crate) struct Walk {
-    pub(crate) found: Vec<Found>,
+pub struct Walk {
+    pub found: Vec<Found>,
     /// With the name of what they are about.
-    pub(crate) faults: Vec<(Arc<str>, Fault)>,
+    pub faults: Vec<(Arc<str>, Fault)>,
     /// Device and inode to the name under which it was reached first.
     reached: HashMap<(u64, u64), String>,
     entries: usize,
 }
 
 /// Every policy file below `dir`, sorted by name.
-pub(crate) fn walk(dir: &Path) -> Walk {
+pub fn walk(dir: &Path) -> Walk {
     let mut walk = Walk::default();
     match std::fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {
@@ -98,7 +101,9 @@ impl Walk {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             // Editors' temporary files, and the folders behind a Kubernetes ConfigMap.
-            if !name.starts_with('.') {
+            let is_hidden = name.starts_with('.');
+            let is_services = prefix.is_empty() && name == SERVICES_FOLDER;
+            if !is_hidden && !is_services {
                 self.visit(entry.path(), prefix, &name, depth);
             }
         }
@@ -151,7 +156,7 @@ impl Walk {
 }
 
 /// A cheap digest of names, sizes, times and inodes: it changes when a file does.
-pub(crate) fn fingerprint(dir: &Path, inputs: &[PathBuf]) -> u64 {
+pub fn fingerprint(dir: &Path, inputs: &[PathBuf]) -> u64 {
     let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
     let walk = walk(dir);
     identity(dir).hash(&mut hasher);
@@ -173,7 +178,7 @@ pub(crate) fn fingerprint(dir: &Path, inputs: &[PathBuf]) -> u64 {
 }
 
 /// Device and inode of a folder.
-pub(crate) fn identity(dir: &Path) -> Option<(u64, u64)> {
+pub fn identity(dir: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(dir)
         .ok()
         .map(|metadata| (metadata.dev(), metadata.ino()))

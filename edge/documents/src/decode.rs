@@ -1,4 +1,4 @@
-//! A YAML tree to the types of `document`, by serde; a fault in one field hides no other.
+//! A YAML tree to types, by serde; a fault in one field hides no other.
 //!
 //! Each `Field` catches what is wrong with its value, reports it at its place, and the rest is
 //! decoded on. Unknown keys are reported here, with the nearest known one. Refuses null, and
@@ -16,8 +16,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use crate::codes;
 use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
-use crate::document::Document;
-use crate::field::{EITHER, ENTRIES, FIELD, JSON};
+use crate::field::{EITHER, ENTRIES, FIELD, Field, JSON};
 use crate::hints;
 use crate::yaml::{self, Key, Node, Value};
 
@@ -31,7 +30,7 @@ const VERSION: u64 = 1;
 const VERSION_HINT: &str = "every file begins with `version: 1`";
 
 /// How many more values may be decoded.
-pub(crate) struct NodeBudget(usize);
+pub struct NodeBudget(usize);
 
 impl Default for NodeBudget {
     fn default() -> Self {
@@ -40,7 +39,7 @@ impl Default for NodeBudget {
 }
 
 /// The tree of one file; faults go to `report`.
-pub(crate) fn tree(
+pub fn tree(
     file: u32,
     text: &str,
     budget: &mut NodeBudget,
@@ -64,9 +63,14 @@ pub(crate) fn tree(
     Some(root)
 }
 
+/// What begins with `version: 1`.
+pub trait Versioned: for<'de> Deserialize<'de> {
+    fn version(&self) -> &Field<u64>;
+}
+
 /// The document of a tree; faults go to `report`.
-pub(crate) fn document(root: &Node, report: &mut Report) -> Option<Document> {
-    let document: Document = match decoded(root, report) {
+pub fn document<D: Versioned>(root: &Node, report: &mut Report) -> Option<D> {
+    let document: D = match decoded(root, report) {
         Ok(document) => document,
         Err(error) => {
             let mut fault = error.fault;
@@ -75,12 +79,12 @@ pub(crate) fn document(root: &Node, report: &mut Report) -> Option<Document> {
             return None;
         }
     };
-    check_version(&document, root.mark, report);
+    check_version(document.version(), root.mark, report);
     Some(document)
 }
 
 /// A part of the language; what is at fault as a whole is none, and is reported with its document.
-pub(crate) fn part<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
+pub fn part<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Option<T> {
     decoded(node, report).ok()
 }
 
@@ -92,17 +96,17 @@ fn decoded<T: for<'de> Deserialize<'de>>(node: &Node, report: &mut Report) -> Re
     })
 }
 
-fn check_version(document: &Document, root: Mark, report: &mut Report) {
-    match document.version.given() {
-        Some(version) if version.value == VERSION => {}
-        Some(version) => {
-            let message = format!("version {} of the language is not known", version.value);
+fn check_version(version: &Field<u64>, root: Mark, report: &mut Report) {
+    match version.given() {
+        Some(written) if written.value == VERSION => {}
+        Some(written) => {
+            let message = format!("version {} of the language is not known", written.value);
             report.push(
-                version.mark,
+                written.mark,
                 Fault::new(codes::VERSION, message).hint(VERSION_HINT),
             );
         }
-        None if document.version.is_absent() => {
+        None if version.is_absent() => {
             let fault = Fault::new(codes::MISSING, "the file has no `version`").hint(VERSION_HINT);
             report.push(Mark { length: 1, ..root }, fault);
         }

@@ -13,14 +13,14 @@ use crate::diagnostic::Mark;
 
 /// A value with its place.
 #[derive(Debug, Clone)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) mark: Mark,
+pub struct At<T> {
+    pub value: T,
+    pub mark: Mark,
 }
 
 /// A value that may be absent, or whose fault has been reported.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Field<T> {
+pub enum Field<T> {
     #[default]
     Absent,
     /// Reported; the policy will not be used.
@@ -29,23 +29,23 @@ pub(crate) enum Field<T> {
 }
 
 impl<T> Field<T> {
-    pub(crate) fn given(&self) -> Option<&At<T>> {
+    pub fn given(&self) -> Option<&At<T>> {
         match self {
             Self::Given(at) => Some(at),
             _ => None,
         }
     }
 
-    pub(crate) fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
 /// A list whose good items survive its bad ones.
-pub(crate) type List<T> = Field<Vec<Field<T>>>;
+pub type List<T> = Field<Vec<Field<T>>>;
 
 /// The good items.
-pub(crate) fn items<T>(list: &List<T>) -> impl Iterator<Item = &At<T>> {
+pub fn items<T>(list: &List<T>) -> impl Iterator<Item = &At<T>> {
     list.given()
         .into_iter()
         .flat_map(|list| &list.value)
@@ -54,24 +54,24 @@ pub(crate) fn items<T>(list: &List<T>) -> impl Iterator<Item = &At<T>> {
 
 /// A short form in one word, or the long one.
 #[derive(Debug, Clone)]
-pub(crate) enum Either<T> {
+pub enum Either<T> {
     Plain(String),
     Full(T),
 }
 
 /// A map with free keys, in the order of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Entries<T>(pub(crate) Vec<(At<String>, Field<T>)>);
+pub struct Entries<T>(pub Vec<(At<String>, Field<T>)>);
 
 /// Anything, as JSON: what is plain keeps its type, what is quoted is text.
 #[derive(Debug, Clone)]
-pub(crate) struct Json(pub(crate) serde_json::Value);
+pub struct Json(pub serde_json::Value);
 
 // Names by which a type asks the decoder for more than serde's model holds.
-pub(crate) const FIELD: &str = "palisade::Field";
-pub(crate) const EITHER: &str = "palisade::Either";
-pub(crate) const ENTRIES: &str = "palisade::Entries";
-pub(crate) const JSON: &str = "palisade::Json";
+pub const FIELD: &str = "palisade::Field";
+pub const EITHER: &str = "palisade::Either";
+pub const ENTRIES: &str = "palisade::Entries";
+pub const JSON: &str = "palisade::Json";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

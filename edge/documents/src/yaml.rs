@@ -20,16 +20,16 @@ const NODES_MAX: usize = 1_000_000;
 
 /// Part of a file.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) mark: Mark,
-    pub(crate) value: Value,
+pub struct Node {
+    pub mark: Mark,
+    pub value: Value,
     /// Nodes in and below this one, aliases written out.
-    pub(crate) weight: usize,
+    pub weight: usize,
     depth: usize,
 }
 
 #[derive(Debug)]
-pub(crate) enum Value {
+pub enum Value {
     /// As written, after unescaping; `plain` is without quotes.
     Scalar {
         text: String,
@@ -40,24 +40,24 @@ pub(crate) enum Value {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
-    pub(crate) text: String,
-    pub(crate) mark: Mark,
+pub struct Key {
+    pub text: String,
+    pub mark: Mark,
 }
 
 impl Node {
     /// The same place with another value, as deep and as heavy.
-    pub(crate) fn with(&self, value: Value) -> Self {
+    pub fn with(&self, value: Value) -> Self {
         Self { value, ..*self }
     }
 
     /// Without a value: `~`, `null`, or nothing at all.
-    pub(crate) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
     /// What it is, for messages.
-    pub(crate) fn kind(&self) -> String {
+    pub fn kind(&self) -> String {
         match &self.value {
             _ if self.is_null() => "nothing".to_owned(),
             Value::Scalar { text, plain: true } => shown(text),
@@ -69,7 +69,7 @@ impl Node {
 }
 
 /// The tree of a file; none where it is empty or its syntax is broken.
-pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Node>> {
+pub fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Node>> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.disallow_directives = true;
@@ -98,7 +98,7 @@ pub(crate) fn parse(file: u32, text: &str, report: &mut Report) -> Option<Rc<Nod
 }
 
 /// The comments of a text that `parse` takes, in their order.
-pub(crate) fn comments(text: &str) -> Vec<String> {
+pub fn comments(text: &str) -> Vec<String> {
     let mut options = Options::default();
     options.set_emit_comments(true);
     let events = Parser::new_from_str_with_options(text, options);

@@ -160,17 +160,17 @@ impl Styles {
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// Position in the list of source files.
-    pub(crate) file: u32,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-    pub(crate) length: u32,
+    pub file: u32,
+    pub line: u32,
+    pub column: u32,
+    pub length: u32,
 }
 
 impl Mark {
     /// The file as a whole.
-    pub(crate) fn of_file(file: u32) -> Self {
+    pub fn of_file(file: u32) -> Self {
         Self {
             file,
             ..Self::default()
@@ -180,21 +180,21 @@ impl Mark {
 
 /// A fault before its line is looked up.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
-    pub(crate) severity: Severity,
+pub struct Fault {
+    pub code: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+    pub severity: Severity,
     /// Another place that it takes to be at fault: of two that say the same, the first.
-    pub(crate) other: Option<Mark>,
+    pub other: Option<Mark>,
     /// Kind and name of what is referred to and not there.
-    pub(crate) wanted: Option<Box<(&'static str, String)>>,
+    pub wanted: Option<Box<(&'static str, String)>>,
     /// The line may hold a credential: it is not shown.
     is_concealed: bool,
 }
 
 impl Fault {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -207,29 +207,29 @@ impl Fault {
     }
 
     /// A lint: reported, and the policy is used.
-    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
             ..Self::new(code, message)
         }
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    pub(crate) fn other(mut self, place: Mark) -> Self {
+    pub fn other(mut self, place: Mark) -> Self {
         self.other = Some(place);
         self
     }
 
-    pub(crate) fn wanted(mut self, kind: &'static str, name: &str) -> Self {
+    pub fn wanted(mut self, kind: &'static str, name: &str) -> Self {
         self.wanted = Some(Box::new((kind, name.to_owned())));
         self
     }
 
-    pub(crate) fn conceal(mut self) -> Self {
+    pub fn conceal(mut self) -> Self {
         self.is_concealed = true;
         self
     }
@@ -250,7 +250,7 @@ impl Fault {
         }
     }
 
-    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }
@@ -258,7 +258,7 @@ impl Fault {
 
 /// Collects faults while files are read and compiled.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     faults: Vec<(Mark, Fault)>,
     /// Places whose value came from the environment: the value and what is written. None where
     /// there was no value, which says all that is to be said about the place.
@@ -268,7 +268,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn push(&mut self, mark: Mark, mut fault: Fault) {
+    pub fn push(&mut self, mark: Mark, mut fault: Fault) {
         match self.environment.get(&mark) {
             Some(Some((value, written))) => fault.show_written(value, written),
             Some(None) => return,
@@ -291,39 +291,39 @@ impl Report {
     }
 
     /// Faults at a place show what is written there instead of what it stands for.
-    pub(crate) fn conceal(&mut self, mark: Mark, value: &str, written: &str) {
+    pub fn conceal(&mut self, mark: Mark, value: &str, written: &str) {
         self.environment
             .insert(mark, Some((value.to_owned(), written.to_owned())));
     }
 
     /// No more faults at a place.
-    pub(crate) fn silence(&mut self, mark: Mark) {
+    pub fn silence(&mut self, mark: Mark) {
         self.environment.insert(mark, None);
     }
 
     /// Every error with its place; none where there were too many to keep.
-    pub(crate) fn errors(&self) -> Option<impl Iterator<Item = &(Mark, Fault)>> {
+    pub fn errors(&self) -> Option<impl Iterator<Item = &(Mark, Fault)>> {
         let is_error = |(_, fault): &&(Mark, Fault)| fault.severity == Severity::Error;
         (!self.dropped_error).then(|| self.faults.iter().filter(is_error))
     }
 
     /// Leave out the faults that another policy is made without.
-    pub(crate) fn excuse(&mut self, is_excused: impl Fn(Mark, &Fault) -> bool) {
+    pub fn excuse(&mut self, is_excused: impl Fn(Mark, &Fault) -> bool) {
         self.faults
             .retain(|(mark, fault)| !is_excused(*mark, fault));
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.faults.len()
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    pub fn has_errors(&self) -> bool {
         let mut faults = self.faults.iter();
         self.dropped_error || faults.any(|(_, fault)| fault.severity == Severity::Error)
     }
 
     /// `value`, or its fault reported at `mark`.
-    pub(crate) fn check<V>(&mut self, mark: Mark, value: Result<V, Fault>) -> Option<V> {
+    pub fn check<V>(&mut self, mark: Mark, value: Result<V, Fault>) -> Option<V> {
         match value {
             Ok(value) => Some(value),
             Err(fault) => {
@@ -334,7 +334,7 @@ impl Report {
     }
 
     /// Sort, and show each place.
-    pub(crate) fn finish(mut self, sources: &[SourceFile]) -> Diagnostics {
+    pub fn finish(mut self, sources: &[SourceFile]) -> Diagnostics {
         self.faults
             .sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.message.cmp(&y.message)));
         // Sorted by file: the lines of each are looked for once.
@@ -370,7 +370,7 @@ impl Report {
 }
 
 /// As YAML counts lines (1.2, 5.4): a carriage return alone ends one, too.
-pub(crate) fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+pub fn lines_of(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n')
         .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
@@ -394,7 +394,7 @@ fn cut(line: &str, column: u32) -> (String, u32) {
 }
 
 /// A written value as errors show it: in backticks, short, without control characters.
-pub(crate) fn shown(value: &str) -> String {
+pub fn shown(value: &str) -> String {
     let mut text: String = value
         .chars()
         .take(SHOWN_VALUE_CHARS)
@@ -408,7 +408,7 @@ pub(crate) fn shown(value: &str) -> String {
 }
 
 /// `did you mean "orders"?` for the nearest of the names, where one is near.
-pub(crate) fn suggestion<'n>(
+pub fn suggestion<'n>(
     written: &str,
     names: impl IntoIterator<Item = &'n str>,
 ) -> Option<String> {
