@@ -48,7 +48,9 @@ impl Gateway {
     pub async fn start() -> Self {
         let bound = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = bound.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let desk = Arc::new(Desk {
             record: Record::new(),
             keys: Mutex::default(),

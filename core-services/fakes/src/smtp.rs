@@ -57,7 +57,9 @@ impl Relay {
     pub async fn start() -> Self {
         let bound = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = bound.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let record = Arc::new(Record::new());
         let task = tokio::spawn(accept(listener, record.clone()));
         Self {
@@ -129,7 +131,11 @@ async fn session(stream: TcpStream, record: &Record<Mail>) -> io::Result<()> {
     say(&mut stream, "220 relay.test ESMTP").await?;
     let mut mail = Mail::default();
     while let Some(line) = line(&mut stream).await? {
-        let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        let verb = line
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" | "HELO" => say(&mut stream, "250 relay.test").await?,
             "MAIL" => {
@@ -183,7 +189,10 @@ async fn data(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
 /// `None` at the end of the connection.
 async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    stream.take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await?;
+    stream
+        .take(LINE_BYTES_MAX)
+        .read_until(b'\n', &mut bytes)
+        .await?;
     if !bytes.ends_with(b"\n") {
         return Ok(None);
     }
@@ -197,6 +206,8 @@ async fn say(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
 
 /// The address in `MAIL FROM:<…>` or `RCPT TO:<…>`.
 fn path(line: &str) -> String {
-    let inner = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    let inner = line
+        .split_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or_else(String::new, |(address, _)| address.to_owned())
 }

@@ -3,7 +3,11 @@
 //! Refuses to be a dictionary: a password is on the list or it is not; rules about
 //! digits and signs only make people write `Password1!`, which is on it.
 
-use std::{collections::HashSet, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// A few hundred thousand lines; the whole of a breach belongs into a service of its own.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -21,17 +21,42 @@ use crate::{contacts::Kind, keys::ACCESS_LIFETIME, sessions::Reason};
 
 /// What happened to a user.
 pub(crate) enum Fact {
-    Registered { handle: String },
-    ProfileUpdated { handle: String, display_name: String, version: i64 },
-    SettingsUpdated { values: Struct, version: i64 },
-    ContactVerified { kind: Kind, changed: bool },
+    Registered {
+        handle: String,
+    },
+    ProfileUpdated {
+        handle: String,
+        display_name: String,
+        version: i64,
+    },
+    SettingsUpdated {
+        values: Struct,
+        version: i64,
+    },
+    ContactVerified {
+        kind: Kind,
+        changed: bool,
+    },
     PasswordChanged,
     PasswordReset,
-    LoggedIn { session: Uuid, amr: Vec<String> },
-    NewDevice { session: Uuid },
-    SessionRevoked { session: Uuid, reason: Reason },
-    TokenReused { session: Uuid },
-    LoginFailed { severity: &'static str, failures: i64 },
+    LoggedIn {
+        session: Uuid,
+        amr: Vec<String>,
+    },
+    NewDevice {
+        session: Uuid,
+    },
+    SessionRevoked {
+        session: Uuid,
+        reason: Reason,
+    },
+    TokenReused {
+        session: Uuid,
+    },
+    LoginFailed {
+        severity: &'static str,
+        failures: i64,
+    },
 }
 
 /// Whose fact it is, and where it came from.
@@ -90,11 +115,17 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
     let subject = about.user.map(|user| user.to_string()).unwrap_or_default();
     let new = |kind| NewEvent::new(crate::SERVICE, kind, subject.clone(), now);
     let event = match fact {
-        Fact::Registered { handle } => new("user.created").aggregate_version(1).data(&UserProfile {
-            handle: handle.clone(),
-            display_name: String::new(),
-        }),
-        Fact::ProfileUpdated { handle, display_name, version } => new("user.profile_updated")
+        Fact::Registered { handle } => {
+            new("user.created").aggregate_version(1).data(&UserProfile {
+                handle: handle.clone(),
+                display_name: String::new(),
+            })
+        }
+        Fact::ProfileUpdated {
+            handle,
+            display_name,
+            version,
+        } => new("user.profile_updated")
             .aggregate_version(*version)
             .data(&UserProfile {
                 handle: handle.clone(),

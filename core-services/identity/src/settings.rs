@@ -47,13 +47,28 @@ pub struct Flags {
     pub breached_passwords: PathBuf,
     /// Mail relay, such as `smtps://relay:465` [default: mails are written into the data
     /// directory, under `outbox`]
-    #[arg(long, env = "CORE_SMTP_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "CORE_SMTP_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub smtp_url: Option<String>,
     /// Name to sign in to the relay with
-    #[arg(long, env = "CORE_SMTP_USER", value_name = "NAME", requires = "smtp_password_file")]
+    #[arg(
+        long,
+        env = "CORE_SMTP_USER",
+        value_name = "NAME",
+        requires = "smtp_password_file"
+    )]
     pub smtp_user: Option<String>,
     /// File with the password for that name
-    #[arg(long, env = "CORE_SMTP_PASSWORD_FILE", value_name = "FILE", requires = "smtp_user")]
+    #[arg(
+        long,
+        env = "CORE_SMTP_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "smtp_user"
+    )]
     pub smtp_password_file: Option<PathBuf>,
     /// Sender of mails
     #[arg(
@@ -64,10 +79,20 @@ pub struct Flags {
     )]
     pub mail_from: String,
     /// SMS gateway, which takes `POST {"to","text"}` [default: beside the mails]
-    #[arg(long, env = "CORE_SMS_URL", value_name = "URL", requires = "sms_token_file")]
+    #[arg(
+        long,
+        env = "CORE_SMS_URL",
+        value_name = "URL",
+        requires = "sms_token_file"
+    )]
     pub sms_url: Option<String>,
     /// File with the gateway's bearer token
-    #[arg(long, env = "CORE_SMS_TOKEN_FILE", value_name = "FILE", requires = "sms_url")]
+    #[arg(
+        long,
+        env = "CORE_SMS_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "sms_url"
+    )]
     pub sms_token_file: Option<PathBuf>,
 }
 
@@ -132,7 +157,11 @@ impl Flags {
         };
         // Made once here, so that what is wrong with them shows before anything is bound.
         crate::messages::Mailer::new(&settings.mail, Path::new(""))?;
-        settings.sms.as_ref().map(crate::messages::Sms::new).transpose()?;
+        settings
+            .sms
+            .as_ref()
+            .map(crate::messages::Sms::new)
+            .transpose()?;
         Ok(settings)
     }
 
@@ -221,13 +250,19 @@ mod tests {
         check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
         check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);
         let missing = "--sms-token-file=/nonexistent";
-        check(&["--sms-url", "http://x", missing], Some("--sms-token-file"));
+        check(
+            &["--sms-url", "http://x", missing],
+            Some("--sms-token-file"),
+        );
     }
 
     #[test]
     fn no_error_shows_the_relays_password() {
         let error = error_of(&["--smtp-url", "gopher://ada:s3cret@relay"]).unwrap();
-        assert!(error.contains("--smtp-url") && !error.contains("s3cret"), "{error}");
+        assert!(
+            error.contains("--smtp-url") && !error.contains("s3cret"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -233,7 +233,8 @@ fn what_comes_in_is_bounded() {
                 rules.as_message().unwrap().clone()
             };
             let has = |rules: &DynamicMessage, name: &str| rules.has_field_by_name(name);
-            let is_bounded = |rules: &DynamicMessage| has(rules, "max_bytes") || has(rules, "max_len");
+            let is_bounded =
+                |rules: &DynamicMessage| has(rules, "max_bytes") || has(rules, "max_len");
             let bounded = match kind {
                 Kind::Bool => true,
                 // By the handler, which knows its JSON.

@@ -118,8 +118,14 @@ impl Accounts {
                 user: Some(other.user),
                 contact: &contact,
             };
-            self.send_code(&mut tx, &to, Purpose::Notice, Template::RegisteredAgain, now)
-                .await?;
+            self.send_code(
+                &mut tx,
+                &to,
+                Purpose::Notice,
+                Template::RegisteredAgain,
+                now,
+            )
+            .await?;
             tx.commit().await?;
             return Ok(());
         }

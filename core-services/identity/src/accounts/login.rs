@@ -45,9 +45,9 @@ impl Accounts {
             return Err(refused);
         }
         let found = passwords::credentials(&self.db, &index).await?;
-        let against = found.as_ref().map_or(Against::Dummy, |found| {
-            Against::Stored(found.phc.clone())
-        });
+        let against = found
+            .as_ref()
+            .map_or(Against::Dummy, |found| Against::Stored(found.phc.clone()));
         let right = self.hasher.verify(password.clone(), against).await?;
         let user = found.as_ref().map(|found| found.user);
         let Some(found) = found.filter(|_| right) else {

@@ -130,4 +130,3 @@ impl Accounts {
         Ok(Some(Contact { kind, value }))
     }
 }
-

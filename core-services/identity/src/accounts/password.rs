@@ -153,7 +153,8 @@ impl Accounts {
         passwords::put(&mut tx, user, &phc, now).await?;
         attempts::clear(&mut tx, login::SCOPE, &index).await?;
         attempts::clear(&mut tx, SCOPE, user.as_bytes()).await?;
-        self.notify(&mut tx, user, Template::PasswordChanged, now).await?;
+        self.notify(&mut tx, user, Template::PasswordChanged, now)
+            .await?;
         self.sessions
             .end_others(&mut tx, user, None, Reason::PasswordReset, now)
             .await?;

@@ -68,12 +68,18 @@ impl Accounts {
     ) -> Result<bool, Error> {
         let index = self.codes.index(email);
         let mut tx = self.db.begin().await?;
-        if contacts::owner(&mut tx, Kind::Email, &index).await?.is_some() {
+        if contacts::owner(&mut tx, Kind::Email, &index)
+            .await?
+            .is_some()
+        {
             return Ok(false);
         }
         let user = Uuid::now_v7();
         let key = self.vault.create(&mut tx, user, now).await?;
-        let handle = format!("u{}", random(HANDLE_CHARS, b"abcdefghjkmnpqrstvwxyz23456789")?);
+        let handle = format!(
+            "u{}",
+            random(HANDLE_CHARS, b"abcdefghjkmnpqrstvwxyz23456789")?
+        );
         let name = key.seal(NAME, new.name.as_bytes())?;
         users::insert(&mut tx, user, &handle, &name, now).await?;
         let contact = contacts::NewContact {
@@ -113,8 +119,14 @@ impl Accounts {
             user: owner.map(|row| row.user),
             contact: email,
         };
-        self.send_code(&mut tx, &to, Purpose::Notice, Template::RegisteredAgain, now)
-            .await?;
+        self.send_code(
+            &mut tx,
+            &to,
+            Purpose::Notice,
+            Template::RegisteredAgain,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -10,11 +10,7 @@ use core_platform::{
     db::{Db, On},
 };
 
-use crate::{
-    contacts::before,
-    error::Error,
-    store::attempts,
-};
+use crate::{contacts::before, error::Error, store::attempts};
 
 /// Failures are forgotten after an hour without one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -55,7 +51,10 @@ impl Throttle<'_> {
         if self.network.is_empty() {
             return Ok(());
         }
-        refuse(attempts::locked_until(db, NETWORK, self.network.as_bytes()).await?, now)
+        refuse(
+            attempts::locked_until(db, NETWORK, self.network.as_bytes()).await?,
+            now,
+        )
     }
 
     /// The same of the account alone, again: where its password turned out right.
@@ -64,7 +63,10 @@ impl Throttle<'_> {
         on: impl Into<On<'a>>,
         now: UnixMicros,
     ) -> Result<(), Error> {
-        refuse(attempts::locked_until(on, self.scope, self.account).await?, now)
+        refuse(
+            attempts::locked_until(on, self.scope, self.account).await?,
+            now,
+        )
     }
 
     /// Counts a failure. Returns how many there were in a row at this account.

@@ -152,9 +152,16 @@ pub(crate) fn random(length: usize, alphabet: &[u8]) -> Result<String, NoRandom>
     let mut bytes = [0; 32];
     while text.len() < length {
         rand::fill(&mut bytes).map_err(|_| NoRandom)?;
-        let fair = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
+        let fair = bytes
+            .iter()
+            .map(|byte| usize::from(*byte))
+            .filter(|byte| *byte < fair);
         let chars = fair.filter_map(|byte| alphabet.get(byte % alphabet.len()));
-        text.extend(chars.take(length - text.len()).map(|byte| char::from(*byte)));
+        text.extend(
+            chars
+                .take(length - text.len())
+                .map(|byte| char::from(*byte)),
+        );
     }
     Ok(text)
 }

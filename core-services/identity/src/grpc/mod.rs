@@ -61,7 +61,11 @@ fn if_match(metadata: &MetadataMap) -> Option<i64> {
     let number = text
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
-    Some(number.and_then(|number| number.parse().ok()).unwrap_or(NONE_OF_OURS))
+    Some(
+        number
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(NONE_OF_OURS),
+    )
 }
 
 /// The input rules admit UUIDs only.

@@ -12,7 +12,8 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let said = error.to_string();
         let refused = |code, reason| errors::refused(code, reason, said.clone());
-        let field = |name: &str, text: &str| errors::invalid(vec![(name.to_owned(), text.to_owned())]);
+        let field =
+            |name: &str, text: &str| errors::invalid(vec![(name.to_owned(), text.to_owned())]);
         match error {
             Error::BadCredentials => refused(Code::Unauthenticated, "BAD_CREDENTIALS"),
             Error::BadRefreshToken => refused(Code::Unauthenticated, "BAD_REFRESH_TOKEN"),

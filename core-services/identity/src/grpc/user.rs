@@ -30,10 +30,7 @@ impl UserService for Users {
         request: Request<GetProfileRequest>,
     ) -> Result<Response<Profile>, Status> {
         self.validator.check(request.get_ref())?;
-        let profile = self
-            .profiles
-            .get(&caller(&request)?, clock::now())
-            .await?;
+        let profile = self.profiles.get(&caller(&request)?, clock::now()).await?;
         let version = profile.version;
         Ok(with_etag(profile.into(), version))
     }
@@ -122,7 +119,9 @@ fn wire_preferences(preferences: &Versioned) -> Response<Preferences> {
 impl From<profiles::Profile> for Profile {
     fn from(profile: profiles::Profile) -> Self {
         let parts = |contact: Option<Verifiable>| {
-            contact.map_or_else(Default::default, |contact| (contact.value, contact.verified))
+            contact.map_or_else(Default::default, |contact| {
+                (contact.value, contact.verified)
+            })
         };
         let (email, email_verified) = parts(profile.email);
         let (phone, phone_verified) = parts(profile.phone);

@@ -38,10 +38,14 @@ pub struct MailSettings {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--mail-from: `{0}` is not a mail address\nhint: such as `Palisade <no-reply@example.org>`")]
+    #[error(
+        "--mail-from: `{0}` is not a mail address\nhint: such as `Palisade <no-reply@example.org>`"
+    )]
     From(String),
     /// The URL is not shown: it may hold a password.
-    #[error("--smtp-url is not usable\nhint: smtp://host:25, smtps://host:465, or smtp://host:587?tls=required")]
+    #[error(
+        "--smtp-url is not usable\nhint: smtp://host:25, smtps://host:465, or smtp://host:587?tls=required"
+    )]
     Url,
 }
 
@@ -72,7 +76,9 @@ impl Mailer {
             None => Way::Files(outbox.to_owned()),
             Some(url) => {
                 let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
-                let mut transport = transport.map_err(|_| Error::Url)?.timeout(Some(SMTP_TIMEOUT));
+                let mut transport = transport
+                    .map_err(|_| Error::Url)?
+                    .timeout(Some(SMTP_TIMEOUT));
                 if let (Some(user), Some(password)) = (&settings.user, &settings.password) {
                     transport =
                         transport.credentials(Credentials::new(user.clone(), password.clone()));
@@ -126,7 +132,9 @@ impl Mailer {
                 &format!("{id}.sms"),
                 format!("To: {to}\n\n{body}").as_bytes(),
             ),
-            Way::Smtp(_) => Err(Failure::Permanent("no SMS gateway is configured".to_owned())),
+            Way::Smtp(_) => Err(Failure::Permanent(
+                "no SMS gateway is configured".to_owned(),
+            )),
         }
     }
 }
@@ -144,7 +152,10 @@ fn judge(error: &smtp::Error) -> Failure {
 
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
     let written = (|| {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
         let mut files: Vec<_> = fs::read_dir(dir)?
             .filter_map(Result::ok)
             .map(|entry| entry.path())

@@ -146,7 +146,11 @@ impl Job for Sender {
         }
         let text = message.template.render(&message.values);
         match to.kind {
-            Kind::Email => self.mail.send(&to.value, &text, context.id, context.now).await,
+            Kind::Email => {
+                self.mail
+                    .send(&to.value, &text, context.id, context.now)
+                    .await
+            }
             Kind::Phone => match &self.sms {
                 Some(sms) => sms.send(&to.value, &text.body, context.id).await,
                 None => self.mail.write_sms(&to.value, &text.body, context.id),

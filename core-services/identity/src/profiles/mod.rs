@@ -100,7 +100,9 @@ impl Profiles {
         let name = change.name.as_ref();
         let changed = users::UserChange {
             handle: change.handle.clone(),
-            name: name.map(|name| key.seal(NAME, name.as_bytes())).transpose()?,
+            name: name
+                .map(|name| key.seal(NAME, name.as_bytes()))
+                .transpose()?,
             display_name: change.display_name.clone(),
         };
         match users::update(&mut tx, caller.user, &changed, now).await {
@@ -118,7 +120,9 @@ impl Profiles {
             display_name: profile.display_name.clone(),
             version: profile.version,
         };
-        self.facts.tell(&mut tx, &[fact], &About::by(caller.user), now).await?;
+        self.facts
+            .tell(&mut tx, &[fact], &About::by(caller.user), now)
+            .await?;
         tx.commit().await?;
         Ok(profile)
     }
@@ -138,7 +142,9 @@ impl Profiles {
         }
         let old = contacts::of_user(&mut *tx, user).await?;
         let old = old.iter().find(|row| row.kind == Kind::Phone.name());
-        let old = old.map(|row| key.open_text(CONTACT, &row.value)).transpose()?;
+        let old = old
+            .map(|row| key.open_text(CONTACT, &row.value))
+            .transpose()?;
         if old.as_deref() == Some(number) {
             return Ok(());
         }

@@ -26,7 +26,11 @@ pub(crate) struct Versioned {
 impl Profiles {
     /// # Errors
     /// [`Error::SessionEnded`], or the database.
-    pub(crate) async fn preferences(&self, caller: &Caller, now: UnixMicros) -> Result<Versioned, Error> {
+    pub(crate) async fn preferences(
+        &self,
+        caller: &Caller,
+        now: UnixMicros,
+    ) -> Result<Versioned, Error> {
         self.sessions.require_live(caller, now).await?;
         let row = preferences::read(&self.db, caller.user).await?;
         versioned(row.ok_or(Error::SessionEnded)?)
@@ -62,7 +66,9 @@ impl Profiles {
             values: json::to_struct(&values),
             version,
         };
-        self.facts.tell(&mut tx, &[fact], &About::by(caller.user), now).await?;
+        self.facts
+            .tell(&mut tx, &[fact], &About::by(caller.user), now)
+            .await?;
         tx.commit().await?;
         Ok(Versioned { values, version })
     }
@@ -103,7 +109,10 @@ fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
 fn check(value: &Value) -> Result<(), Error> {
     const FIELD: &str = "values";
     if !is_within(value, DEPTH_MAX) {
-        return Err(Error::Invalid(FIELD, "is nested deeper than 8 levels, or holds U+0000"));
+        return Err(Error::Invalid(
+            FIELD,
+            "is nested deeper than 8 levels, or holds U+0000",
+        ));
     }
     if value.to_string().len() > JSON_BYTES_MAX {
         return Err(Error::Invalid(FIELD, "is larger than 16 KiB"));
@@ -148,8 +157,16 @@ mod tests {
             assert_eq!(Value::Object(values), expected);
         };
         check(json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"}));
-        check(json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"}));
-        check(json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"}));
+        check(
+            json!({"a": "b"}),
+            json!({"b": "c"}),
+            json!({"a": "b", "b": "c"}),
+        );
+        check(
+            json!({"a": "b", "b": "c"}),
+            json!({"a": null}),
+            json!({"b": "c"}),
+        );
         check(json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"}));
         check(json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]}));
         check(
@@ -157,8 +174,16 @@ mod tests {
             json!({"a": {"b": "d", "c": null}}),
             json!({"a": {"b": "d"}}),
         );
-        check(json!({"a": [1]}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}}));
-        check(json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1}));
+        check(
+            json!({"a": [1]}),
+            json!({"a": {"bb": {"ccc": null}}}),
+            json!({"a": {"bb": {}}}),
+        );
+        check(
+            json!({"e": null}),
+            json!({"a": 1}),
+            json!({"e": null, "a": 1}),
+        );
     }
 
     #[test]

@@ -89,7 +89,11 @@ impl Sessions {
     pub(crate) async fn logout(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let own = [caller.session];
-        if self.end(&mut tx, caller.user, &own, Reason::Logout, now).await? == 0 {
+        if self
+            .end(&mut tx, caller.user, &own, Reason::Logout, now)
+            .await?
+            == 0
+        {
             return Err(Error::SessionEnded);
         }
         tx.commit().await?;
@@ -101,10 +105,19 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::NoSuchSession`] for another's as for one that ended, or the database.
-    pub(crate) async fn revoke(&self, caller: &Caller, session: Uuid, now: UnixMicros) -> Result<(), Error> {
+    pub(crate) async fn revoke(
+        &self,
+        caller: &Caller,
+        session: Uuid,
+        now: UnixMicros,
+    ) -> Result<(), Error> {
         self.require_live(caller, now).await?;
         let mut tx = self.db.begin().await?;
-        if self.end(&mut tx, caller.user, &[session], Reason::Revoked, now).await? == 0 {
+        if self
+            .end(&mut tx, caller.user, &[session], Reason::Revoked, now)
+            .await?
+            == 0
+        {
             return Err(Error::NoSuchSession);
         }
         tx.commit().await?;
@@ -124,7 +137,8 @@ impl Sessions {
         self.require_live(caller, now).await?;
         let mut tx = self.db.begin().await?;
         let keep = keep_current.then_some(caller.session);
-        self.end_others(&mut tx, caller.user, keep, Reason::Revoked, now).await?;
+        self.end_others(&mut tx, caller.user, keep, Reason::Revoked, now)
+            .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -81,7 +81,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::SessionEnded`], or the database.
-    pub(crate) async fn list(&self, caller: &Caller, now: UnixMicros) -> Result<Vec<Session>, Error> {
+    pub(crate) async fn list(
+        &self,
+        caller: &Caller,
+        now: UnixMicros,
+    ) -> Result<Vec<Session>, Error> {
         let rows = sessions::live(&self.db, caller.user, now).await?;
         if !rows.iter().any(|row| row.id == caller.session) {
             return Err(Error::SessionEnded);

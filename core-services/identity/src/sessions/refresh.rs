@@ -111,7 +111,8 @@ impl Sessions {
         now: UnixMicros,
     ) -> Result<(), Error> {
         let ended = [row.session];
-        self.end(tx, row.user, &ended, Reason::TokenReuse, now).await?;
+        self.end(tx, row.user, &ended, Reason::TokenReuse, now)
+            .await?;
         let fact = [Fact::TokenReused {
             session: row.session,
         }];

@@ -60,11 +60,7 @@ pub(crate) async fn lock(
     Ok(())
 }
 
-pub(crate) async fn clear(
-    tx: &mut Tx,
-    scope: &'static str,
-    subject: &[u8],
-) -> Result<(), Error> {
+pub(crate) async fn clear(tx: &mut Tx, scope: &'static str, subject: &[u8]) -> Result<(), Error> {
     query("DELETE FROM login_attempts WHERE scope = $1 AND subject = $2")
         .bind(scope)
         .bind(subject)

@@ -55,11 +55,10 @@ pub(crate) async fn remove(tx: &mut Tx, user: Uuid, kind: Kind) -> Result<bool, 
 
 /// Of one user: at most one of each kind.
 pub(crate) async fn of_user(on: impl Into<On<'_>>, user: Uuid) -> Result<Vec<ContactRow>, Error> {
-    let rows =
-        query("SELECT user_id, kind, value, verified_at FROM contacts WHERE user_id = $1")
-            .bind(user)
-            .fetch_all(on)
-            .await?;
+    let rows = query("SELECT user_id, kind, value, verified_at FROM contacts WHERE user_id = $1")
+        .bind(user)
+        .fetch_all(on)
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(ContactRow {

@@ -50,12 +50,7 @@ pub(crate) async fn still(tx: &mut Tx, user: Uuid, phc: &str) -> Result<bool, Er
     Ok(found.is_some())
 }
 
-pub(crate) async fn put(
-    tx: &mut Tx,
-    user: Uuid,
-    phc: &str,
-    now: UnixMicros,
-) -> Result<(), Error> {
+pub(crate) async fn put(tx: &mut Tx, user: Uuid, phc: &str, now: UnixMicros) -> Result<(), Error> {
     query(
         "INSERT INTO passwords (user_id, phc, changed_at) VALUES ($1, $2, $3)
          ON CONFLICT (user_id) DO UPDATE SET phc = excluded.phc, changed_at = excluded.changed_at",

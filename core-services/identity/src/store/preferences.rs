@@ -1,10 +1,10 @@
 //! Preferences.
 
+use core_platform::db::Db;
 use core_platform::{
     clock::UnixMicros,
     db::{Error, Tx, query},
 };
-use core_platform::db::Db;
 use serde_json::Value;
 use uuid::Uuid;
 

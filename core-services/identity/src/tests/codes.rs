@@ -8,7 +8,9 @@ const PHONE: &str = "+442071838750";
 impl World {
     async fn verify(&self, contact: &str, code: &str, now: UnixMicros) -> Result<(), Error> {
         let accounts = &self.rules.accounts;
-        accounts.verify_contact(contact, code, &Origin::default(), now).await
+        accounts
+            .verify_contact(contact, code, &Origin::default(), now)
+            .await
     }
 
     async fn profile(&self, tokens: &Tokens) -> crate::profiles::Profile {

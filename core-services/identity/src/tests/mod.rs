@@ -1,9 +1,6 @@
 //! The rules on real databases, both of them, with the time in the test's hand.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use core_platform::{
     clock::UnixMicros,
@@ -59,16 +56,9 @@ async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
     let ring = KeyRing::open(None, keys.path()).unwrap();
     let vault = Vault::start(&db, ring, NOW).await.unwrap();
     let metrics = Metrics::new().unwrap();
-    let rules = Rules::new(
-        db.clone(),
-        vault.clone(),
-        &tokens(),
-        policy,
-        &metrics,
-        NOW,
-    )
-    .await
-    .unwrap();
+    let rules = Rules::new(db.clone(), vault.clone(), &tokens(), policy, &metrics, NOW)
+        .await
+        .unwrap();
     let verifier = rules.sessions.signer.verifier();
     Arc::new(World {
         rules,
@@ -127,7 +117,9 @@ impl World {
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
         let accounts = &self.rules.accounts;
-        accounts.login(email, password.to_owned(), origin, now).await
+        accounts
+            .login(email, password.to_owned(), origin, now)
+            .await
     }
 
     async fn refresh(&self, token: &str, now: UnixMicros) -> Result<Tokens, Error> {

@@ -6,13 +6,17 @@ impl World {
     async fn change(&self, caller: &Caller, current: &str, new: &str) -> Result<(), Error> {
         let (current, new) = (current.to_owned(), new.to_owned());
         let accounts = &self.rules.accounts;
-        accounts.change_password(caller, current, new, &Origin::default(), NOW).await
+        accounts
+            .change_password(caller, current, new, &Origin::default(), NOW)
+            .await
     }
 
     async fn reset(&self, code: &str, new: &str) -> Result<(), Error> {
         let reset = Reset { email: EMAIL, code };
         let accounts = &self.rules.accounts;
-        accounts.finish_reset(&reset, new.to_owned(), &Origin::default(), NOW).await
+        accounts
+            .finish_reset(&reset, new.to_owned(), &Origin::default(), NOW)
+            .await
     }
 }
 

@@ -204,7 +204,10 @@ async fn replay(steps: Vec<Step>) {
         now = now + Duration::from_secs(wait);
         let which = which % line.len();
         let (token, used_at): (String, Option<UnixMicros>) = line[which].clone();
-        let answer = world.refresh(&token, now).await.map(|tokens| tokens.refresh);
+        let answer = world
+            .refresh(&token, now)
+            .await
+            .map(|tokens| tokens.refresh);
         let newest = line.len() - 1;
         let again = used_at.is_some_and(|at| at + GRACE >= now) && which + 1 == newest;
         match answer {
@@ -214,7 +217,10 @@ async fn replay(steps: Vec<Step>) {
                 line.push((successor, None));
             }
             Ok(successor) => {
-                assert!(!dead && again, "only the parent of the newest, and only at once");
+                assert!(
+                    !dead && again,
+                    "only the parent of the newest, and only at once"
+                );
                 assert_eq!(successor, line[newest].0);
             }
             Err(Error::BadRefreshToken) => {
