@@ -1,24 +1,43 @@
 //! From the names of services to their parts, put together.
-//! Invariant: each service has a database of its own, migrated before it starts.
+//! Invariant: each service has a database, a vault and workers of its own; its
+//! database is migrated before it starts.
 //! Refuses to bind or to serve: that is `serve`.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use core_platform::{
-    clock,
-    config::Settings,
+    clock::{self, UnixMicros},
+    config,
     contracts::Contracts,
     crypto::{KeyRing, Vault},
-    db::{Db, Location},
+    db::Db,
+    events::{
+        Bus, EventMetrics, Events,
+        bus::{Embedded, Nats, NatsSettings},
+    },
     health::Dependency,
+    idempotency,
+    jobs::{self, Jobs, Worker},
     metrics::Metrics,
-    service::{Assembled, Context},
+    policy::{self, PolicyStore},
+    service::{Assembled, Context, Definition},
     validate::Validator,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::services::{self, Service};
+use crate::{
+    databases::{Databases, EVENTS},
+    services::{self, Service},
+};
+
+/// What all of it is made of.
+pub(crate) struct Settings {
+    pub(crate) process: config::Settings,
+    pub(crate) services: services::Settings,
+    pub(crate) databases: Databases,
+    pub(crate) policies: Arc<PolicyStore>,
+}
 
 /// What came of it.
 pub(crate) struct Built {
@@ -29,10 +48,20 @@ pub(crate) struct Built {
     pub(crate) names: Vec<(&'static str, &'static str)>,
 }
 
+/// What the services of a process share.
+struct Shared<'a> {
+    settings: &'a Settings,
+    metrics: Arc<Metrics>,
+    validator: Arc<Validator>,
+    bus: Bus,
+    event_metrics: Arc<EventMetrics>,
+    stop: CancellationToken,
+    now: UnixMicros,
+}
+
 pub(crate) async fn build(
     chosen: &[Service],
     settings: &Settings,
-    of_services: &services::Settings,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Built> {
@@ -42,42 +71,115 @@ pub(crate) async fn build(
         .flat_map(|known| known.grpc.iter().map(|grpc| (known.name, *grpc)))
         .collect();
     let contracts = Arc::new(Contracts::new(core_proto::DESCRIPTOR_SET, &names)?);
-    let validator = Arc::new(Validator::new(&contracts)?);
-    let now = clock::now();
-    let mut assembled = Assembled::default();
-    let mut databases = Vec::with_capacity(chosen.len());
-    for service in chosen {
-        let known = service.definition();
-        let db = open(settings, known.name).await?;
-        let version = db.migrate(known.migrations, None).await;
-        let version = version.with_context(|| known.name)?;
-        tracing::info!(service = known.name, version, "schema");
-        databases.push(db.clone());
-        let dependency = Dependency::database(known.name, db.clone());
-        assembled.dependencies.push(dependency);
-        let ring = KeyRing::open(None, &settings.data_dir)?;
-        let vault = Vault::start(&db, ring, now).await;
-        let context = Context {
-            db,
-            vault: vault.with_context(|| known.name)?,
-            metrics: metrics.clone(),
-            validator: validator.clone(),
-            stop: stop.clone(),
-            now,
-            data_dir: settings.data_dir.clone(),
-        };
-        let parts = service.start(of_services, context).await;
-        assembled.add(parts.with_context(|| known.name)?);
-    }
-    Ok(Built {
-        assembled,
-        databases,
-        contracts,
+    let mut built = Built {
+        assembled: Assembled::default(),
+        databases: Vec::new(),
         names,
-    })
+        contracts: contracts.clone(),
+    };
+    let bus = bus(settings, &mut built).await?;
+    let dir = settings.process.policies.clone();
+    let follow = policy::follow(settings.policies.clone(), dir, metrics, stop.clone())?;
+    built.assembled.tasks.push(("policies", Box::pin(follow)));
+    let shared = Shared {
+        settings,
+        metrics: metrics.clone(),
+        validator: Arc::new(Validator::new(&contracts)?),
+        bus,
+        event_metrics: Arc::new(EventMetrics::new(metrics)?),
+        stop: stop.clone(),
+        now: clock::now(),
+    };
+    for service in chosen {
+        let name = service.definition().name;
+        add(*service, &shared, &mut built).await.context(name)?;
+    }
+    Ok(built)
+}
+
+async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
+    let events = core_platform::events::Settings::default();
+    let (name, bus) = if let Some(url) = &settings.process.backends.nats {
+        let nats = NatsSettings {
+            url: url.expose().to_owned(),
+            name: "palisade-core".to_owned(),
+            ca: None,
+            identity: None,
+            replicas: 1,
+        };
+        ("nats", Bus::Nats(Nats::connect(&nats, &events).await?))
+    } else {
+        let db = open(settings, EVENTS).await?;
+        built.databases.push(db.clone());
+        (EVENTS, Bus::Embedded(Embedded::open(db, &events).await?))
+    };
+    let asked = bus.clone();
+    let dependency = Dependency::useful(name, move || {
+        let bus = asked.clone();
+        async move { bus.ping().await.map_err(|error| error.to_string()) }
+    });
+    built.assembled.dependencies.push(dependency);
+    Ok(bus)
+}
+
+async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow::Result<()> {
+    let Shared { settings, .. } = shared;
+    let Definition {
+        name, migrations, ..
+    } = *service.definition();
+    let db = open(settings, name).await?;
+    built.databases.push(db.clone());
+    let version = db.migrate(migrations, None).await?;
+    tracing::info!(service = name, version, "schema");
+    let process = &settings.process;
+    let ring = KeyRing::open(process.keyring.as_deref(), &process.data_dir)?;
+    let context = Context {
+        db: db.clone(),
+        vault: Vault::start(&db, ring, shared.now).await?,
+        policies: settings.policies.clone(),
+        metrics: shared.metrics.clone(),
+        validator: shared.validator.clone(),
+        jobs: own_jobs()?,
+        stop: shared.stop.clone(),
+        now: shared.now,
+        data_dir: process.data_dir.clone(),
+    };
+    let mut parts = service.start(&settings.services, context).await?;
+    let dependency = Dependency::database(name, db.clone());
+    built.assembled.dependencies.push(dependency);
+
+    let jobs = match parts.take_jobs() {
+        Some(jobs) => jobs,
+        None => own_jobs()?,
+    };
+    let keeping = jobs::Settings::default();
+    let worker = Worker::new(db.clone(), name, jobs, shared.metrics.clone(), keeping);
+    let events = Events {
+        db,
+        bus: shared.bus.clone(),
+        metrics: shared.event_metrics.clone(),
+        service: name,
+        settings: core_platform::events::Settings::default(),
+    };
+    let consuming = events.run(parts.take_consumers(), shared.stop.clone());
+    let tasks = &mut built.assembled.tasks;
+    tasks.push(("jobs", Box::pin(worker.run(shared.stop.clone()))));
+    tasks.push(("events", Box::pin(consuming)));
+    built.assembled.add(parts);
+    Ok(())
+}
+
+/// What the platform does in every service's database.
+fn own_jobs() -> anyhow::Result<Jobs> {
+    let mut jobs = Jobs::new()?;
+    idempotency::register(&mut jobs)?;
+    Ok(jobs)
 }
 
 async fn open(settings: &Settings, name: &'static str) -> anyhow::Result<Db> {
-    let location = Location::Directory(settings.data_dir.clone());
-    Db::open(&location, name).await.context(name)
+    let location = settings
+        .databases
+        .location(name, &settings.process.data_dir);
+    let opened = Db::open(&location, name).await;
+    opened.with_context(|| format!("database `{location}`"))
 }

@@ -1,12 +1,17 @@
 //! The commands and their flags.
 //! Invariant: every flag has an environment variable `CORE_…`; the flag wins.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use core_platform::config;
+use core_platform::{config, policy::PolicyStore};
 
-use crate::services::{self, Service};
+use crate::{
+    Failure,
+    assemble::Settings,
+    databases,
+    services::{self, Service},
+};
 
 /// The command whose own flags are shown.
 pub(crate) const CHECK_CONFIG: &str = "check-config";
@@ -36,6 +41,8 @@ pub(crate) enum Command {
     /// Check the settings, print them, bind nothing
     #[command(name = CHECK_CONFIG)]
     CheckConfig(ServeFlags),
+    /// Check the services' policies, print every fault with its place
+    CheckPolicies(CheckPoliciesFlags),
     /// Print every environment variable that is read, with its default
     EnvExample,
     /// Write the contracts as a protobuf FileDescriptorSet
@@ -47,7 +54,36 @@ pub(crate) struct ServeFlags {
     #[command(flatten)]
     pub(crate) process: config::Flags,
     #[command(flatten)]
-    pub(crate) services: services::Flags,
+    services: services::Flags,
+    #[command(flatten)]
+    databases: databases::Flags,
+}
+
+impl ServeFlags {
+    /// All of them, checked; the policies are read, and nothing is made.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        let process = self.process.settings().map_err(Failure::usage)?;
+        let services = self.services.settings().map_err(Failure::usage)?;
+        let databases = self.databases.settings().map_err(Failure::usage)?;
+        let policies = PolicyStore::open(&process.policies).map_err(Failure::usage)?;
+        Ok(Settings {
+            process,
+            services,
+            databases,
+            policies: Arc::new(policies),
+        })
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct CheckPoliciesFlags {
+    /// The folder
+    #[arg(
+        env = "CORE_POLICIES",
+        default_value = "policies/services",
+        value_name = "DIR"
+    )]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Args)]

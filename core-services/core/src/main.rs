@@ -6,6 +6,7 @@
 mod cli;
 mod crypto;
 mod services;
+mod databases;
 mod assemble;
 mod serve;
 mod stop;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)
         }
+        Command::CheckPolicies(flags) => offline::check_policies(&flags),
         Command::EnvExample => environment::print(),
         Command::Descriptors(flags) => offline::descriptors(&flags),
     };

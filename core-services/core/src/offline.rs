@@ -10,12 +10,15 @@ use std::{
 use anyhow::Context;
 use clap::{Arg, ArgMatches, CommandFactory};
 use core_identity::DEFINITION as IDENTITY;
-use core_platform::db::{Db, Location};
+use core_platform::{
+    db::{Db, Location},
+    policy::PolicyStore,
+};
 use serde_json::{Map, Value};
 
 use crate::{
     Failure,
-    cli::{CHECK_CONFIG, Cli, DescriptorsFlags, MigrateFlags, ServeFlags},
+    cli::{CHECK_CONFIG, CheckPoliciesFlags, Cli, DescriptorsFlags, MigrateFlags, ServeFlags},
 };
 
 /// `palisade-core migrate`
@@ -38,8 +41,7 @@ pub(crate) fn migrate(flags: &MigrateFlags) -> Result<(), Failure> {
 /// `palisade-core check-config`: the settings as they would be used, by flag. Of a
 /// secret it is only said whether there is one.
 pub(crate) fn check_config(flags: &ServeFlags, typed: &ArgMatches) -> Result<(), Failure> {
-    flags.process.settings().map_err(Failure::usage)?;
-    flags.services.settings().map_err(Failure::usage)?;
+    flags.settings()?;
     let command = Cli::command();
     let known = command.find_subcommand(CHECK_CONFIG);
     let arguments = known.into_iter().flat_map(clap::Command::get_arguments);
@@ -63,6 +65,12 @@ fn shown(argument: &Arg, typed: &ArgMatches) -> Option<Value> {
         return Some(texts.into());
     }
     texts.pop()
+}
+
+/// `palisade-core check-policies`
+pub(crate) fn check_policies(flags: &CheckPoliciesFlags) -> Result<(), Failure> {
+    PolicyStore::open(&flags.dir).map_err(Failure::usage)?;
+    print(format!("{}: good\n", flags.dir.display()).as_bytes())
 }
 
 /// `palisade-core descriptors`

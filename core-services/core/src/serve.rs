@@ -9,7 +9,6 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::{Context as _, anyhow};
 use core_platform::{
     admin,
-    config::Settings,
     drain::Signals,
     health::Health,
     listen::Listener,
@@ -23,9 +22,9 @@ use tonic::service::Routes;
 
 use crate::{
     Failure,
-    assemble::{self, Built},
+    assemble::{self, Built, Settings},
     cli::ServeFlags,
-    services::{self, Service},
+    services::Service,
     stop::Running,
 };
 
@@ -33,32 +32,28 @@ use crate::{
 const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
-    let settings = flags.process.settings().map_err(Failure::usage)?;
-    let of_services = flags.services.settings().map_err(Failure::usage)?;
+    let settings = flags.settings()?;
     telemetry::init(&flags.process.log).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::running)?;
     runtime
-        .block_on(serve(chosen, settings, &of_services))
+        .block_on(serve(chosen, settings))
         .map_err(Failure::Running)
 }
 
-async fn serve(
-    chosen: &[Service],
-    settings: Settings,
-    of_services: &services::Settings,
-) -> anyhow::Result<()> {
+async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
-    let grpc = bind(settings.grpc, serve::CONNECTIONS_MAX, PROCESS, &metrics).await?;
-    let admin = bind(settings.admin, admin::CONNECTIONS_MAX, "admin", &metrics).await?;
+    let grpc = bind(settings.process.grpc, serve::CONNECTIONS_MAX, PROCESS, &metrics).await?;
+    let admin = bind(settings.process.admin, admin::CONNECTIONS_MAX, "admin", &metrics).await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
-    let built = assemble::build(chosen, &settings, of_services, &metrics, &stop).await?;
+    let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
+    let settings = settings.process;
     let Built {
         assembled,
         databases,

@@ -31,8 +31,6 @@ pub enum Error {
     SessionEnded,
     #[error("no such session")]
     NoSuchSession,
-    #[error("sign in again to do this")]
-    StepUp,
     #[error("the current password is wrong")]
     WrongPassword,
     #[error("the new password is the current one")]

@@ -12,7 +12,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use core_platform::{
     clock::UnixMicros,
-    token::{TYPE, Verifier},
+    token::{Claims, FixedKeysError, Kind, TYPE, Verifier},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub enum Error {
     None,
     #[error("signing failed: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
+    #[error("the keys cannot be used: {0}")]
+    Unusable(#[from] FixedKeysError),
 }
 
 /// The names that stand in every token.
@@ -101,24 +103,6 @@ impl Grant<'_> {
     }
 }
 
-/// The claims as they are signed (RFC 9068 section 2.2).
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    aud: &'a str,
-    sub: Uuid,
-    sid: Uuid,
-    jti: Uuid,
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-    scope: String,
-    roles: &'a [String],
-    auth_time: i64,
-    amr: &'a [String],
-    acr: &'static str,
-}
-
 /// Signs access tokens.
 #[derive(Clone)]
 pub(crate) struct Signer {
@@ -126,6 +110,7 @@ pub(crate) struct Signer {
     header: Header,
     key: EncodingKey,
     published: Vec<(String, [u8; 32])>,
+    verifier: Verifier,
 }
 
 impl Signer {
@@ -147,11 +132,17 @@ impl Signer {
         header.typ = Some(TYPE.to_owned());
         header.kid = Some(newest.kid.clone());
         let key = EncodingKey::from_ed_der(&newest.pkcs8);
+        let verifier = Verifier::new(
+            &settings.issuer,
+            &settings.audience,
+            published.iter().cloned(),
+        )?;
         Ok(Self {
             settings: settings.clone(),
             header,
             key,
             published,
+            verifier,
         })
     }
 
@@ -159,8 +150,8 @@ impl Signer {
     pub(crate) fn sign(&self, grant: &Grant<'_>, now: UnixMicros) -> Result<String, Error> {
         let at = now.seconds();
         let claims = Claims {
-            iss: &self.settings.issuer,
-            aud: &self.settings.audience,
+            iss: self.settings.issuer.clone(),
+            aud: self.settings.audience.clone(),
             sub: grant.user,
             sid: grant.session,
             jti: Uuid::now_v7(),
@@ -168,25 +159,17 @@ impl Signer {
             nbf: at,
             exp: (now + ACCESS_LIFETIME).seconds(),
             scope: scopes_of(grant.roles),
-            roles: grant.roles,
-            auth_time: grant.auth_time.seconds(),
-            amr: grant.amr,
-            acr: grant.acr(),
+            roles: grant.roles.to_vec(),
+            auth_time: Some(grant.auth_time.seconds()),
+            amr: grant.amr.to_vec(),
+            acr: Some(grant.acr().to_owned()),
+            kind: Kind::User,
         };
         Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
-        let Self {
-            settings,
-            published,
-            ..
-        } = self;
-        Verifier::new(
-            &settings.issuer,
-            &settings.audience,
-            published.iter().cloned(),
-        )
+        self.verifier.clone()
     }
 
     pub(crate) fn jwks_json(&self) -> String {

@@ -29,7 +29,6 @@ use core_platform::{
     clock::UnixMicros,
     crypto::Vault,
     db::Db,
-    jobs::{self, Jobs, Worker},
     metrics::Metrics,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
@@ -88,8 +87,6 @@ pub enum StartError {
     Keys(#[from] keys::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
-    #[error("jobs: {0}")]
-    Jobs(#[from] jobs::CronError),
     #[error("{0}")]
     Mail(#[from] messages::MailError),
     #[error("{0}")]
@@ -159,24 +156,17 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         vault,
         metrics,
         validator,
-        stop,
+        mut jobs,
         now,
         data_dir,
+        ..
     } = context;
     let sender = Sender {
         vault: vault.clone(),
         mail: Mailer::new(&settings.mail, &data_dir.join(OUTBOX))?,
         sms: settings.sms.as_ref().map(Sms::new).transpose()?,
     };
-    let mut jobs = Jobs::new()?;
     jobs.add(messages::SEND, Sender::options(), sender);
-    let worker = Worker::new(
-        db.clone(),
-        SERVICE,
-        jobs,
-        metrics.clone(),
-        jobs::Settings::default(),
-    );
 
     let policy = settings.policy.clone();
     let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
@@ -196,7 +186,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .verifier(verifier)
         .admin(admin(jwks))
-        .task("identity jobs", worker.run(stop)))
+        .jobs(jobs))
 }
 
 /// What the admin listener serves for this service: the public keys, so that an

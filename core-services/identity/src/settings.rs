@@ -3,20 +3,18 @@
 //! of its secrets can be printed.
 //! Refuses rules of the business: those are policy.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use core_platform::config::{Secret, SecretError, secret};
 
 use crate::{Breached, MailSettings, Policy, SmsSettings, TokenSettings};
 
 /// Longer than any name two systems have agreed on.
 const NAME_BYTES_MAX: usize = 255;
-/// A password or token; a file with more is not one of ours.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// `iss` of the access tokens
     #[arg(
@@ -36,7 +34,7 @@ pub struct Flags {
     pub audience: String,
     /// Let only those sign in who have verified their e-mail address
     #[arg(long, env = "CORE_REQUIRE_VERIFIED")]
-    pub require_verified: bool,
+    require_verified: bool,
     /// Passwords nobody may choose, one on each line
     #[arg(
         long,
@@ -44,32 +42,19 @@ pub struct Flags {
         default_value = "policies/services/breached-passwords.txt",
         value_name = "FILE"
     )]
-    pub breached_passwords: PathBuf,
-    /// Mail relay, such as `smtps://relay:465` [default: mails are written into the data
-    /// directory, under `outbox`]
-    #[arg(
-        long,
-        env = "CORE_SMTP_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub smtp_url: Option<String>,
-    /// Name to sign in to the relay with
-    #[arg(
-        long,
-        env = "CORE_SMTP_USER",
-        value_name = "NAME",
-        requires = "smtp_password_file"
-    )]
-    pub smtp_user: Option<String>,
-    /// File with the password for that name
-    #[arg(
-        long,
-        env = "CORE_SMTP_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "smtp_user"
-    )]
-    pub smtp_password_file: Option<PathBuf>,
+    breached_passwords: PathBuf,
+    /// Mail relay: `smtp://host:25`, `smtps://host:465`, `smtp://host:587?tls=required`; without it mails are written into the data directory, under `outbox`
+    #[arg(long, env = "CORE_SMTP_URL", value_name = "URL")]
+    smtp_url: Option<String>,
+    /// Name to sign in to the mail relay with
+    #[arg(long, env = "CORE_SMTP_USER", value_name = "NAME")]
+    smtp_user: Option<String>,
+    /// The password for that name
+    #[arg(long, env = "CORE_SMTP_PASSWORD", hide_env_values = true, value_name = "TEXT")]
+    smtp_password: Option<Secret>,
+    /// A file that holds CORE_SMTP_PASSWORD
+    #[arg(long, env = "CORE_SMTP_PASSWORD_FILE", value_name = "FILE")]
+    smtp_password_file: Option<PathBuf>,
     /// Sender of mails
     #[arg(
         long,
@@ -77,23 +62,16 @@ pub struct Flags {
         default_value = "Palisade <no-reply@palisade.internal>",
         value_name = "ADDRESS"
     )]
-    pub mail_from: String,
-    /// SMS gateway, which takes `POST {"to","text"}` [default: beside the mails]
-    #[arg(
-        long,
-        env = "CORE_SMS_URL",
-        value_name = "URL",
-        requires = "sms_token_file"
-    )]
-    pub sms_url: Option<String>,
-    /// File with the gateway's bearer token
-    #[arg(
-        long,
-        env = "CORE_SMS_TOKEN_FILE",
-        value_name = "FILE",
-        requires = "sms_url"
-    )]
-    pub sms_token_file: Option<PathBuf>,
+    mail_from: String,
+    /// SMS gateway, which takes `POST {"to","text"}`; without it short messages go where mails go
+    #[arg(long, env = "CORE_SMS_URL", value_name = "URL")]
+    sms_url: Option<String>,
+    /// The gateway's bearer token
+    #[arg(long, env = "CORE_SMS_TOKEN", hide_env_values = true, value_name = "TEXT")]
+    sms_token: Option<Secret>,
+    /// A file that holds CORE_SMS_TOKEN
+    #[arg(long, env = "CORE_SMS_TOKEN_FILE", value_name = "FILE")]
+    sms_token_file: Option<PathBuf>,
 }
 
 /// What the service uses.
@@ -113,8 +91,13 @@ pub enum SettingsError {
         value: String,
         hint: &'static str,
     },
-    #[error("{flag}: cannot read a secret from `{}`\nhint: a text file that holds the value and nothing else", path.display())]
-    Secret { flag: &'static str, path: PathBuf },
+    #[error("{given} is set, but not {missing}\nhint: set both, or neither")]
+    Half {
+        given: &'static str,
+        missing: &'static str,
+    },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Breached(#[from] crate::breached::Error),
     #[error(transparent)]
@@ -166,40 +149,48 @@ impl Flags {
     }
 
     fn mail(&self) -> Result<MailSettings, SettingsError> {
-        let file = self.smtp_password_file.as_deref();
+        let password = secret(
+            "CORE_SMTP_PASSWORD",
+            self.smtp_password.as_ref(),
+            self.smtp_password_file.as_deref(),
+        )?;
+        let login = pair(
+            ("CORE_SMTP_USER", self.smtp_user.clone()),
+            ("CORE_SMTP_PASSWORD", password),
+        )?;
         Ok(MailSettings {
             url: self.smtp_url.clone(),
-            user: self.smtp_user.clone(),
-            password: file
-                .map(|file| secret("--smtp-password-file", file))
-                .transpose()?,
+            login,
             from: self.mail_from.clone(),
         })
     }
 
     fn sms(&self) -> Result<Option<SmsSettings>, SettingsError> {
-        let (Some(url), Some(file)) = (&self.sms_url, &self.sms_token_file) else {
-            return Ok(None);
-        };
-        Ok(Some(SmsSettings {
-            url: url.clone(),
-            token: secret("--sms-token-file", file)?,
-        }))
+        let token = secret(
+            "CORE_SMS_TOKEN",
+            self.sms_token.as_ref(),
+            self.sms_token_file.as_deref(),
+        )?;
+        let gateway = pair(
+            ("CORE_SMS_URL", self.sms_url.clone()),
+            ("CORE_SMS_TOKEN", token),
+        )?;
+        Ok(gateway.map(|(url, token)| SmsSettings { url, token }))
     }
 }
 
-fn secret(flag: &'static str, path: &Path) -> Result<String, SettingsError> {
-    let read = fs::metadata(path)
-        .ok()
-        .filter(|file| file.len() <= SECRET_BYTES_MAX)
-        .and_then(|_| fs::read_to_string(path).ok());
-    let value = read.map(|text| text.trim().to_owned());
-    value
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| SettingsError::Secret {
-            flag,
-            path: path.to_owned(),
-        })
+/// Both or neither.
+fn pair<A, B>(
+    (one, a): (&'static str, Option<A>),
+    (other, b): (&'static str, Option<B>),
+) -> Result<Option<(A, B)>, SettingsError> {
+    let half = |given, missing| Err(SettingsError::Half { given, missing });
+    match (a, b) {
+        (Some(a), Some(b)) => Ok(Some((a, b))),
+        (None, None) => Ok(None),
+        (Some(_), None) => half(one, other),
+        (None, Some(_)) => half(other, one),
+    }
 }
 
 fn is_plain(text: &str) -> bool {

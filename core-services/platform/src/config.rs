@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tonic::transport::{Certificate, Identity};
 
 use crate::{
+    crypto::{self, KeyRing},
     db,
     peer::{self, PeerPolicy},
 };
@@ -31,6 +32,7 @@ const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// Address of the gRPC listener (mutual TLS); port 0 picks a free one
     #[arg(
@@ -103,6 +105,17 @@ pub struct Flags {
     /// How long a stop may wait for calls in flight then, such as `25s`
     #[arg(long, env = "CORE_DRAIN_DEADLINE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
     pub drain_deadline: Duration,
+    /// Rules that are followed while the process runs: feature flags, roles
+    #[arg(
+        long,
+        env = "CORE_POLICIES",
+        default_value = "policies/services",
+        value_name = "DIR"
+    )]
+    pub policies: PathBuf,
+    /// Keys that wrap the data keys of personal data, newest first, mode 0600 [default: one made in the data directory]
+    #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
     /// Log filter, such as `info` or `info,core_identity=debug`
     #[arg(long, env = "CORE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
@@ -118,6 +131,8 @@ pub struct Settings {
     pub tls: MeshTls,
     pub peers: PeerPolicy,
     pub stop: Stop,
+    pub policies: PathBuf,
+    pub keyring: Option<PathBuf>,
     pub backends: Backends,
 }
 
@@ -161,6 +176,8 @@ pub enum Error {
     DrainDelay(Duration),
     #[error(transparent)]
     DataDir(#[from] db::FileError),
+    #[error("--keyring: {0}")]
+    KeyRing(#[from] crypto::KeyRingError),
     #[error(transparent)]
     Backends(#[from] backends::Error),
     #[error("--trust-domain or --allowed-peers: {0}")]
@@ -181,6 +198,10 @@ impl Flags {
             return Err(Error::DrainDelay(self.drain_delay));
         }
         db::check_dir(&self.data_dir)?;
+        if let Some(path) = &self.keyring {
+            // Read again by each service; here only a bad one is told in time.
+            KeyRing::load(path)?;
+        }
         Ok(Settings {
             grpc: self.grpc,
             admin: self.admin,
@@ -191,6 +212,8 @@ impl Flags {
                 delay: self.drain_delay,
                 deadline: self.drain_deadline,
             },
+            policies: self.policies.clone(),
+            keyring: self.keyring.clone(),
             backends: self.backends.settings()?,
         })
     }

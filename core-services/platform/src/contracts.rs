@@ -18,7 +18,7 @@ pub enum Access {
     Authenticated,
     /// A caller whose token carries this scope.
     Permission(String),
-    /// Another core service, never the edge.
+    /// Another core service; the edge only where the access matrix names it.
     ServiceOnly,
 }
 
@@ -30,6 +30,8 @@ pub struct Rpc {
     /// The core service it belongs to, such as `identity`.
     pub service: &'static str,
     pub access: Access,
+    /// Only for a caller who signed in within the last minutes (RFC 9470).
+    pub step_up: bool,
 }
 
 /// All RPCs this process answers, by path.
@@ -66,7 +68,7 @@ impl Contracts {
                 .ok_or_else(|| Error::Missing((*name).to_owned()))?;
             for method in found.methods() {
                 let path = format!("/{name}/{}", method.name());
-                let access =
+                let (access, step_up) =
                     access(&method, &option).ok_or_else(|| Error::NoAccess(path.clone()))?;
                 rpcs.insert(
                     path.clone(),
@@ -74,6 +76,7 @@ impl Contracts {
                         path,
                         service,
                         access,
+                        step_up,
                     },
                 );
             }
@@ -92,7 +95,16 @@ impl Contracts {
     }
 }
 
-fn access(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Option<Access> {
+/// Whether a method, mounted here or not, is for services only.
+pub(crate) fn is_service_only(method: &MethodDescriptor) -> bool {
+    let option = method.parent_pool().get_extension_by_name(ACCESS);
+    option
+        .and_then(|option| access(method, &option))
+        .is_some_and(|(access, _)| access == Access::ServiceOnly)
+}
+
+/// Who may call it, and whether they must have signed in just now.
+fn access(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Option<(Access, bool)> {
     let options = method.options();
     let value = options
         .has_extension(option)
@@ -104,15 +116,17 @@ fn access(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Option<Acc
         .next()?
         .fields()
         .find_map(|field| message.has_field(&field).then(|| field.name().to_owned()))?;
-    match (set.as_str(), field(message, &set)?) {
-        ("public", Value::Bool(true)) => Some(Access::Public),
-        ("authenticated", Value::Bool(true)) => Some(Access::Authenticated),
-        ("service_only", Value::Bool(true)) => Some(Access::ServiceOnly),
-        ("permission", Value::String(scope)) if !scope.is_empty() => {
-            Some(Access::Permission(scope))
-        }
-        _ => None,
-    }
+    let step_up = field(message, "step_up")? == Value::Bool(true);
+    let access = match (set.as_str(), field(message, &set)?) {
+        // Nobody is signed in there, so nobody could ever call it.
+        ("public" | "service_only", _) if step_up => return None,
+        ("public", Value::Bool(true)) => Access::Public,
+        ("authenticated", Value::Bool(true)) => Access::Authenticated,
+        ("service_only", Value::Bool(true)) => Access::ServiceOnly,
+        ("permission", Value::String(scope)) if !scope.is_empty() => Access::Permission(scope),
+        _ => return None,
+    };
+    Some((access, step_up))
 }
 
 fn field(message: &DynamicMessage, name: &str) -> Option<Value> {

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub cache_lookups: IntCounterVec,
     /// Commands that Redis did not answer in time, by service and operation.
     pub cache_errors: IntCounterVec,
+    /// Calls to other services.
+    pub clients: ClientMetrics,
     /// Attempts at jobs by service, job_type (the kind), status (`done`, `retry`,
     /// `failed`, `lost`, `released`).
     pub jobs: IntCounterVec,
@@ -37,6 +39,44 @@ pub struct Metrics {
     pub jobs_queued: IntGaugeVec,
     /// How long the longest due job has waited, by service.
     pub jobs_oldest_seconds: IntGaugeVec,
+}
+
+/// What the calls to other services come to, by service called.
+pub struct ClientMetrics {
+    /// Each try, by gRPC code.
+    pub calls: IntCounterVec,
+    /// Second tries: `sent`, or why not (`no_budget`, `no_time`).
+    pub retries: IntCounterVec,
+    /// Circuit breakers: 0 closed, 1 half-open, 2 open.
+    pub breaker: IntGaugeVec,
+}
+
+impl ClientMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let calls = IntCounterVec::new(
+            Opts::new("rpc_client_calls_total", "Calls to other services."),
+            &["target", "status_code"],
+        )?;
+        let retries = IntCounterVec::new(
+            Opts::new("rpc_client_retries_total", "Second tries, sent or not."),
+            &["target", "result"],
+        )?;
+        let breaker = IntGaugeVec::new(
+            Opts::new(
+                "circuit_breaker_state",
+                "0 closed, 1 half-open, 2 open, by service called.",
+            ),
+            &["target"],
+        )?;
+        registry.register(Box::new(calls.clone()))?;
+        registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(breaker.clone()))?;
+        Ok(Self {
+            calls,
+            retries,
+            breaker,
+        })
+    }
 }
 
 impl Metrics {
@@ -72,6 +112,7 @@ impl Metrics {
             ),
             &["service", "operation"],
         )?;
+        let clients = ClientMetrics::new(&registry)?;
         let jobs = IntCounterVec::new(
             Opts::new("background_jobs_total", "Attempts at background jobs."),
             &["service", "job_type", "status"],
@@ -105,6 +146,7 @@ impl Metrics {
             refused,
             cache_lookups,
             cache_errors,
+            clients,
             jobs,
             jobs_queued,
             jobs_oldest_seconds,

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// The name under which the gateway calls; service-only RPCs refuse it.
+/// The name under which the gateway calls; service-only RPCs refuse it unless the
+/// access matrix names it.
 pub const EDGE: &str = "edge";
 
 /// DNS labels' own limit; SPIFFE path segments use the same alphabet and more.
@@ -112,7 +113,7 @@ fn single_uri(certificate: &CertificateDer<'_>) -> Result<String, Refusal> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && name
             .bytes()

@@ -15,8 +15,11 @@ use crate::{
     clock::UnixMicros,
     crypto::Vault,
     db::{Db, Migration},
+    events::Consumer,
     health::Dependency,
+    jobs::Jobs,
     metrics::Metrics,
+    policy::PolicyStore,
     token::Verifier,
     validate::Validator,
 };
@@ -36,10 +39,13 @@ pub struct Definition {
 pub struct Context {
     /// Its own database, migrated.
     pub db: Db,
-    /// The data keys in that database.
+    /// Seals what names a person.
     pub vault: Vault,
+    pub policies: Arc<PolicyStore>,
     pub metrics: Arc<Metrics>,
     pub validator: Arc<Validator>,
+    /// The platform's own; a service that has some adds them and gives all back.
+    pub jobs: Jobs,
     /// Cancelled when no more work may be begun; see [`Parts::task`].
     pub stop: CancellationToken,
     /// When the process started.
@@ -57,6 +63,8 @@ pub struct Parts {
     mounts: Vec<Box<dyn FnOnce(&mut RoutesBuilder) + Send>>,
     admin: Router,
     tasks: Vec<(&'static str, Work)>,
+    consumers: Vec<Consumer>,
+    jobs: Option<Jobs>,
     dependencies: Vec<Dependency>,
     verifier: Option<Verifier>,
 }
@@ -98,6 +106,30 @@ impl Parts {
     ) -> Self {
         self.tasks.push((name, Box::pin(work)));
         self
+    }
+
+    /// Handles events of some types.
+    #[must_use]
+    pub fn consumer(mut self, consumer: Consumer) -> Self {
+        self.consumers.push(consumer);
+        self
+    }
+
+    /// The jobs of its context, with its own added.
+    #[must_use]
+    pub fn jobs(mut self, jobs: Jobs) -> Self {
+        self.jobs = Some(jobs);
+        self
+    }
+
+    /// For the one who runs them.
+    pub fn take_consumers(&mut self) -> Vec<Consumer> {
+        std::mem::take(&mut self.consumers)
+    }
+
+    /// For the one who runs them.
+    pub fn take_jobs(&mut self) -> Option<Jobs> {
+        self.jobs.take()
     }
 
     /// Something outside that is worth a line in `/health`.

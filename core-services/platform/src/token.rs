@@ -1,23 +1,27 @@
 //! Access tokens (RFC 9068): their claims, and the check every service makes
 //! itself instead of believing what the edge forwards.
-//! Invariant: EdDSA only, the key named by `kid`, `typ` at+jwt, our issuer, our
-//! audience; times are judged against the `now` that is passed in.
-//! Refuses keys that arrive inside a token (`jwk`, `jku`, `x5c` are not read).
+//! Invariant: the check is the edge's (`palisade-token`), with one set of vectors
+//! for both; on top of it an account and a session must be named.
+//! Refuses algorithms other than EdDSA, and keys that arrive inside a token.
 
-use std::{collections::HashMap, sync::Arc};
+pub(crate) mod trusted;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use std::{path::PathBuf, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use palisade_token::{Algorithm, Claims as Verified, IssuerSpec, Refusal as Fault};
+pub use palisade_token::{FixedKeysError, JwksSource, SpecError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clock::UnixMicros;
+use trusted::Trusted;
 
 /// The `typ` of an access token (RFC 9068 section 2.1).
 pub const TYPE: &str = "at+jwt";
-/// Ours are below 600 bytes; what is longer isn't worth a signature check.
-const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Clocks of two machines that keep NTP time differ by far less.
-const LEEWAY_SECONDS: i64 = 30;
+pub(crate) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// The claims of an access token. Numbers are `NumericDate`s: seconds, integers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +30,8 @@ pub struct Claims {
     pub aud: String,
     /// The account.
     pub sub: Uuid,
-    /// The session the token was issued in; ends with it at the services.
+    /// The session the token was issued in; ends with it at the services. Of an
+    /// API key: the key.
     pub sid: Uuid,
     pub jti: Uuid,
     pub iat: i64,
@@ -35,6 +40,28 @@ pub struct Claims {
     /// Space-separated (RFC 6749 section 3.3).
     pub scope: String,
     pub roles: Vec<String>,
+    /// When the user last proved who they are (OpenID Connect Core section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// How they did (RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// How well they did (RFC 9470 section 6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    #[serde(default)]
+    pub kind: Kind,
+}
+
+/// What acts with the account's rights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A person in a session.
+    #[default]
+    User,
+    /// A program with a key of the person's.
+    ApiKey,
 }
 
 /// Who is calling, proved by a token.
@@ -44,6 +71,10 @@ pub struct Caller {
     pub session: Uuid,
     pub scopes: Vec<String>,
     pub roles: Vec<String>,
+    pub auth_time: Option<i64>,
+    pub amr: Vec<String>,
+    pub acr: Option<String>,
+    pub kind: Kind,
 }
 
 /// Why a token was not accepted. Never holds a part of it.
@@ -55,6 +86,8 @@ pub enum Refusal {
     Invalid,
     #[error("the access token has expired")]
     Expired,
+    #[error("access tokens cannot be checked at the moment")]
+    KeysUnavailable,
 }
 
 impl Refusal {
@@ -64,81 +97,136 @@ impl Refusal {
             Self::Missing => "TOKEN_MISSING",
             Self::Invalid => "TOKEN_INVALID",
             Self::Expired => "TOKEN_EXPIRED",
+            Self::KeysUnavailable => "TOKEN_KEYS_UNAVAILABLE",
+        }
+    }
+}
+
+impl From<Fault> for Refusal {
+    /// Which check failed is not told: it would help only a forger.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Missing => Self::Missing,
+            Fault::Expired => Self::Expired,
+            Fault::NoKeys => Self::KeysUnavailable,
+            _ => Self::Invalid,
         }
     }
 }
 
 /// The keys and names that tokens are checked against; clones share them.
 #[derive(Clone)]
-pub struct Verifier {
-    keys: Arc<HashMap<String, DecodingKey>>,
-    validation: Arc<Validation>,
-}
+pub struct Verifier(Trusted);
 
 impl Verifier {
-    /// `keys`: `kid` and the raw 32-byte Ed25519 public key.
+    /// Against keys that this process holds itself: `kid` and the raw 32-byte
+    /// Ed25519 public key of each.
+    ///
+    /// # Errors
+    /// No key, a `kid` twice, or an empty name.
     pub fn new(
         issuer: &str,
         audience: &str,
         keys: impl IntoIterator<Item = (String, [u8; 32])>,
-    ) -> Self {
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_issuer(&[issuer]);
-        validation.set_audience(&[audience]);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        // Judged below, by the caller's `now`.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let keys = keys
-            .into_iter()
-            .map(|(kid, key)| (kid, DecodingKey::from_ed_der(&key)))
-            .collect();
-        Self {
-            keys: Arc::new(keys),
-            validation: Arc::new(validation),
-        }
+    ) -> Result<Self, FixedKeysError> {
+        // Its own keys have no source that could be read again.
+        let nowhere = JwksSource::File(PathBuf::new());
+        let trusted = Trusted::fixed(spec(issuer, audience, nowhere), &document(keys))?;
+        Ok(Self(trusted))
     }
 
+    /// Other keys for the same names, in all clones.
+    ///
     /// # Errors
-    /// See [`Refusal`]; which check failed is not told, as it would help only a forger.
-    pub fn verify(&self, token: &str, now: UnixMicros) -> Result<Caller, Refusal> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refusal::Invalid);
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::Invalid)?;
-        let typed = header
-            .typ
-            .as_deref()
-            .is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE));
-        // RFC 7515 section 4.1.11: an extension we don't know that must be understood.
-        if !typed || header.crit.is_some() {
-            return Err(Refusal::Invalid);
-        }
-        let key = header
-            .kid
-            .and_then(|kid| self.keys.get(&kid))
-            .ok_or(Refusal::Invalid)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
-            .map_err(|_| Refusal::Invalid)?
-            .claims;
-        let now = now.seconds();
-        if claims.nbf > now.saturating_add(LEEWAY_SECONDS) {
-            return Err(Refusal::Invalid);
-        }
-        if claims.exp.saturating_add(LEEWAY_SECONDS) <= now {
-            return Err(Refusal::Expired);
-        }
-        Ok(Caller {
-            user: claims.sub,
-            session: claims.sid,
-            scopes: claims
-                .scope
-                .split_ascii_whitespace()
-                .map(str::to_owned)
-                .collect(),
-            roles: claims.roles,
-        })
+    /// No key, or a `kid` twice; the old keys stay.
+    pub fn replace(
+        &self,
+        keys: impl IntoIterator<Item = (String, [u8; 32])>,
+    ) -> Result<(), FixedKeysError> {
+        self.0.replace(&document(keys))
     }
+
+    /// Against a JWK set elsewhere, read again every ten minutes (a file: two
+    /// seconds) and when a token names a key that is not known yet.
+    ///
+    /// # Errors
+    /// An address that can't be used.
+    pub async fn followed(
+        issuer: &str,
+        audience: &str,
+        source: JwksSource,
+        state_dir: Option<PathBuf>,
+    ) -> Result<Self, SpecError> {
+        let trusted = Trusted::followed(spec(issuer, audience, source), state_dir).await?;
+        Ok(Self(trusted))
+    }
+
+    /// By the keys known now.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn verify(&self, token: &str, now: UnixMicros) -> Result<Caller, Refusal> {
+        caller(&*self.0.verify(token, now)?)
+    }
+
+    /// As [`Self::verify`]; a key that is not known yet is asked for.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn admit(&self, token: &str, now: UnixMicros) -> Result<Caller, Refusal> {
+        caller(&*self.0.admit(token, now).await?)
+    }
+}
+
+fn spec(issuer: &str, audience: &str, source: JwksSource) -> IssuerSpec {
+    let mut spec = IssuerSpec::new("identity", issuer, &[audience], source);
+    spec.algorithms = vec![Algorithm::EdDsa];
+    spec.leeway = LEEWAY;
+    spec.require_nbf = true;
+    spec.token_types = vec![TYPE.to_owned()];
+    spec
+}
+
+fn document(keys: impl IntoIterator<Item = (String, [u8; 32])>) -> Vec<u8> {
+    let keys: Vec<Value> = keys
+        .into_iter()
+        .map(|(kid, key)| ed25519_jwk(&kid, &key))
+        .collect();
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+/// RFC 8037 section 2.
+pub(crate) fn ed25519_jwk(kid: &str, public: &[u8]) -> Value {
+    let x = URL_SAFE_NO_PAD.encode(public);
+    json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x})
+}
+
+fn caller(claims: &Verified) -> Result<Caller, Refusal> {
+    let id = |text: Option<&str>| text.and_then(|text| Uuid::parse_str(text).ok());
+    let user = id(claims.subject.as_deref()).ok_or(Refusal::Invalid)?;
+    let session = id(claims.raw.get("sid").and_then(Value::as_str)).ok_or(Refusal::Invalid)?;
+    Ok(Caller {
+        user,
+        session,
+        scopes: claims.scopes.clone(),
+        roles: claims.roles.clone(),
+        auth_time: read(claims, "auth_time")?,
+        amr: read(claims, "amr")?.unwrap_or_default(),
+        acr: read(claims, "acr")?,
+        kind: read(claims, "kind")?.unwrap_or_default(),
+    })
+}
+
+/// Absent is fine, another type is not: a step-up must not rest on a guess.
+fn read<T: serde::de::DeserializeOwned>(
+    claims: &Verified,
+    name: &str,
+) -> Result<Option<T>, Refusal> {
+    claims
+        .raw
+        .get(name)
+        .map(|value| T::deserialize(value).map_err(|_| Refusal::Invalid))
+        .transpose()
 }
 
 /// The token of an `authorization` value: `Bearer <token>` (RFC 6750 section 2.1).

@@ -154,6 +154,21 @@ fn every_rpc_says_who_may_call_it() {
     }
 }
 
+/// What could take an account away from its owner.
+#[test]
+fn a_contact_is_changed_after_a_fresh_login_only() {
+    let pool = pool();
+    let option = pool.get_extension_by_name("platform.v1.access").unwrap();
+    let methods = methods(&pool).into_iter();
+    let fresh = methods.filter(|method| {
+        let access = method.options().get_extension(&option).into_owned();
+        let access = access.as_message().unwrap();
+        access.get_field_by_name("step_up").unwrap().as_bool() == Some(true)
+    });
+    let names: Vec<_> = fresh.map(|method| method.name().to_owned()).collect();
+    assert!(names.contains(&"ChangeContact".to_owned()), "{names:?}");
+}
+
 #[test]
 fn json_names_are_the_proto_names() {
     let pool = pool();

@@ -88,6 +88,7 @@ impl World {
                 .unwrap();
         });
         let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+        fs::create_dir(dir.path().join("policies")).unwrap();
         let (certificate, key) = ca.issue(&["spiffe://palisade.internal/svc/core"]);
         for (name, text) in [
             ("core.pem", &certificate),
@@ -109,11 +110,17 @@ impl World {
             .env("CORE_DATA_DIR", self.data_dir())
             .env("CORE_BREACHED_PASSWORDS", BREACHED)
             .env("CORE_DRAIN_DELAY", "0s")
+            .env("CORE_POLICIES", self.policies())
             .env("CORE_TLS_CERT", self.dir.path().join("core.pem"))
             .env("CORE_TLS_KEY", self.dir.path().join("core.key"))
             .env("CORE_TLS_CA", self.dir.path().join("ca.pem"))
             .arg(subcommand);
         command
+    }
+
+    /// A folder of the services' policies; empty at first.
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies")
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

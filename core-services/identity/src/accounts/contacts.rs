@@ -97,9 +97,10 @@ impl Accounts {
     }
 
     /// Sends a code to a new contact, which replaces the old one when it is verified.
+    /// Who may call this has signed in a moment ago: the contract says so.
     ///
     /// # Errors
-    /// [`Error::StepUp`], [`Error::SessionEnded`], or the database.
+    /// [`Error::SessionEnded`], or the database.
     pub(crate) async fn change_contact(
         &self,
         caller: &Caller,
@@ -108,8 +109,8 @@ impl Accounts {
     ) -> Result<(), Error> {
         let contact = Contact::parse(contact);
         let index = self.codes.index(&contact);
+        self.sessions.require_live(caller, now).await?;
         let mut tx = self.db.begin().await?;
-        self.sessions.require_recent(&mut tx, caller, now).await?;
         let owner = contacts::owner(&mut tx, contact.kind, &index).await?;
         let other = owner.filter(|row| row.user != caller.user && row.verified_at.is_some());
         if let Some(other) = other {

@@ -18,8 +18,6 @@ impl From<Error> for Status {
             Error::BadCredentials => refused(Code::Unauthenticated, "BAD_CREDENTIALS"),
             Error::BadRefreshToken => refused(Code::Unauthenticated, "BAD_REFRESH_TOKEN"),
             Error::SessionEnded => refused(Code::Unauthenticated, "SESSION_ENDED"),
-            // RFC 9470 section 3: the token is good, the login behind it too old.
-            Error::StepUp => refused(Code::Unauthenticated, "STEP_UP_REQUIRED"),
             Error::Throttled(wait) => {
                 let mut details = ErrorDetails::with_retry_info(Some(wait));
                 details.set_error_info("TOO_MANY_ATTEMPTS", errors::DOMAIN, []);

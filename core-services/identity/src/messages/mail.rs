@@ -11,7 +11,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use core_platform::{clock::UnixMicros, jobs::Failure};
+use core_platform::{clock::UnixMicros, config::Secret, jobs::Failure};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
@@ -26,13 +26,13 @@ const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Files kept in development: an outbox, not an archive.
 const FILES_MAX: usize = 1_000;
 
-/// How mail leaves. No `Debug`: it may hold a password.
-#[derive(Clone)]
+/// How mail leaves.
+#[derive(Clone, Debug)]
 pub struct MailSettings {
     /// `smtp://host:port`, `smtps://…`, or `smtp://…?tls=required`.
     pub url: Option<String>,
-    pub user: Option<String>,
-    pub password: Option<String>,
+    /// Name and password.
+    pub login: Option<(String, Secret)>,
     pub from: String,
 }
 
@@ -79,9 +79,9 @@ impl Mailer {
                 let mut transport = transport
                     .map_err(|_| Error::Url)?
                     .timeout(Some(SMTP_TIMEOUT));
-                if let (Some(user), Some(password)) = (&settings.user, &settings.password) {
-                    transport =
-                        transport.credentials(Credentials::new(user.clone(), password.clone()));
+                if let Some((user, password)) = &settings.login {
+                    let password = password.expose().to_owned();
+                    transport = transport.credentials(Credentials::new(user.clone(), password));
                 }
                 Way::Smtp(transport.build())
             }

@@ -5,18 +5,18 @@
 
 use std::time::Duration;
 
-use core_platform::jobs::Failure;
+use core_platform::{config::Secret, jobs::Failure};
 use reqwest::{Client, StatusCode, header, redirect::Policy};
 use uuid::Uuid;
 
 /// A gateway that says nothing for so long is asked again later.
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How short messages leave. No `Debug`: it holds a token.
-#[derive(Clone)]
+/// How short messages leave.
+#[derive(Clone, Debug)]
 pub struct SmsSettings {
     pub url: String,
-    pub token: String,
+    pub token: Secret,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum Error {
 pub(crate) struct Sms {
     client: Client,
     url: reqwest::Url,
-    token: String,
+    token: Secret,
 }
 
 impl Sms {
@@ -63,7 +63,7 @@ impl Sms {
         let sent = self
             .client
             .post(self.url.clone())
-            .bearer_auth(&self.token)
+            .bearer_auth(self.token.expose())
             .header(header::CONTENT_TYPE, "application/json")
             .header("idempotency-key", id.to_string())
             .body(body)

@@ -13,7 +13,7 @@ use std::time::Duration;
 use core_platform::{
     clock::UnixMicros,
     crypto::{Field, Vault},
-    db::{Db, Tx},
+    db::Db,
     token::Caller,
 };
 use uuid::Uuid;
@@ -39,8 +39,6 @@ pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
 pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
 /// Ended sessions are kept for so long: they know the user's devices.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Calls that could take an account away need a login that recent (RFC 9470).
-pub(crate) const STEP_UP_AGE: Duration = Duration::from_secs(10 * 60);
 
 const DEVICE: Field = Field::new("sessions.device");
 
@@ -108,24 +106,9 @@ impl Sessions {
 
     /// Refuses callers whose session has ended: their access token may live on for minutes.
     pub(crate) async fn require_live(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
-        sessions::auth_time(&self.db, caller.user, caller.session, now)
-            .await?
-            .map(|_| ())
-            .ok_or(Error::SessionEnded)
-    }
-
-    /// The same in a transaction, with a login of the last minutes.
-    pub(crate) async fn require_recent(
-        &self,
-        tx: &mut Tx,
-        caller: &Caller,
-        now: UnixMicros,
-    ) -> Result<(), Error> {
-        let proved = sessions::auth_time(tx, caller.user, caller.session, now).await?;
-        match proved {
-            None => Err(Error::SessionEnded),
-            Some(at) if at + STEP_UP_AGE < now => Err(Error::StepUp),
-            Some(_) => Ok(()),
+        match sessions::is_live(&self.db, caller.user, caller.session, now).await? {
+            true => Ok(()),
+            false => Err(Error::SessionEnded),
         }
     }
 

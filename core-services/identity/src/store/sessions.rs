@@ -4,7 +4,7 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Error, On, Row, Tx, query},
+    db::{Db, Error, On, Row, Tx, query},
 };
 use uuid::Uuid;
 
@@ -77,23 +77,22 @@ pub(crate) async fn forget(tx: &mut Tx, user: Uuid, before: UnixMicros) -> Resul
     Ok(())
 }
 
-/// When the session's owner proved who they are, if it is alive.
-pub(crate) async fn auth_time(
-    on: impl Into<On<'_>>,
+pub(crate) async fn is_live(
+    db: &Db,
     user: Uuid,
     session: Uuid,
     now: UnixMicros,
-) -> Result<Option<UnixMicros>, Error> {
-    let row = query(
-        "SELECT auth_time FROM sessions
+) -> Result<bool, Error> {
+    let found = query(
+        "SELECT 1 FROM sessions
          WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
     )
     .bind(session)
     .bind(user)
     .bind(now)
-    .fetch_optional(on)
+    .fetch_optional(db)
     .await?;
-    row.map(|row| row.get(0)).transpose()
+    Ok(found.is_some())
 }
 
 /// The live ones, newest first: no more than a user may have.

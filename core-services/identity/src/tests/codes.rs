@@ -123,25 +123,6 @@ both_databases! {
     }
 
     #[tokio::test]
-    async fn a_change_needs_a_login_of_the_last_minutes(at: Database) {
-        let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let tokens = world.login(PASSWORD).await.unwrap();
-        let caller = world.caller(&tokens);
-        let later = NOW + MINUTE * 11;
-        refused!(
-            world.rules.accounts.change_contact(&caller, PHONE, later).await,
-            Error::StepUp
-        );
-        // Renewed tokens prove nothing new.
-        world.refresh(&tokens.refresh, later).await.unwrap();
-        refused!(
-            world.rules.accounts.change_contact(&caller, PHONE, later).await,
-            Error::StepUp
-        );
-    }
-
-    #[tokio::test]
     async fn a_number_belongs_to_whoever_proves_it(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;

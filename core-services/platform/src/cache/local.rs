@@ -43,7 +43,7 @@ impl Local {
         Self {
             entries: Cache::builder()
                 .max_capacity(BYTES_MAX)
-                .weigher(weight)
+                .weigher(|key: &String, entry| weight(key, entry))
                 .expire_after(Lives)
                 .build(),
             deletes: Box::new(array::from_fn(|_| AtomicU64::new(0))),
@@ -95,7 +95,7 @@ impl Local {
     }
 }
 
-fn weight(key: &String, entry: &Entry) -> u32 {
+fn weight(key: &str, entry: &Entry) -> u32 {
     let value = entry.value.as_ref().map_or(0, Bytes::len);
     u32::try_from(key.len() + value + ENTRY_BYTES).unwrap_or(u32::MAX)
 }

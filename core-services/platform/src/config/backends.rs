@@ -9,6 +9,7 @@ use super::secret::{self, Secret, secret};
 
 /// What the operator typed.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// Redis, the second level of the cache: `redis://` or `rediss://`; without it each process has its own
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]

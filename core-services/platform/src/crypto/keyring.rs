@@ -132,6 +132,11 @@ impl KeyRing {
         (&self.newest.id, &self.newest.cipher)
     }
 
+    /// The ids of the keys that only unwrap.
+    pub(super) fn older(&self) -> Vec<String> {
+        self.older.iter().map(|kek| kek.id.clone()).collect()
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<&LessSafeKey> {
         std::iter::once(&self.newest)
             .chain(&self.older)

@@ -7,6 +7,7 @@
 mod envelope;
 mod keyring;
 mod vault;
+mod rewrap;
 
 use tonic::Status;
 
@@ -15,6 +16,7 @@ use crate::{db, errors};
 pub(crate) use envelope::Sealer;
 pub use envelope::{Field, SubjectKey};
 pub use keyring::{Error as KeyRingError, KeyRing};
+pub use rewrap::register;
 pub use vault::{SERVICE_SUBJECT, Vault};
 
 #[derive(Debug, thiserror::Error)]

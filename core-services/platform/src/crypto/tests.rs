@@ -15,6 +15,7 @@ pub(crate) async fn fresh(at: &core_testing::Database) -> Db {
     db.migrate(&[], None).await.unwrap();
     db
 }
+const K3: &str = "k3:AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n";
 
 fn ring(lines: &[&str]) -> KeyRing {
     let dir = tempfile::tempdir().unwrap();
@@ -128,7 +129,13 @@ core_testing::both_databases! {
         assert!(both.wrapped_by_older(&db).await.unwrap().is_empty());
         assert_eq!(both.rewrap(&db).await.unwrap(), 0);
 
+        // Taken out only now; a ring without it has nothing to do, and says what it lacks.
         let new = replica(&db, &[K2]).await;
+        assert_eq!(new.rewrap(&db).await.unwrap(), 0);
+        let lacking = replica(&db, &[K3, K2]).await;
+        created(&lacking, &db).await;
+        let lacks = new.wrapped_by_older(&db).await.unwrap();
+        assert_eq!(lacks, [("k3".to_owned(), 1)]);
         for (subject, sealed) in &sealed[1..] {
             let key = new.key(&db, *subject).await.unwrap();
             assert_eq!(key.open_text(NAME, sealed).unwrap(), "Ada");
@@ -174,4 +181,32 @@ core_testing::both_databases! {
 fn nothing_shows_a_key() {
     let keys = ring(&[K1]);
     assert_eq!(format!("{keys:?}"), r#"["k1"]"#);
+}
+
+#[tokio::test]
+async fn a_shredded_key_is_not_in_the_file_any_more() {
+    let at = core_testing::Database::sqlite();
+    let db = fresh(&at).await;
+    let vault = replica(&db, &[K1]).await;
+    let (subject, _) = created(&vault, &db).await;
+    created(&vault, &db).await;
+    let row = crate::db::query("SELECT wrapped FROM data_keys WHERE subject = $1").bind(subject);
+    let wrapped: Vec<u8> = row.fetch_one(&db).await.unwrap().get(0).unwrap();
+    let file = std::path::Path::new(&at.setting()).join("t.sqlite");
+    let holds_it = async || {
+        // Folds the log into the file.
+        db.close().await;
+        let bytes = std::fs::read(&file).unwrap();
+        // A part of it would do for a guess at the rest.
+        let mut parts = wrapped.windows(20);
+        parts.any(|part| bytes.windows(20).any(|here| here == part))
+    };
+    assert!(holds_it().await);
+
+    let db = fresh(&at).await;
+    let mut tx = db.begin().await.unwrap();
+    assert!(vault.shred(&mut tx, subject, NOW).await.unwrap());
+    tx.commit().await.unwrap();
+    db.close().await;
+    assert!(!holds_it().await);
 }

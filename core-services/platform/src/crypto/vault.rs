@@ -211,34 +211,38 @@ impl Vault {
     /// Many replicas may do it at once, and it may be stopped at any point.
     ///
     /// # Errors
-    /// [`Error::UnknownKek`] for a line that was taken out too early.
+    /// See [`Error`].
     pub async fn rewrap(&self, db: &Db) -> Result<u64, Error> {
-        let mut moved = 0;
-        let mut after = None;
+        let older = self.0.ring.older();
+        let (mut moved, mut after) = (0, None);
+        if older.is_empty() {
+            return Ok(0);
+        }
         loop {
             let mut tx = db.begin().await?;
-            let (last, count) = self.rewrap_batch(&mut tx, after).await?;
+            let (last, count) = self.rewrap_batch(&mut tx, &older, after).await?;
             tx.commit().await?;
             moved += count;
-            let Some(last) = last else {
+            if last.is_none() {
                 return Ok(moved);
-            };
-            after = Some(last);
+            }
+            after = last;
         }
     }
 
     async fn rewrap_batch(
         &self,
         tx: &mut Tx,
+        older: &[String],
         after: Option<Uuid>,
     ) -> Result<(Option<Uuid>, u64), Error> {
         let newest = self.0.ring.newest();
         let rows = query(
             "SELECT wrapped, kek_id, subject FROM data_keys
-             WHERE kek_id <> $1 AND wrapped IS NOT NULL AND ($2 IS NULL OR subject > $2)
+             WHERE kek_id {any_text:$1} AND wrapped IS NOT NULL AND ($2 IS NULL OR subject > $2)
              ORDER BY subject LIMIT $3 {for_update}",
         )
-        .bind(newest.0)
+        .bind(older.to_vec())
         .bind(after)
         .bind(REWRAP_BATCH)
         .fetch_all(&mut *tx)
@@ -258,8 +262,8 @@ impl Vault {
         Ok((last, rows.len() as u64))
     }
 
-    /// Data keys that still need an older key of the ring, by that key's id. Empty:
-    /// only the first line is in use.
+    /// Data keys that still need another key than the ring's newest, by that key's id.
+    /// Empty: only the first line is in use.
     ///
     /// # Errors
     /// See [`Error`].

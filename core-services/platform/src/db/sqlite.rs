@@ -36,6 +36,8 @@ impl Lite {
             // commit, against the tens of milliseconds of a password hash.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What was deleted is overwritten, else a destroyed data key stays in the file.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
             SqlitePoolOptions::new()

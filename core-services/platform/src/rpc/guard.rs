@@ -1,22 +1,29 @@
 //! May this call reach its handler? Plain functions of facts and `now`.
 //! Invariant: the peer is judged before the path is looked at, so a stranger
-//! learns nothing about what is served here.
+//! learns nothing about what is served here; a service must prove its name twice
+//! and be named in the access matrix before its user's token counts.
 //! Refuses to judge ownership of things: that needs the domain.
 
 use std::sync::Arc;
 
 use http::{Extensions, request::Parts};
 use tonic::{Code, Status, transport::server::TlsConnectInfo};
+use tonic_types::{ErrorDetails, StatusExt};
 
-use super::Rules;
+use super::{Rules, Services};
 use crate::{
     clock::UnixMicros,
-    contracts::Access,
+    contracts::{Access, Rpc},
     errors,
     listen::ConnectInfo,
+    memory,
     peer::{self, EDGE, Peer, PeerPolicy},
-    token::{self, Caller},
+    service_token,
+    token::{self, Caller, Kind},
 };
+
+/// How long a sign-in counts as fresh. Long enough to fill in a form.
+const STEP_UP_SECONDS_MAX: i64 = 300;
 
 /// What is known about a call that may go on.
 #[derive(Debug)]
@@ -39,6 +46,12 @@ pub(super) enum Refusal {
     Scope(String),
     #[error("service-only RPC called by the edge")]
     ServiceOnly,
+    #[error("service token: {0}")]
+    ServiceToken(#[from] service_token::Refusal),
+    #[error("the access matrix does not let `{0}` call this")]
+    NotInMatrix(String),
+    #[error("the caller signed in too long ago")]
+    StepUp,
 }
 
 impl Refusal {
@@ -50,6 +63,9 @@ impl Refusal {
             Self::Token(_) => "token",
             Self::Scope(_) => "scope",
             Self::ServiceOnly => "service_only",
+            Self::ServiceToken(_) => "service_token",
+            Self::NotInMatrix(_) => "access_matrix",
+            Self::StepUp => "step_up",
         }
     }
 }
@@ -60,6 +76,9 @@ impl From<Refusal> for Status {
             Refusal::Peer(refusal) => peer_status(&refusal),
             Refusal::UnknownRpc => {
                 errors::refused(Code::Unimplemented, "UNKNOWN_RPC", "no such method")
+            }
+            Refusal::Token(refusal @ token::Refusal::KeysUnavailable) => {
+                errors::busy(refusal.reason())
             }
             Refusal::Token(refusal) => {
                 errors::refused(Code::Unauthenticated, refusal.reason(), refusal.to_string())
@@ -74,8 +93,44 @@ impl From<Refusal> for Status {
                 "SERVICE_ONLY",
                 "only other services may call this",
             ),
+            Refusal::ServiceToken(refusal) => service_token_status(refusal),
+            Refusal::NotInMatrix(caller) => errors::refused(
+                Code::PermissionDenied,
+                "CALLER_NOT_ALLOWED",
+                format!("service `{caller}` may not call this"),
+            ),
+            Refusal::StepUp => step_up_status(),
         }
     }
+}
+
+/// What was wrong is for the log: the holder of a certificate may be an intruder.
+fn service_token_status(refusal: service_token::Refusal) -> Status {
+    use service_token::Refusal;
+    match refusal {
+        Refusal::Missing => errors::refused(
+            Code::Unauthenticated,
+            "SERVICE_TOKEN_MISSING",
+            "a service token is needed",
+        ),
+        Refusal::Invalid(_) => errors::refused(
+            Code::PermissionDenied,
+            "SERVICE_TOKEN_INVALID",
+            "the service token is not valid",
+        ),
+        Refusal::KeysUnavailable => errors::busy("SERVICE_KEYS_UNAVAILABLE"),
+    }
+}
+
+/// RFC 9470 section 3: the age is told, so that a client can ask for such a sign-in.
+fn step_up_status() -> Status {
+    let age = STEP_UP_SECONDS_MAX.to_string();
+    let details = ErrorDetails::with_error_info(
+        "STEP_UP_REQUIRED",
+        errors::DOMAIN,
+        [("max_age".to_owned(), age)],
+    );
+    Status::with_error_details(Code::Unauthenticated, "a recent sign-in is needed", details)
 }
 
 /// A process we do not know gets no detail.
@@ -90,6 +145,9 @@ pub(super) fn peer_status(refusal: &peer::Refusal) -> Status {
 
 /// The connection's verified peer; its certificate is parsed once per connection.
 pub(super) fn peer(policy: &PeerPolicy, extensions: &Extensions) -> Result<Peer, peer::Refusal> {
+    if let Some(memory::ConnectInfo(peer)) = extensions.get() {
+        return Ok(peer.clone());
+    }
     let tls = extensions
         .get::<TlsConnectInfo<ConnectInfo>>()
         .ok_or(peer::Refusal::NoCertificate)?;
@@ -100,39 +158,71 @@ pub(super) fn peer(policy: &PeerPolicy, extensions: &Extensions) -> Result<Peer,
     known.clone()
 }
 
-pub(super) fn judge(rules: &Rules, parts: &Parts, now: UnixMicros) -> Result<Facts, Refusal> {
+pub(super) async fn judge(rules: &Rules, parts: &Parts, now: UnixMicros) -> Result<Facts, Refusal> {
     let peer = peer(&rules.peers, &parts.extensions)?;
     let rpc = rules
         .contracts
         .find(parts.uri.path())
         .ok_or(Refusal::UnknownRpc)?;
-    let caller = authorize(&rpc.access, &peer, || {
-        rules.verifier.verify(token::bearer(&parts.headers)?, now)
-    })?;
+    if peer.0 != EDGE {
+        service(rules.services.as_ref(), &peer, rpc, parts, now).await?;
+    }
+    let caller = match &rpc.access {
+        // A broken token on a public RPC is nobody's business.
+        Access::Public => None,
+        Access::ServiceOnly if peer.0 != EDGE || is_listed(rules, &peer, rpc) => None,
+        Access::ServiceOnly => return Err(Refusal::ServiceOnly),
+        Access::Authenticated | Access::Permission(_) => {
+            let token = token::bearer(&parts.headers)?;
+            let caller = rules.verifier.admit(token, now).await?;
+            authorize(rpc, &caller, now)?;
+            Some(caller)
+        }
+    };
     Ok(Facts { peer, caller })
 }
 
-/// `caller` is only asked for where the access option wants one: a broken token
-/// on a public RPC is nobody's business.
-fn authorize(
-    access: &Access,
+/// A service's second proof of who it is, and whether it may call.
+async fn service(
+    services: Option<&Services>,
     peer: &Peer,
-    caller: impl FnOnce() -> Result<Caller, token::Refusal>,
-) -> Result<Option<Caller>, Refusal> {
-    match access {
-        Access::Public => Ok(None),
-        Access::ServiceOnly if peer.0 == EDGE => Err(Refusal::ServiceOnly),
-        Access::ServiceOnly => Ok(None),
-        Access::Authenticated => Ok(Some(caller()?)),
-        Access::Permission(scope) => {
-            let caller = caller()?;
-            if caller.scopes.iter().any(|held| held == scope) {
-                Ok(Some(caller))
-            } else {
-                Err(Refusal::Scope(scope.clone()))
-            }
-        }
+    rpc: &Rpc,
+    parts: &Parts,
+    now: UnixMicros,
+) -> Result<(), Refusal> {
+    let not_listed = || Refusal::NotInMatrix(peer.0.clone());
+    let services = services.ok_or_else(not_listed)?;
+    let name = peer.0.as_str();
+    services
+        .tokens
+        .verify(&parts.headers, name, rpc.service, now)
+        .await?;
+    if services.access.load().allows(name, &rpc.path) {
+        Ok(())
+    } else {
+        Err(not_listed())
     }
+}
+
+fn is_listed(rules: &Rules, peer: &Peer, rpc: &Rpc) -> bool {
+    let services = rules.services.as_ref();
+    services.is_some_and(|services| services.access.load().allows(&peer.0, &rpc.path))
+}
+
+/// Whether this caller may call this RPC.
+fn authorize(rpc: &Rpc, caller: &Caller, now: UnixMicros) -> Result<(), Refusal> {
+    if let Access::Permission(scope) = &rpc.access
+        && !caller.scopes.contains(scope)
+    {
+        return Err(Refusal::Scope(scope.clone()));
+    }
+    // A key has no sign-in: what needs one is not for programs.
+    let signed_in = caller.auth_time.filter(|_| caller.kind == Kind::User);
+    let fresh = |at: i64| now.seconds().saturating_sub(at) <= STEP_UP_SECONDS_MAX;
+    if rpc.step_up && !signed_in.is_some_and(fresh) {
+        return Err(Refusal::StepUp);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,58 +231,67 @@ mod tests {
 
     use super::*;
 
+    const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
+
     fn caller(scopes: &[&str]) -> Caller {
         Caller {
             user: Uuid::nil(),
             session: Uuid::nil(),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             roles: Vec::new(),
+            auth_time: Some(NOW.seconds() - STEP_UP_SECONDS_MAX),
+            amr: Vec::new(),
+            acr: None,
+            kind: Kind::User,
         }
     }
 
-    #[test]
-    fn access_options_decide() {
-        let expired = || Err(token::Refusal::Expired);
-        let check = |access: Access,
-                     peer: &str,
-                     given: Result<Caller, token::Refusal>,
-                     expected: Result<bool, Refusal>| {
-            let got = authorize(&access, &Peer(peer.to_owned()), || given);
-            assert_eq!(
-                got.map(|caller| caller.is_some()),
-                expected,
-                "{access:?} {peer}"
-            );
+    fn check(access: Access, step_up: bool, caller: &Caller, expected: Result<(), Refusal>) {
+        let rpc = Rpc {
+            path: "/x.v1.X/Y".to_owned(),
+            service: "x",
+            access,
+            step_up,
         };
+        assert_eq!(authorize(&rpc, caller, NOW), expected, "{rpc:?} {caller:?}");
+    }
+
+    #[test]
+    fn scopes_decide() {
         let read = || Access::Permission("profile:read".to_owned());
-        check(Access::Public, "edge", expired(), Ok(false));
-        check(
-            Access::Authenticated,
-            "edge",
-            expired(),
-            Err(token::Refusal::Expired.into()),
-        );
-        check(Access::Authenticated, "edge", Ok(caller(&[])), Ok(true));
-        check(read(), "edge", Ok(caller(&["profile:read"])), Ok(true));
+        let refused = || Err(Refusal::Scope("profile:read".to_owned()));
+        check(Access::Authenticated, false, &caller(&[]), Ok(()));
+        check(read(), false, &caller(&["profile:read"]), Ok(()));
         check(
             read(),
-            "edge",
-            Ok(caller(&["profile:readx", "profile"])),
-            Err(Refusal::Scope("profile:read".to_owned())),
+            false,
+            &caller(&["profile:readx", "profile"]),
+            refused(),
         );
-        check(
-            read(),
-            "edge",
-            expired(),
-            Err(token::Refusal::Expired.into()),
+        check(read(), true, &caller(&[]), refused());
+    }
+
+    #[test]
+    fn a_step_up_wants_a_recent_sign_in() {
+        let with = |auth_time, kind| Caller {
+            auth_time,
+            kind,
+            ..caller(&[])
+        };
+        let oldest = NOW.seconds() - STEP_UP_SECONDS_MAX;
+        let step_up = |caller, expected| check(Access::Authenticated, true, &caller, expected);
+        step_up(with(Some(oldest), Kind::User), Ok(()));
+        step_up(with(Some(oldest - 1), Kind::User), Err(Refusal::StepUp));
+        step_up(with(Some(i64::MIN), Kind::User), Err(Refusal::StepUp));
+        step_up(with(None, Kind::User), Err(Refusal::StepUp));
+        step_up(with(Some(oldest), Kind::ApiKey), Err(Refusal::StepUp));
+        let status = Status::from(Refusal::StepUp);
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.metadata["max_age"].as_str()),
+            ("STEP_UP_REQUIRED", "300")
         );
-        check(
-            Access::ServiceOnly,
-            "edge",
-            Ok(caller(&[])),
-            Err(Refusal::ServiceOnly),
-        );
-        check(Access::ServiceOnly, "order", expired(), Ok(false));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What every call passes before and after its handler, as one tower layer.
 //! Invariant: the order is the security argument: a slot, the peer's
-//! certificate, the RPC, the caller's token; only then the handler.
+//! certificate, the RPC, the service's token, the caller's token; only then the
+//! handler, until the call's deadline.
 //! Refuses to look into messages: handlers call `validate`.
 
 mod guard;
@@ -12,22 +13,41 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
-use tokio::sync::Semaphore;
-use tonic::{Status, body::Body};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    clock, contracts::Contracts, metrics::Metrics, peer::PeerPolicy, telemetry, token::Verifier,
+    access::Matrix,
+    clock,
+    contracts::Contracts,
+    deadline::{self, Inherited},
+    errors,
+    metrics::Metrics,
+    peer::PeerPolicy,
+    service_token, telemetry,
+    token::Verifier,
 };
 use observe::{Finish, Observed};
 
 /// Calls answered at the same time. At 64 KiB a message this bounds request
 /// memory to 64 MiB; more would only wait for the same two password hashers.
 pub const IN_FLIGHT_MAX: usize = 1024;
+
+/// A call that is not answered by then: its caller has given up.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// tonic runs a timer of its own on `grpc-timeout` and answers CANCELLED; ours is
+/// over first, as its timers go by the millisecond.
+const ANSWER_MARGIN: Duration = Duration::from_millis(2);
 
 /// The health service is open to every peer we verify, token or not.
 const HEALTH_PREFIX: &str = "/grpc.health.v1.Health/";
@@ -38,7 +58,16 @@ pub struct Rules {
     pub peers: PeerPolicy,
     pub verifier: Verifier,
     pub metrics: Arc<Metrics>,
+    services: Option<Services>,
     slots: Arc<Semaphore>,
+}
+
+/// What other services must show; without it only the edge may call.
+#[derive(Clone)]
+pub struct Services {
+    pub tokens: service_token::Verifier,
+    /// Replaced when its file changes.
+    pub access: Arc<ArcSwap<Matrix>>,
 }
 
 impl Rules {
@@ -54,8 +83,16 @@ impl Rules {
             peers,
             verifier,
             metrics,
+            services: None,
             slots,
         }
+    }
+
+    /// Lets other services call, as far as the matrix goes.
+    #[must_use]
+    pub fn services(mut self, services: Services) -> Self {
+        self.services = Some(services);
+        self
     }
 }
 
@@ -106,8 +143,9 @@ where
         if request.uri().path().starts_with(HEALTH_PREFIX) {
             return Box::pin(health(self.rules.clone(), inner, request));
         }
-        let span = span(&request);
-        Box::pin(answer(self.rules.clone(), inner, request).instrument(span))
+        let id = telemetry::request_id(request.headers());
+        let span = span(&request, &id);
+        Box::pin(answer(self.rules.clone(), inner, request, id).instrument(span))
     }
 }
 
@@ -129,24 +167,51 @@ where
 
 async fn answer<S>(
     rules: Arc<Rules>,
-    mut inner: S,
+    inner: S,
     request: Request<Body>,
+    id: String,
 ) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let rpc = rules.contracts.find(request.uri().path());
     let mut finish = Finish::new(rules.metrics.clone(), rpc, Span::current());
-    let (mut parts, body) = request.into_parts();
-    let response = match admit(&rules, &mut parts, &mut finish) {
-        Ok(()) => inner.call(Request::from_parts(parts, body)).await?,
-        Err(refused) => refused.into_http(),
+    let given = deadline::given(request.headers())
+        .unwrap_or(CALL_TIMEOUT)
+        .min(CALL_TIMEOUT);
+    let deadline = Instant::now() + given.saturating_sub(ANSWER_MARGIN);
+    let inherited = Inherited::new(request.headers(), &id, deadline);
+    let handling = inherited.scope(handle(&rules, inner, request, &mut finish));
+    let response = match timeout_at(deadline, handling).await {
+        Ok(response) => response?,
+        Err(_) => errors::refused(
+            Code::DeadlineExceeded,
+            "DEADLINE_EXCEEDED",
+            "the call took too long",
+        )
+        .into_http(),
     };
     finish.read(response.headers());
     Ok(response.map(|body| Body::new(Observed::new(body, finish))))
 }
 
-fn admit(
+async fn handle<S>(
+    rules: &Rules,
+    mut inner: S,
+    request: Request<Body>,
+    finish: &mut Finish,
+) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    match admit(rules, &mut parts, finish).await {
+        Ok(()) => inner.call(Request::from_parts(parts, body)).await,
+        Err(refused) => Ok(refused.into_http()),
+    }
+}
+
+async fn admit(
     rules: &Rules,
     parts: &mut http::request::Parts,
     finish: &mut Finish,
@@ -154,10 +219,10 @@ fn admit(
     let refused = |reason: &str| rules.metrics.refused.with_label_values(&[reason]).inc();
     let Ok(slot) = rules.slots.clone().try_acquire_owned() else {
         refused("overload");
-        return Err(crate::errors::busy("OVERLOADED"));
+        return Err(errors::busy("OVERLOADED"));
     };
     finish.hold(slot);
-    match guard::judge(rules, parts, clock::now()) {
+    match guard::judge(rules, parts, clock::now()).await {
         Ok(facts) => {
             Span::current().record("peer", facts.peer.0.as_str());
             parts.extensions.insert(facts.peer);
@@ -174,12 +239,11 @@ fn admit(
     }
 }
 
-fn span(request: &Request<Body>) -> Span {
-    let headers = request.headers();
+fn span(request: &Request<Body>, id: &str) -> Span {
     tracing::info_span!(
         "rpc",
-        request_id = telemetry::request_id(headers),
-        trace_id = telemetry::trace_id(headers),
+        request_id = id,
+        trace_id = telemetry::trace_id(request.headers()),
         peer = field::Empty,
     )
 }

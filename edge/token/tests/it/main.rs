@@ -12,4 +12,7 @@ mod key_sets;
 mod refresh;
 mod remembering;
 mod reload;
+mod shared_vectors;
 mod signer;
+#[path = "../vectors/mod.rs"]
+mod vectors;
