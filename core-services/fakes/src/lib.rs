@@ -11,12 +11,12 @@ mod smtp;
 pub use sms::{Gateway, ShortMessage};
 pub use smtp::{Mail, Relay};
 
-/// What goes wrong, from the next connection or request on.
+/// What goes wrong, from the next command or request on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     #[default]
     None,
-    /// Connections are closed as soon as they are opened.
+    /// Connections are closed without a word.
     Refuse,
     /// Connections are kept, and nothing is ever said.
     Stall,

@@ -118,19 +118,17 @@ async fn accept(listener: TcpListener, record: Arc<Record<Mail>>) {
 }
 
 async fn session(stream: TcpStream, record: &Record<Mail>) -> io::Result<()> {
-    let fault = record.fault();
-    if fault == Fault::Refuse {
-        return Ok(());
-    }
     let mut stream = BufReader::new(stream);
-    if fault == Fault::Stall {
-        // Until the sender gives up.
-        stream.read_to_end(&mut Vec::new()).await?;
+    if is_over(&mut stream, record).await? {
         return Ok(());
     }
     say(&mut stream, "220 relay.test ESMTP").await?;
     let mut mail = Mail::default();
     while let Some(line) = line(&mut stream).await? {
+        // A connection that was kept is no way around a fault.
+        if is_over(&mut stream, record).await? {
+            return Ok(());
+        }
         let verb = line
             .split(' ')
             .next()
@@ -168,6 +166,19 @@ async fn session(stream: TcpStream, record: &Record<Mail>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// True where the fault ends the conversation here.
+async fn is_over(stream: &mut BufReader<TcpStream>, record: &Record<Mail>) -> io::Result<bool> {
+    match record.fault() {
+        Fault::Refuse => Ok(true),
+        Fault::Stall => {
+            // Until the sender gives up.
+            stream.read_to_end(&mut Vec::new()).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
 }
 
 async fn data(stream: &mut BufReader<TcpStream>) -> io::Result<String> {

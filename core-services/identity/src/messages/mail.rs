@@ -75,6 +75,10 @@ impl Mailer {
         let way = match &settings.url {
             None => Way::Files(outbox.to_owned()),
             Some(url) => {
+                // `check-config` prints it.
+                if url.contains('@') {
+                    return Err(Error::Url);
+                }
                 let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
                 let mut transport = transport
                     .map_err(|_| Error::Url)?

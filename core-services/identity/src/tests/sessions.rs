@@ -101,7 +101,8 @@ both_databases! {
         let vault = Vault::start(&world.db, ring, NOW).await.unwrap();
         let metrics = Metrics::new().unwrap();
         let policy = Policy::default();
-        let again = Rules::new(world.db.clone(), vault, &super::tokens(), policy, &metrics, NOW);
+        let (db, settings) = (world.db.clone(), super::tokens());
+        let again = Rules::new(db, vault, &settings, policy, &metrics, NOW);
         let again = again.await.unwrap();
         let jwks = |rules: &Rules| rules.sessions.signer.jwks_json();
         assert_eq!(jwks(&again), jwks(&world.rules));
