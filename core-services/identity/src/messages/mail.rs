@@ -17,6 +17,7 @@ use lettre::{
     message::{Mailbox, header::ContentType},
     transport::smtp::{self, authentication::Credentials},
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::templates::Text;
@@ -120,9 +121,11 @@ impl Mailer {
             .body(text.body.clone())
             .map_err(|_| Failure::Permanent("the mail cannot be written".to_owned()))?;
         match &self.way {
-            Way::Smtp(transport) => match transport.send(message).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(judge(&error)),
+            // The transport's own time limit is for connecting only.
+            Way::Smtp(transport) => match timeout(SMTP_TIMEOUT, transport.send(message)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(judge(&error)),
+                Err(_) => Err(Failure::retry("the mail relay does not answer")),
             },
             Way::Files(dir) => write(dir, &format!("{id}.eml"), &message.formatted()),
         }
