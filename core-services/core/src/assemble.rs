@@ -148,6 +148,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
         jobs: own_jobs()?,
         stop: shared.stop.clone(),
         now: shared.now,
+        data_dir: process.data_dir.clone(),
     };
     let mut parts = service.start(&settings.services, context).await?;
     let dependency = Dependency::database(name, db.clone());
