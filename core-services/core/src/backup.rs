@@ -87,7 +87,11 @@ pub(crate) fn backup(flags: &BackupFlags) -> Result<(), Failure> {
         let dir = &flags.dir;
         DirBuilder::new().mode(0o700).recursive(true).create(dir)?;
         let is_empty = fs::read_dir(dir)?.next().is_none();
-        ensure!(is_empty, "`{}` is not empty\nhint: each backup has a folder of its own", dir.display());
+        ensure!(
+            is_empty,
+            "`{}` is not empty\nhint: each backup has a folder of its own",
+            dir.display()
+        );
         let mut databases = Vec::new();
         for store in all() {
             if let Some(entry) = copy(&store, &stores, dir).await.context(store.name)? {
@@ -123,7 +127,13 @@ pub(crate) fn restore(flags: &RestoreFlags) -> Result<(), Failure> {
             let location = stores.location(&entry.name);
             let loaded = location.load(&entry.name, &file, flags.replace).await;
             loaded.with_context(|| entry.name.clone())?;
-            print(format!("{}: restored, schema version {}\n", entry.name, entry.schema[1]).as_bytes())?;
+            print(
+                format!(
+                    "{}: restored, schema version {}\n",
+                    entry.name, entry.schema[1]
+                )
+                .as_bytes(),
+            )?;
         }
         Ok(())
     })
@@ -132,7 +142,10 @@ pub(crate) fn restore(flags: &RestoreFlags) -> Result<(), Failure> {
 async fn copy(store: &Store, stores: &Stores, dir: &Path) -> Result<Option<Entry>> {
     let location = stores.location(store.name);
     if location.is_empty(store.name).await? {
-        ensure!(!store.is_needed, "`{location}` is empty\nhint: is this where the services keep their data?");
+        ensure!(
+            !store.is_needed,
+            "`{location}` is empty\nhint: is this where the services keep their data?"
+        );
         return Ok(None);
     }
     let (dialect, extension) = kind(&location);
@@ -157,7 +170,9 @@ async fn schema(store: &Store, location: &Location) -> Result<[i64; 2]> {
     db.close().await;
     let steps = steps?;
     Ok([Owner::Platform, Owner::Service].map(|owner| {
-        let own = steps.iter().filter(|step| step.owner == owner && step.is_applied);
+        let own = steps
+            .iter()
+            .filter(|step| step.owner == owner && step.is_applied);
         own.map(|step| step.version).max().unwrap_or(0)
     }))
 }
@@ -180,7 +195,11 @@ fn check(entry: &Entry, dir: &Path, stores: &Stores) -> Result<()> {
         "the copy is of {}, and the service is on {dialect}\nhint: restore it where it came from",
         entry.dialect
     );
-    ensure!(entry.file == format!("{}.{extension}", store.name), "`{}` is no file of a backup", entry.file);
+    ensure!(
+        entry.file == format!("{}.{extension}", store.name),
+        "`{}` is no file of a backup",
+        entry.file
+    );
     let newest = store.migrations.iter().map(|step| step.version).max();
     ensure!(
         newest.is_none_or(|newest| entry.schema[1] <= newest),
@@ -188,7 +207,11 @@ fn check(entry: &Entry, dir: &Path, stores: &Stores) -> Result<()> {
         entry.schema[1]
     );
     let found = sum(&dir.join(&entry.file))?;
-    ensure!(found == (entry.bytes, entry.sha256.clone()), "`{}` is damaged: its SHA-256 differs", entry.file);
+    ensure!(
+        found == (entry.bytes, entry.sha256.clone()),
+        "`{}` is damaged: its SHA-256 differs",
+        entry.file
+    );
     Ok(())
 }
 
@@ -225,11 +248,19 @@ fn read(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
     let unusable = || format!("`{}`", path.display());
     let length = fs::metadata(&path).with_context(unusable)?.len();
-    ensure!(length <= MANIFEST_BYTES_MAX, "`{}` is too large for a manifest", path.display());
+    ensure!(
+        length <= MANIFEST_BYTES_MAX,
+        "`{}` is too large for a manifest",
+        path.display()
+    );
     let text = fs::read_to_string(&path).with_context(unusable)?;
     let manifest: Manifest = serde_json::from_str(&text).with_context(unusable)?;
     if manifest.format != FORMAT {
-        return Err(anyhow!("`{}` has format {}, and this program reads {FORMAT}", path.display(), manifest.format));
+        return Err(anyhow!(
+            "`{}` has format {}, and this program reads {FORMAT}",
+            path.display(),
+            manifest.format
+        ));
     }
     Ok(manifest)
 }

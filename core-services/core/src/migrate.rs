@@ -24,7 +24,10 @@ pub(crate) fn run(flags: &MigrateFlags) -> Result<(), Failure> {
     };
     if flags.to.is_some() && chosen.len() != 1 {
         let hint = "name the service whose version it is";
-        return Err(Failure::usage(anyhow!("--to: there are {} services\nhint: {hint}", chosen.len())));
+        return Err(Failure::usage(anyhow!(
+            "--to: there are {} services\nhint: {hint}",
+            chosen.len()
+        )));
     }
     let administrator = administrator(flags)?;
     block_on(async {
@@ -89,8 +92,15 @@ async fn status(service: Service, stores: &Stores) -> anyhow::Result<()> {
             Owner::Platform => "platform",
             Owner::Service => "service",
         };
-        let state = if step.is_applied { "applied" } else { "pending" };
-        let line = format!("{}: {owner} {} {}: {state}\n", known.name, step.version, step.name);
+        let state = if step.is_applied {
+            "applied"
+        } else {
+            "pending"
+        };
+        let line = format!(
+            "{}: {owner} {} {}: {state}\n",
+            known.name, step.version, step.name
+        );
         print(line.as_bytes())?;
     }
     Ok(())

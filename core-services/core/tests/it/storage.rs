@@ -188,10 +188,16 @@ async fn an_administrator_makes_roles_and_databases_that_the_services_run_on() {
         command
     };
     let (done, _, err) = said(&mut command("migrate"));
-    assert!(!done && err.contains("hint: ") && !err.contains("s3cret"), "{err}");
+    assert!(
+        !done && err.contains("hint: ") && !err.contains("s3cret"),
+        "{err}"
+    );
     let (done, out, err) = said(command("migrate").env("DATABASE_ADMIN_URL", &admin));
     assert!(done, "{err}");
-    assert!(out.contains("identity: made role and database\nevents: made role and database\n"), "{out}");
+    assert!(
+        out.contains("identity: made role and database\nevents: made role and database\n"),
+        "{out}"
+    );
     let (done, out, _) = said(command("migrate").args(["--create-with", &admin]));
     assert!(done && !out.contains("made"), "{out}");
     let core = World::start_command(command("all")).await;
