@@ -50,8 +50,8 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
     let traced = spans
         .as_ref()
         .map(|spans| tracing_opentelemetry::layer().with_tracer(spans.tracer()))
-        // Ours only: a span of the exporter's own connection would make more of them.
-        .map(|layer| layer.with_filter(filter_fn(|span| span.target().starts_with("core_"))));
+        // Ours only: the spans of the exporter's own connection would make more of them, without end.
+        .map(|layer| layer.with_filter(filter_fn(|of| of.target().starts_with("core_"))));
     tracing_subscriber::registry()
         .with(filter)
         .with(traced)

@@ -239,12 +239,14 @@ async fn admit(
 }
 
 fn span(request: &Request<Body>, id: &str) -> Span {
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "rpc",
         request_id = id,
         trace_id = telemetry::trace_id(request.headers()),
         peer = field::Empty,
-    )
+    );
+    telemetry::continue_trace(&span, request.headers());
+    span
 }
 
 #[cfg(test)]
