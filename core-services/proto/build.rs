@@ -8,7 +8,11 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
+const FILES: [&str; 3] = [
+    "auth/v1/auth.proto",
+    "auth/v1/credential.proto",
+    "user/v1/user.proto",
+];
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
 const INTERNAL_FILES: [&str; 3] = [
     "auth/v1/events.proto",
@@ -42,6 +46,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.ResendVerificationRequest",
             ".auth.v1.ChangeContactRequest",
             ".auth.v1.Session",
+            ".auth.v1.CompleteMfaRequest",
+            ".auth.v1.BeginPasskeyRegistrationResponse",
+            ".auth.v1.FinishPasskeyRegistrationRequest",
+            ".auth.v1.BeginPasskeyLoginResponse",
+            ".auth.v1.FinishPasskeyLoginRequest",
+            ".auth.v1.Credential",
+            ".auth.v1.EnrollTotpResponse",
+            ".auth.v1.ConfirmTotpRequest",
+            ".auth.v1.RecoveryCodes",
+            ".auth.v1.StartOidcResponse",
+            ".auth.v1.FinishOidcRequest",
             ".user.v1.UpdateProfileRequest",
             ".user.v1.Profile",
             ".platform.v1.Event",

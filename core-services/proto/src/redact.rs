@@ -7,8 +7,11 @@ use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
     auth::v1::{
-        ChangeContactRequest, ChangePasswordRequest, FinishPasswordResetRequest, LoginRequest,
-        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
+        BeginPasskeyLoginResponse, BeginPasskeyRegistrationResponse, ChangeContactRequest,
+        ChangePasswordRequest, CompleteMfaRequest, ConfirmTotpRequest, Credential,
+        EnrollTotpResponse, FinishOidcRequest, FinishPasskeyLoginRequest,
+        FinishPasskeyRegistrationRequest, FinishPasswordResetRequest, LoginRequest, RecoveryCodes,
+        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session, StartOidcResponse,
         StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
     },
     platform::v1::Event,
@@ -37,6 +40,17 @@ opaque!(
     ResendVerificationRequest,
     ChangeContactRequest,
     Session,
+    CompleteMfaRequest,
+    BeginPasskeyRegistrationResponse,
+    FinishPasskeyRegistrationRequest,
+    BeginPasskeyLoginResponse,
+    FinishPasskeyLoginRequest,
+    Credential,
+    EnrollTotpResponse,
+    ConfirmTotpRequest,
+    RecoveryCodes,
+    StartOidcResponse,
+    FinishOidcRequest,
     UpdateProfileRequest,
     Profile,
     Event,
@@ -85,6 +99,31 @@ mod tests {
                     refresh_token: secret(),
                     token_type: secret(),
                     expires_in: 600,
+                    mfa_token: secret(),
+                    mfa_methods: vec![secret()],
+                }
+            ),
+            format!(
+                "{:?}",
+                CompleteMfaRequest {
+                    mfa_token: secret(),
+                    code: secret(),
+                    recovery_code: secret(),
+                    sms_code: secret(),
+                    ..CompleteMfaRequest::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                EnrollTotpResponse {
+                    secret: secret(),
+                    otpauth_uri: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                RecoveryCodes {
+                    recovery_codes: vec![secret()]
                 }
             ),
             format!(

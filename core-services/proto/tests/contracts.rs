@@ -113,6 +113,22 @@ fn http_bindings_are_the_published_ones() {
         check(&format!("auth.v1.AuthService.{rpc}"), &[binding]);
     }
     for (rpc, binding) in [
+        ("CompleteMfa", "POST /v1/auth/mfa"),
+        ("BeginPasskeyRegistration", "POST /v1/auth/passkeys:begin"),
+        ("FinishPasskeyRegistration", "POST /v1/auth/passkeys"),
+        ("BeginPasskeyLogin", "POST /v1/auth/passkey-login:begin"),
+        ("FinishPasskeyLogin", "POST /v1/auth/passkey-login"),
+        ("ListCredentials", "GET /v1/auth/credentials"),
+        ("DeleteCredential", "DELETE /v1/auth/credentials/{id}"),
+        ("EnrollTotp", "POST /v1/auth/totp"),
+        ("ConfirmTotp", "POST /v1/auth/totp:confirm"),
+        ("RegenerateRecoveryCodes", "POST /v1/auth/recovery-codes"),
+        ("StartOidc", "GET /v1/auth/oidc/{provider}/start"),
+        ("FinishOidc", "GET /v1/auth/oidc/{provider}/callback"),
+    ] {
+        check(&format!("auth.v1.CredentialService.{rpc}"), &[binding]);
+    }
+    for (rpc, binding) in [
         ("GetPreferences", "GET /v1/preferences"),
         ("UpdatePreferences", "PATCH /v1/preferences"),
         ("GetPublicProfile", "GET /v1/users/{handle}"),
@@ -156,7 +172,7 @@ fn every_rpc_says_who_may_call_it() {
 
 /// What could take an account away from its owner.
 #[test]
-fn a_contact_is_changed_after_a_fresh_login_only() {
+fn what_opens_an_account_is_changed_after_a_fresh_login_only() {
     let pool = pool();
     let option = pool.get_extension_by_name("platform.v1.access").unwrap();
     let methods = methods(&pool).into_iter();
@@ -166,7 +182,17 @@ fn a_contact_is_changed_after_a_fresh_login_only() {
         access.get_field_by_name("step_up").unwrap().as_bool() == Some(true)
     });
     let names: Vec<_> = fresh.map(|method| method.name().to_owned()).collect();
-    assert!(names.contains(&"ChangeContact".to_owned()), "{names:?}");
+    for name in [
+        "ChangeContact",
+        "BeginPasskeyRegistration",
+        "FinishPasskeyRegistration",
+        "DeleteCredential",
+        "EnrollTotp",
+        "ConfirmTotp",
+        "RegenerateRecoveryCodes",
+    ] {
+        assert!(names.contains(&name.to_owned()), "{name}: {names:?}");
+    }
 }
 
 #[test]
@@ -176,7 +202,7 @@ fn json_names_are_the_proto_names() {
     for method in methods(&pool) {
         messages.extend([method.input(), method.output()]);
     }
-    for name in ["auth.v1.Jwk", "auth.v1.Session"] {
+    for name in ["auth.v1.Jwk", "auth.v1.Session", "auth.v1.Credential"] {
         messages.push(pool.get_message_by_name(name).unwrap());
     }
     for message in messages {

@@ -10,13 +10,16 @@ pub(crate) mod sessions;
 pub(crate) mod refresh_tokens;
 pub(crate) mod codes;
 pub(crate) mod attempts;
+pub(crate) mod credentials;
+pub(crate) mod recovery_codes;
+pub(crate) mod tickets;
 pub(crate) mod preferences;
 pub(crate) mod keys;
 
 use core_platform::db::Migration;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: [Migration; 3] = [
+pub const MIGRATIONS: [Migration; 4] = [
     Migration {
         version: 1,
         name: "accounts",
@@ -34,5 +37,11 @@ pub const MIGRATIONS: [Migration; 3] = [
         name: "signing_keys",
         up: include_str!("../../migrations/0003_signing_keys.up.sql"),
         down: include_str!("../../migrations/0003_signing_keys.down.sql"),
+    },
+    Migration {
+        version: 20,
+        name: "credentials",
+        up: include_str!("../../migrations/0020_credentials.up.sql"),
+        down: include_str!("../../migrations/0020_credentials.down.sql"),
     },
 ];
