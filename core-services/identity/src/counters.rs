@@ -32,6 +32,8 @@ pub(crate) enum Event {
     CodeWithheld,
     CodeWrong,
     ContactVerified,
+    SecondFactorWanted,
+    SecondFactorWrong,
 }
 
 impl Counters {
@@ -66,6 +68,8 @@ impl Counters {
             Event::CodeWithheld => "code_withheld",
             Event::CodeWrong => "code_wrong",
             Event::ContactVerified => "contact_verified",
+            Event::SecondFactorWanted => "second_factor_wanted",
+            Event::SecondFactorWrong => "second_factor_wrong",
         };
         self.events.with_label_values(&[label]).inc();
     }

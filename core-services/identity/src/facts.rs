@@ -10,14 +10,14 @@ use core_platform::{
     events::{NewEvent, publish},
 };
 use core_proto::{
-    auth::v1::{LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
+    auth::v1::{CredentialChanged, LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
     user::v1::{ContactVerified, UserProfile, UserSettings},
 };
 use prost_types::{Struct, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{contacts::Kind, keys::ACCESS_LIFETIME, sessions::Reason};
+use crate::{contacts::Kind, credentials::Change, keys::ACCESS_LIFETIME, sessions::Reason};
 
 /// What happened to a user.
 pub(crate) enum Fact {
@@ -56,6 +56,10 @@ pub(crate) enum Fact {
     LoginFailed {
         severity: &'static str,
         failures: i64,
+    },
+    CredentialChanged {
+        kind: &'static str,
+        change: Change,
     },
 }
 
@@ -164,6 +168,12 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
             failures: i32::try_from(*failures).unwrap_or(i32::MAX),
             network: about.network.to_owned(),
         }),
+        Fact::CredentialChanged { kind, change } => {
+            new("auth.credential_changed").data(&CredentialChanged {
+                kind: (*kind).to_owned(),
+                change: change.name().to_owned(),
+            })
+        }
         Fact::PasswordChanged | Fact::PasswordReset | Fact::LoggedIn { .. } => return None,
     };
     Some(match about.user.filter(|_| about.proved) {
@@ -193,6 +203,10 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
         Fact::LoginFailed { severity, failures } => (
             "login.failed",
             json!({ "severity": severity, "failures": failures }),
+        ),
+        Fact::CredentialChanged { kind, change } => (
+            "credential.changed",
+            json!({ "kind": kind, "change": change.name() }),
         ),
     };
     let actor = match about.user.filter(|_| about.proved) {

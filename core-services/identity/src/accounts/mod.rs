@@ -7,7 +7,6 @@ mod contacts;
 mod login;
 mod password;
 mod register;
-mod throttle;
 
 use core_platform::{
     clock::UnixMicros,
@@ -20,6 +19,7 @@ use crate::{
     Policy,
     contacts::{CODE_LIFETIME, Codes, Contact, Issue, Kind, Purpose},
     counters::{Counters, Event},
+    credentials::Credentials,
     error::Error,
     facts::Facts,
     messages::{self, Message, NEWS_LIFETIME, Template},
@@ -39,6 +39,7 @@ pub(crate) struct Accounts {
     pub(crate) hasher: Hasher,
     pub(crate) codes: Codes,
     pub(crate) sessions: Sessions,
+    pub(crate) credentials: Credentials,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
     pub(crate) policy: Policy,

@@ -2,10 +2,7 @@
 
 use core_platform::{clock::UnixMicros, token::Caller};
 
-use super::{
-    Accounts, Receiver, login,
-    throttle::{self, Throttle},
-};
+use super::{Accounts, Receiver, login};
 use crate::{
     contacts::{Contact, Kind, Purpose},
     counters::Event,
@@ -16,6 +13,7 @@ use crate::{
     password::Against,
     sessions::Reason,
     store::{attempts, contacts, passwords},
+    throttle::{self, Throttle},
 };
 
 /// A stolen access token must not buy free guesses at the password.

@@ -15,6 +15,8 @@ pub(crate) enum Template {
     PasswordChanged,
     ContactChanged,
     NewDevice,
+    CredentialChanged,
+    SignInCode,
 }
 
 /// A text with its values in.
@@ -32,6 +34,8 @@ impl Template {
             Self::PasswordChanged => include_str!("../../templates/password_changed.txt"),
             Self::ContactChanged => include_str!("../../templates/contact_changed.txt"),
             Self::NewDevice => include_str!("../../templates/new_device.txt"),
+            Self::CredentialChanged => include_str!("../../templates/credential_changed.txt"),
+            Self::SignInCode => include_str!("../../templates/sign_in_code.txt"),
         }
     }
 
@@ -82,13 +86,15 @@ mod tests {
             Template::PasswordChanged,
             Template::ContactChanged,
             Template::NewDevice,
+            Template::CredentialChanged,
+            Template::SignInCode,
         ] {
             let (subject, body) = template.source().split_once("\n\n").unwrap();
             assert!(!subject.is_empty() && !subject.contains('\n'), "{subject}");
             assert!(body.is_ascii() && body.ends_with('\n'), "{body}");
             for placeholder in template.source().split('{').skip(1) {
                 let name = placeholder.split('}').next().unwrap();
-                let known = ["code", "minutes", "device", "network", "kind"];
+                let known = ["code", "minutes", "device", "network", "kind", "what"];
                 assert!(known.contains(&name), "{name}");
             }
         }

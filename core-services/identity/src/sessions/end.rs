@@ -10,7 +10,7 @@ use crate::{
     counters::Event,
     error::Error,
     facts::{About, Fact},
-    store::sessions,
+    store::{sessions, tickets},
 };
 
 /// Why a session ended.
@@ -73,6 +73,9 @@ impl Sessions {
         reason: Reason,
         now: UnixMicros,
     ) -> Result<usize, Error> {
+        // A sign-in that waits for its second factor is as good as a session. First, as one
+        // that is being completed holds its ticket until its session can be seen.
+        tickets::void(tx, user).await?;
         let live = sessions::live(&mut *tx, user, now).await?;
         let ended: Vec<_> = live
             .iter()
