@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub(crate) use password::Reset;
-pub(crate) use register::Registration;
+pub(crate) use register::{NewAccount, Registration};
 
 /// Accounts.
 pub(crate) struct Accounts {

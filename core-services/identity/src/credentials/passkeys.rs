@@ -59,8 +59,8 @@ impl Credentials {
         let key = self.vault.key(&mut tx, user).await?;
         let found = rows::of_user(&mut tx, user).await?;
         let known = found.iter().filter(|row| row.kind == Kind::Passkey.name());
-        let known = known.map(|row| Ok(passkey(&key, row)?.cred_id().clone()));
-        let known = known.collect::<Result<Vec<_>, Error>>()?;
+        let known = known.map(|row| Ok::<_, Error>(passkey(&key, row)?.cred_id().clone()));
+        let known = known.collect::<Result<Vec<_>, _>>()?;
         if known.len() >= PASSKEYS_MAX {
             return Err(Error::TooManyCredentials);
         }

@@ -117,7 +117,8 @@ impl Credentials {
             network: &origin.network,
         };
         throttle.check_account(&mut tx, now).await?;
-        let Some(second) = self.prove(&mut tx, user, proof, origin, now).await? else {
+        let is_used_up = matches!(proof, Proof::RecoveryCode(_));
+        let Some(second) = self.prove(&mut tx, user, proof, now).await? else {
             let failures = throttle.fail(&mut tx, now).await?;
             if let Some(severity) = throttle::severity(failures) {
                 let about = About {
@@ -144,6 +145,14 @@ impl Credentials {
             origin,
         };
         let tokens = self.sessions.open(&mut tx, &new, now).await?;
+        if is_used_up {
+            let about = About {
+                network: &origin.network,
+                ..About::by(user)
+            };
+            self.tell(&mut tx, recovery::NAME, Change::UsedUp, &about, now)
+                .await?;
+        }
         tx.commit().await?;
         self.counters.count(Event::LoggedIn);
         Ok(tokens)
@@ -246,22 +255,12 @@ impl Credentials {
         tx: &mut Tx,
         user: Uuid,
         proof: Proof,
-        origin: &Origin,
         now: UnixMicros,
     ) -> Result<Option<Vec<&'static str>>, Error> {
         let (proved, amr) = match proof {
             Proof::Totp(code) => (self.prove_totp(tx, user, &code, now).await?, vec!["otp"]),
             Proof::RecoveryCode(code) => {
-                let proved = recovery::spend(tx, user, &code, now).await?;
-                if proved {
-                    let about = About {
-                        network: &origin.network,
-                        ..About::by(user)
-                    };
-                    self.tell(tx, recovery::NAME, Change::UsedUp, &about, now)
-                        .await?;
-                }
-                (proved, vec!["otp"])
+                (recovery::spend(tx, user, &code, now).await?, vec!["otp"])
             }
             Proof::Sms(code) => (self.prove_sms(tx, user, &code, now).await?, vec!["sms"]),
             Proof::Passkey { ticket, answer } => {
