@@ -1,23 +1,29 @@
-//! The identity service: accounts, contacts, passwords, sessions, profiles.
-//! Invariant: wire (`grpc`), rules (`accounts`, `sessions`, `profiles` and what they
-//! use) and SQL (`store`) are three layers; rules know neither tonic nor SQL.
+//! The identity service: accounts, contacts, passwords, other credentials, sessions,
+//! profiles.
+//! Invariant: wire (`grpc`), rules (`accounts`, `credentials`, `oidc`, `sessions`,
+//! `profiles` and what they use) and SQL (`store`) are three layers; rules know neither tonic nor SQL.
 //! Refuses to say who has an account: known and unknown addresses get the same
 //! answers after the same work.
 
 mod grpc;
 mod accounts;
+mod oidc;
+mod credentials;
 mod sessions;
 mod profiles;
 mod contacts;
 mod messages;
 mod password;
 mod breached;
+mod throttle;
+mod tickets;
 mod keys;
 mod facts;
 mod origin;
 mod json;
 mod store;
 mod counters;
+mod site;
 mod settings;
 mod error;
 
@@ -29,30 +35,38 @@ use core_platform::{
     clock::UnixMicros,
     crypto::Vault,
     db::Db,
+    jobs::Options,
     metrics::Metrics,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
 };
 use core_proto::{
-    auth::v1::auth_service_server::AuthServiceServer,
+    auth::v1::{
+        auth_service_server::AuthServiceServer,
+        credential_service_server::CredentialServiceServer,
+    },
     user::v1::user_service_server::UserServiceServer,
 };
 
 use accounts::Accounts;
 use contacts::Codes;
 use counters::Counters;
+use credentials::Credentials;
 use facts::Facts;
 use keys::{Signer, StoredKey};
 use messages::{Mailer, Sender, Sms};
+use oidc::Oidc;
 use password::Hasher;
 use profiles::Profiles;
 use sessions::Sessions;
+use tickets::Tickets;
 
 pub use breached::Breached;
 pub use error::Error;
 pub use keys::TokenSettings;
 pub use messages::{MailSettings, SmsSettings};
 pub use settings::{Flags, Settings, SettingsError};
+pub use site::Site;
 pub use store::MIGRATIONS;
 
 /// The name of the service.
@@ -64,7 +78,11 @@ const OUTBOX: &str = "outbox";
 /// What is known of this service before it starts.
 pub const DEFINITION: Definition = Definition {
     name: SERVICE,
-    grpc: &["auth.v1.AuthService", "user.v1.UserService"],
+    grpc: &[
+        "auth.v1.AuthService",
+        "auth.v1.CredentialService",
+        "user.v1.UserService",
+    ],
     migrations: &MIGRATIONS,
     redis_database: 0,
 };
@@ -75,6 +93,7 @@ pub struct Policy {
     /// May only who has verified the address sign in?
     pub require_verified: bool,
     pub breached: Breached,
+    pub site: Site,
 }
 
 /// Why the service could not start.
@@ -89,6 +108,12 @@ pub enum StartError {
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
     #[error("{0}")]
+    Site(#[from] site::Error),
+    #[error("the HTTP client for other providers: {0}")]
+    Oidc(#[from] reqwest::Error),
+    #[error("{0}")]
+    Schedule(#[from] core_platform::jobs::CronError),
+    #[error("{0}")]
     Mail(#[from] messages::MailError),
     #[error("{0}")]
     Sms(#[from] messages::SmsError),
@@ -98,7 +123,7 @@ pub enum StartError {
 
 /// The rules, put together.
 struct Rules {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     sessions: Sessions,
     profiles: Profiles,
 }
@@ -131,18 +156,31 @@ impl Rules {
             sessions: sessions.clone(),
             facts: facts.clone(),
         };
+        let credentials = Credentials {
+            db: db.clone(),
+            vault: vault.clone(),
+            codes: codes.clone(),
+            tickets: Tickets::new(vault.clone()),
+            sessions: sessions.clone(),
+            facts: facts.clone(),
+            counters: counters.clone(),
+            webauthn: Arc::new(policy.site.relying_party()?),
+            site_name: policy.site.name.as_str().into(),
+            require_verified: policy.require_verified,
+        };
         let accounts = Accounts {
             db,
             vault,
             hasher: Hasher::new(metrics)?,
             codes,
             sessions: sessions.clone(),
+            credentials,
             facts,
             counters,
             policy,
         };
         Ok(Self {
-            accounts,
+            accounts: Arc::new(accounts),
             sessions,
             profiles,
         })
@@ -157,6 +195,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         vault,
         metrics,
         validator,
+        policies,
         mut jobs,
         now,
         data_dir,
@@ -168,13 +207,21 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         sms: settings.sms.as_ref().map(Sms::new).transpose()?,
     };
     jobs.add(messages::SEND, Sender::options(), sender);
+    jobs.add(tickets::SWEEP, Options::default(), tickets::Sweep);
+    jobs.schedule(tickets::SWEEP, tickets::SWEEP_AT)?;
 
     let policy = settings.policy.clone();
     let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
     let verifier = rules.sessions.signer.verifier();
     let jwks = rules.sessions.signer.jwks_json();
+    let oidc = Oidc::new(rules.accounts.clone(), policies, &settings.policy.site.public_url)?;
+    let credential = CredentialServiceServer::new(grpc::CredentialRpc {
+        credentials: rules.accounts.credentials.clone(),
+        oidc: Arc::new(oidc),
+        validator: validator.clone(),
+    });
     let auth = AuthServiceServer::new(grpc::Auth {
-        accounts: Arc::new(rules.accounts),
+        accounts: rules.accounts,
         sessions: rules.sessions,
         validator: validator.clone(),
     });
@@ -184,6 +231,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     });
     Ok(Parts::default()
         .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .grpc(credential.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .verifier(verifier)
         .admin(admin(jwks))

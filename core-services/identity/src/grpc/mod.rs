@@ -4,6 +4,7 @@
 //! Refuses to decide anything else.
 
 mod auth;
+mod credential;
 mod refusal;
 mod user;
 
@@ -16,6 +17,7 @@ use tonic::{
 use uuid::Uuid;
 
 pub(crate) use auth::Auth;
+pub(crate) use credential::CredentialRpc;
 pub(crate) use user::Users;
 
 /// The edge sets the HTTP status from it; other gRPC callers don't see a difference.
