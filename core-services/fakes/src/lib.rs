@@ -1,13 +1,15 @@
 //! The outside world of the services, played on free ports of this machine for tests:
-//! a mail relay and an SMS gateway, which record what they get.
+//! a mail relay and an SMS gateway, which record what they get, and a provider to sign in at.
 //! Invariant: they speak the protocol of the real thing, on real sockets; a fault is one
 //! the real thing has, and is switched while they run.
 //! Refuses to be started anywhere but on the loopback address, or linked into a service.
 
+mod oidc;
 mod record;
 mod sms;
 mod smtp;
 
+pub use oidc::{OidcFault, Person, Provider};
 pub use sms::{Gateway, ShortMessage};
 pub use smtp::{Mail, Relay};
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     Breached, Error, MIGRATIONS, Policy, Rules, TokenSettings,
     accounts::{Registration, Reset},
+    credentials::{Credentials, SecondFactor, SignIn},
     messages::{self, Message, Template},
     origin::Origin,
     sessions::Tokens,
@@ -23,11 +24,14 @@ use crate::{
 
 mod codes;
 mod logins;
+mod oidc;
+mod passkeys;
 mod passwords;
 mod privacy;
 mod profiles;
 mod refresh;
 mod registration;
+mod second_factors;
 mod sessions;
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
@@ -49,6 +53,8 @@ async fn world(at: &Database) -> Arc<World> {
 }
 
 async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
+    // Another test may have been first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let keys = tempfile::tempdir().unwrap();
     let location = Location::from_setting(&at.setting()).unwrap();
     let db = Db::open(&location, "identity").await.unwrap();
@@ -117,9 +123,27 @@ impl World {
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
         let accounts = &self.rules.accounts;
-        accounts
+        match accounts
             .login(email, password.to_owned(), origin, now)
-            .await
+            .await?
+        {
+            SignIn::Done(tokens) => Ok(tokens),
+            SignIn::Wanted(_) => panic!("a second factor is wanted"),
+        }
+    }
+
+    /// A login that wants a second factor.
+    async fn begin_login(&self, now: UnixMicros) -> SecondFactor {
+        let (accounts, origin) = (&self.rules.accounts, at("laptop"));
+        let begun = accounts.login(EMAIL, PASSWORD.to_owned(), &origin, now);
+        match begun.await.unwrap() {
+            SignIn::Done(_) => panic!("no second factor is wanted"),
+            SignIn::Wanted(wanted) => wanted,
+        }
+    }
+
+    fn credentials(&self) -> &Credentials {
+        &self.rules.accounts.credentials
     }
 
     async fn refresh(&self, token: &str, now: UnixMicros) -> Result<Tokens, Error> {
@@ -127,7 +151,11 @@ impl World {
     }
 
     fn caller(&self, tokens: &Tokens) -> Caller {
-        self.verifier.verify(&tokens.access, NOW).unwrap()
+        self.caller_at(tokens, NOW)
+    }
+
+    fn caller_at(&self, tokens: &Tokens, now: UnixMicros) -> Caller {
+        self.verifier.verify(&tokens.access, now).unwrap()
     }
 
     async fn is_live(&self, tokens: &Tokens) -> bool {
