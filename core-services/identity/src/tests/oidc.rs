@@ -83,8 +83,8 @@ fn person(email: &str, verified: bool) -> Person {
 both_databases! {
     #[tokio::test]
     async fn the_first_visit_makes_an_account_and_the_next_ones_open_it(at: Database) {
+        let world = world(&at).await;
         for name in ["google", "github", "discord"] {
-            let world = world(&at).await;
             let site = site(&world).await;
             site.provider.sign_in_as(person(&format!("{name}@example.org"), true));
             let first = site.enter(name).await;
@@ -166,7 +166,8 @@ both_databases! {
         for (name, cookie) in [("google", None), ("google", Some("x")), ("github", Some(""))] {
             let started = site.start("google").await;
             let back = site.provider.consent(&started.url);
-            let cookie = cookie.map(|cookie| if cookie.is_empty() { &started.cookie } else { cookie });
+            let own = started.cookie.as_str();
+            let cookie = cookie.map(|cookie| if cookie.is_empty() { own } else { cookie });
             refused!(site.finish(name, &back, cookie).await, Error::BadOidcState);
             // Nor afterwards: the state is used up.
             let again = site.finish("google", &back, Some(&started.cookie)).await;
