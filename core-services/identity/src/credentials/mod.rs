@@ -220,6 +220,13 @@ fn credential(key: &SubjectKey, row: &CredentialRow) -> Result<Credential, Error
     })
 }
 
+/// The authenticator that counts.
+fn active_totp(found: &[CredentialRow]) -> Option<&CredentialRow> {
+    found
+        .iter()
+        .find(|row| row.kind == Kind::Totp.name() && row.confirmed_at.is_some())
+}
+
 /// As the mail says it.
 fn in_words(kind: &str, change: Change) -> String {
     let thing = match kind {

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use core_platform::{clock::UnixMicros, db::Tx, token::Caller};
 use uuid::Uuid;
 
-use super::{Change, Credentials, Kind};
+use super::{Change, Credentials, active_totp};
 use crate::{
     contacts::{ALPHABET, plain, random},
     error::Error,
@@ -41,10 +41,7 @@ impl Credentials {
         let mut tx = self.db.begin().await?;
         users::lock(&mut tx, user).await?;
         let found = rows::of_user(&mut tx, user).await?;
-        let is_active = |row: &rows::CredentialRow| {
-            row.kind == Kind::Totp.name() && row.confirmed_at.is_some()
-        };
-        if !found.iter().any(is_active) {
+        if active_totp(&found).is_none() {
             return Err(Error::NoTotp);
         }
         let codes = replace(&mut tx, user, now).await?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Change, ContactKind, Credentials, Kind, passkeys, recovery, totp};
+use super::{Change, ContactKind, Credentials, Kind, active_totp, passkeys, recovery, totp};
 use crate::{
     contacts::{CODE_LIFETIME, Contact, Issue, Purpose},
     counters::Event,
@@ -217,18 +217,14 @@ impl Credentials {
     /// What would do as a second factor; nothing where none is wanted.
     async fn methods(&self, tx: &mut Tx, user: Uuid) -> Result<Vec<&'static str>, Error> {
         let found = rows::of_user(&mut *tx, user).await?;
-        let has = |kind: Kind| {
-            let mut of_kind = found.iter().filter(|row| row.kind == kind.name());
-            of_kind.any(|row| row.confirmed_at.is_some())
-        };
-        if !has(Kind::Totp) {
+        if active_totp(&found).is_none() {
             return Ok(Vec::new());
         }
         let mut methods = vec!["totp"];
         if recovery_codes::left(&mut *tx, user).await? > 0 {
             methods.push("recovery_code");
         }
-        if has(Kind::Passkey) {
+        if found.iter().any(|row| row.kind == Kind::Passkey.name()) {
             methods.push("passkey");
         }
         let key = self.vault.key(&mut *tx, user).await?;
@@ -279,10 +275,7 @@ impl Credentials {
         now: UnixMicros,
     ) -> Result<bool, Error> {
         let found = rows::of_user(&mut *tx, user).await?;
-        let is_active = |row: &&rows::CredentialRow| {
-            row.kind == Kind::Totp.name() && row.confirmed_at.is_some()
-        };
-        let Some(row) = found.iter().find(is_active) else {
+        let Some(row) = active_totp(&found) else {
             return Ok(false);
         };
         let key = self.vault.key(&mut *tx, user).await?;

@@ -8,7 +8,7 @@ use core_platform::{clock::UnixMicros, crypto::SubjectKey, db::Tx, token::Caller
 use totp_rs::{Builder, Totp};
 use uuid::Uuid;
 
-use super::{Change, ContactKind, Credentials, Kind, NAME, SECRET};
+use super::{Change, ContactKind, Credentials, Kind, NAME, SECRET, active_totp};
 use crate::{
     error::{Error, NoRandom},
     facts::About,
@@ -44,8 +44,7 @@ impl Credentials {
         let user = caller.user;
         let mut tx = self.db.begin().await?;
         users::lock(&mut tx, user).await?;
-        let old = totp_of(&rows::of_user(&mut tx, user).await?);
-        if old.is_some_and(|(_, confirmed)| confirmed) {
+        if active_totp(&rows::of_user(&mut tx, user).await?).is_some() {
             return Err(Error::TotpActive);
         }
         rows::delete_kind(&mut tx, user, Kind::Totp.name()).await?;
@@ -147,12 +146,6 @@ impl Credentials {
         };
         Ok(rows::insert(tx, &row, now).await?)
     }
-}
-
-/// Is there an authenticator, and was it confirmed?
-fn totp_of(found: &[CredentialRow]) -> Option<(Uuid, bool)> {
-    let row = found.iter().find(|row| row.kind == Kind::Totp.name())?;
-    Some((row.id, row.confirmed_at.is_some()))
 }
 
 /// Uses up the time step of a code. False for a wrong code, and for one of a step that was used.
