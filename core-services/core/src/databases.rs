@@ -15,13 +15,49 @@ use core_platform::{
     db::{Location, SettingError},
 };
 
-use crate::services::Service;
+use crate::{Failure, services::Service};
 
 /// The database of the event bus without NATS.
 pub(crate) const EVENTS: &str = "events";
 
 /// What the operator typed.
 pub(crate) struct Flags(BTreeMap<&'static str, (Option<Secret>, Option<PathBuf>)>);
+
+/// What the commands have that only work on databases.
+#[derive(Args)]
+pub(crate) struct StoreFlags {
+    /// Where the databases live; created with mode 0700
+    #[arg(
+        long,
+        env = "CORE_DATA_DIR",
+        default_value = ".palisade/core",
+        value_name = "DIR"
+    )]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    databases: Flags,
+}
+
+/// Where every database is.
+pub(crate) struct Stores {
+    data_dir: PathBuf,
+    databases: Databases,
+}
+
+impl StoreFlags {
+    pub(crate) fn settings(&self) -> Result<Stores, Failure> {
+        Ok(Stores {
+            data_dir: self.data_dir.clone(),
+            databases: self.databases.settings().map_err(Failure::usage)?,
+        })
+    }
+}
+
+impl Stores {
+    pub(crate) fn location(&self, database: &str) -> Location {
+        self.databases.location(database, &self.data_dir)
+    }
+}
 
 /// Where the databases are that are not in the data directory.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ const HEAD: &str = "\
 ";
 
 pub(crate) fn print() -> Result<(), Failure> {
-    offline::print(text().as_bytes())
+    offline::print(text().as_bytes()).map_err(Failure::Running)
 }
 
 fn text() -> String {

@@ -4,17 +4,19 @@
 //! the end is bounded whatever the peers do (hyper can hang on one that never
 //! answers, hyperium/hyper#4170).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use core_platform::{
-    admin,
+    admin, config,
     drain::Signals,
     health::Health,
     listen::Listener,
     metrics::Metrics,
     rpc::{RpcLayer, Rules, Services},
-    serve, service_token, telemetry,
+    serve,
+    service_token::Verifier,
+    telemetry,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +73,8 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
-    let (settings, policies) = (settings.process, settings.policies);
+    let policies = settings.policies.clone();
+    let settings = settings.process;
     let Built {
         assembled,
         databases,
@@ -83,13 +86,21 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         .verifier
         .ok_or_else(|| anyhow!("none of these services can check access tokens"))?;
 
+    let mut rules = Rules::new(contracts, settings.peers.clone(), verifier, metrics.clone());
+    if let Some(tokens) = service_tokens(&settings, &names).await? {
+        rules = rules.services(Services {
+            tokens,
+            policies: policies.clone(),
+        });
+    }
+
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(PROCESS, assembled.dependencies, reporter, names).await;
     let health = Arc::new(health);
     let router = admin::router(admin::Shown {
         health: health.clone(),
-        metrics: metrics.clone(),
-        policies: policies.clone(),
+        metrics,
+        policies,
         version: env!("CARGO_PKG_VERSION"),
         schemas: schemas.clone(),
     });
@@ -97,15 +108,6 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let admin = tokio::spawn(admin::serve(admin, router));
 
     let routes: Routes = assembled.routes.routes().add_service(health_service);
-    let mut rules = Rules::new(contracts, settings.peers, verifier, metrics);
-    if let Some(keys) = settings.service_keys {
-        let names: Vec<_> = schemas.keys().copied().collect();
-        let tokens = service_token::Verifier::followed(&settings.trust_domain, &names, keys);
-        rules = rules.services(Services {
-            tokens: tokens.await?,
-            access: policies.access(),
-        });
-    }
     let layer = RpcLayer(Arc::new(rules));
     let closing = CancellationToken::new();
     let serving = serve::grpc(
@@ -133,6 +135,20 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     );
     health.serving().await;
     running.until_stopped(signals, settings.stop).await
+}
+
+/// Checks the tokens of other services for those that answer here.
+async fn service_tokens(
+    settings: &config::Settings,
+    names: &[(&'static str, &'static str)],
+) -> anyhow::Result<Option<Verifier>> {
+    let Some(file) = settings.service_keys.clone() else {
+        return Ok(None);
+    };
+    let services: BTreeSet<&str> = names.iter().map(|(service, _)| *service).collect();
+    let services: Vec<&str> = services.into_iter().collect();
+    let verifier = Verifier::followed(&settings.trust_domain, &services, file).await;
+    Ok(Some(verifier.context("--service-keys")?))
 }
 
 fn spawned(

@@ -11,14 +11,15 @@ use palisade_documents::{
     field::{At, Field},
     files::Folder,
 };
+use prost_reflect::DescriptorPool;
 
-use super::{Flags, Policies, Roles, access, flags, rbac};
+use super::{Flags, Matrix, Policies, Roles, access, flags, rbac};
 
 /// The files, each with one kind of rules.
-pub(super) const FILES: [&str; 3] = [ACCESS, FLAGS, RBAC];
-const ACCESS: &str = "access.yaml";
+pub(super) const FILES: [&str; 3] = [FLAGS, RBAC, ACCESS];
 const FLAGS: &str = "flags.yaml";
 const RBAC: &str = "rbac.yaml";
+const ACCESS: &str = "access.yaml";
 const NAME_BYTES_MAX: usize = 60;
 
 /// What came of reading a folder.
@@ -60,12 +61,9 @@ pub fn load(dir: &Path) -> Loaded {
             report: &mut report,
         };
         match known {
-            ACCESS => {
-                let matrix = document.compile(access::Document::default, access::compile);
-                policies.access = Arc::new(matrix);
-            }
             FLAGS => policies.flags = document.compile(flags::Document::default, Flags::compile),
-            _ => policies.roles = document.compile(rbac::Document::default, Roles::compile),
+            RBAC => policies.roles = document.compile(rbac::Document::default, Roles::compile),
+            _ => policies.access = document.compile(access::Document::default, matrix),
         }
     }
     let outcome = if report.has_errors() {
@@ -80,6 +78,13 @@ pub fn load(dir: &Path) -> Loaded {
             hash: folder.hash(),
         },
     }
+}
+
+/// Checked against every service there is, whichever this process runs.
+fn matrix(document: &access::Document, report: &mut Report) -> Matrix {
+    // Our own build made them.
+    let pool = DescriptorPool::decode(core_proto::DESCRIPTOR_SET).unwrap_or_default();
+    Matrix::compile(document, &pool, report)
 }
 
 /// One file on its way to its rules.

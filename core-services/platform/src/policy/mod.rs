@@ -3,9 +3,9 @@
 //! Refuses to guess: unknown files and keys are errors, and the last good rules
 //! stay in force.
 
-mod access;
 mod flags;
 mod rbac;
+mod access;
 mod load;
 mod follow;
 
@@ -20,28 +20,24 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 pub use palisade_documents::diagnostic::Diagnostics;
 
+pub use access::{Matrix, Unfit};
 pub use flags::Flags;
 pub use follow::follow;
 pub use load::{Loaded, load};
 pub use rbac::Roles;
 
-use crate::access::Matrix;
-
 /// All rules at one moment.
 #[derive(Debug, Default)]
 pub struct Policies {
-    /// Which service may call which RPC.
-    pub access: Arc<Matrix>,
     pub flags: Flags,
     pub roles: Roles,
+    pub access: Matrix,
 }
 
 /// The rules in force; readers take a snapshot and keep it for one decision.
 #[derive(Debug, Default)]
 pub struct PolicyStore {
     current: ArcSwap<Policies>,
-    /// For the RPC layer, which reads nothing else of them.
-    access: Arc<ArcSwap<Matrix>>,
     generation: AtomicU64,
     /// Why what is in the folder now is not in force.
     refused: ArcSwapOption<Diagnostics>,
@@ -67,11 +63,6 @@ impl PolicyStore {
         self.current.load_full()
     }
 
-    /// The matrix in force, to be read for each call.
-    pub fn access(&self) -> Arc<ArcSwap<Matrix>> {
-        self.access.clone()
-    }
-
     /// How often rules came into force in this process.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -82,8 +73,8 @@ impl PolicyStore {
         self.refused.load_full()
     }
 
-    fn replace(&self, policies: Policies) {
-        self.access.store(policies.access.clone());
+    /// Puts other rules in force.
+    pub fn replace(&self, policies: Policies) {
         self.current.store(Arc::new(policies));
         self.refused.store(None);
         self.generation.fetch_add(1, Ordering::AcqRel);
