@@ -3,10 +3,11 @@
 //! database is migrated before it starts.
 //! Refuses to bind or to serve: that is `serve`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use core_platform::{
+    cache::Cache,
     clock::{self, UnixMicros},
     config,
     contracts::Contracts,
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
 pub(crate) struct Built {
     pub(crate) assembled: Assembled,
     pub(crate) databases: Vec<Db>,
+    /// Each service with the version of its tables.
+    pub(crate) schemas: BTreeMap<&'static str, i64>,
     pub(crate) contracts: Arc<Contracts>,
     /// Core service and protobuf service.
     pub(crate) names: Vec<(&'static str, &'static str)>,
@@ -74,6 +77,7 @@ pub(crate) async fn build(
     let mut built = Built {
         assembled: Assembled::default(),
         databases: Vec::new(),
+        schemas: BTreeMap::new(),
         names,
         contracts: contracts.clone(),
     };
@@ -107,7 +111,7 @@ async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
             identity: None,
             replicas: 1,
         };
-        ("nats", Bus::Nats(Nats::connect(&nats, &events).await?))
+        ("nats", Bus::Nats(Box::new(Nats::connect(&nats, &events).await?)))
     } else {
         let db = open(settings, EVENTS).await?;
         built.databases.push(db.clone());
@@ -124,18 +128,20 @@ async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
 
 async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow::Result<()> {
     let Shared { settings, .. } = shared;
-    let Definition {
-        name, migrations, ..
-    } = *service.definition();
+    let known = service.definition();
+    let (name, migrations) = (known.name, known.migrations);
     let db = open(settings, name).await?;
     built.databases.push(db.clone());
     let version = db.migrate(migrations, None).await?;
-    tracing::info!(service = name, version, "schema");
+    built.schemas.insert(name, version);
     let process = &settings.process;
     let ring = KeyRing::open(process.keyring.as_deref(), &process.data_dir)?;
+    let vault = Vault::start(&db, ring, shared.now).await?;
+    let cache = cache(known, &vault, shared, built)?;
     let context = Context {
         db: db.clone(),
-        vault: Vault::start(&db, ring, shared.now).await?,
+        vault,
+        cache,
         policies: settings.policies.clone(),
         metrics: shared.metrics.clone(),
         validator: shared.validator.clone(),
@@ -167,6 +173,28 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
     tasks.push(("events", Box::pin(consuming)));
     built.assembled.add(parts);
     Ok(())
+}
+
+fn cache(
+    known: &'static Definition,
+    vault: &Vault,
+    shared: &Shared<'_>,
+    built: &mut Built,
+) -> anyhow::Result<Cache> {
+    let Some(url) = &shared.settings.process.backends.redis else {
+        return Ok(Cache::local(known.name, &shared.metrics));
+    };
+    let server = (url.expose(), known.redis_database);
+    let cache = Cache::before_redis(known.name, server, vault, &shared.metrics)?;
+    let asked = cache.clone();
+    let dependency = Dependency::useful("redis", move || {
+        let cache = asked.clone();
+        async move { cache.ping().await }
+    });
+    built.assembled.dependencies.push(dependency);
+    let keeping = cache.clone().run(shared.stop.clone());
+    built.assembled.tasks.push(("cache", Box::pin(keeping)));
+    Ok(cache)
 }
 
 /// What the platform does in every service's database.

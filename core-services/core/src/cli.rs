@@ -38,6 +38,10 @@ pub(crate) enum Command {
     },
     /// Bring the databases' schema to a version, then exit
     Migrate(MigrateFlags),
+    /// Copy every database into a folder, while the services go on
+    Backup(BackupFlags),
+    /// Put the databases of a backup in place; the services must be stopped
+    Restore(RestoreFlags),
     /// Check the settings, print them, bind nothing
     #[command(name = CHECK_CONFIG)]
     CheckConfig(ServeFlags),
@@ -88,17 +92,49 @@ pub(crate) struct CheckPoliciesFlags {
 
 #[derive(Args)]
 pub(crate) struct MigrateFlags {
-    /// Where the databases live; created with mode 0700
-    #[arg(
-        long,
-        env = "CORE_DATA_DIR",
-        default_value = ".palisade/core",
-        value_name = "DIR"
-    )]
-    pub(crate) data_dir: PathBuf,
+    /// Which, comma-separated [default: all]
+    #[arg(value_delimiter = ',', value_name = "SERVICES")]
+    pub(crate) services: Vec<Service>,
     /// The version to go to, also downwards; 0 removes everything [default: the newest]
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) to: Option<i64>,
+    /// Only print which steps were applied
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) status: bool,
+    /// Make missing roles and databases first, as this administrator of the server
+    #[arg(
+        long,
+        env = "DATABASE_ADMIN_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) create_with: Option<config::Secret>,
+    /// A file that holds DATABASE_ADMIN_URL
+    #[arg(long, env = "DATABASE_ADMIN_URL_FILE", value_name = "FILE")]
+    pub(crate) create_with_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stores: databases::StoreFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct BackupFlags {
+    /// The folder to make, or an empty one
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) stores: databases::StoreFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreFlags {
+    /// The folder of the backup
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Also into databases that hold something: all of it goes
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) stores: databases::StoreFlags,
 }
 
 #[derive(Args)]

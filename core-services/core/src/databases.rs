@@ -15,13 +15,49 @@ use core_platform::{
     db::{Location, SettingError},
 };
 
-use crate::services::Service;
+use crate::{Failure, services::Service};
 
 /// The database of the event bus without NATS.
 pub(crate) const EVENTS: &str = "events";
 
 /// What the operator typed.
 pub(crate) struct Flags(BTreeMap<&'static str, (Option<Secret>, Option<PathBuf>)>);
+
+/// What the commands have that only work on databases.
+#[derive(Args)]
+pub(crate) struct StoreFlags {
+    /// Where the databases live; created with mode 0700
+    #[arg(
+        long,
+        env = "CORE_DATA_DIR",
+        default_value = ".palisade/core",
+        value_name = "DIR"
+    )]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    databases: Flags,
+}
+
+/// Where every database is.
+pub(crate) struct Stores {
+    data_dir: PathBuf,
+    databases: Databases,
+}
+
+impl StoreFlags {
+    pub(crate) fn settings(&self) -> Result<Stores, Failure> {
+        Ok(Stores {
+            data_dir: self.data_dir.clone(),
+            databases: self.databases.settings().map_err(Failure::usage)?,
+        })
+    }
+}
+
+impl Stores {
+    pub(crate) fn location(&self, database: &str) -> Location {
+        self.databases.location(database, &self.data_dir)
+    }
+}
 
 /// Where the databases are that are not in the data directory.
 #[derive(Debug, Default)]
@@ -58,11 +94,16 @@ static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
 
 impl Names {
     fn of(database: &'static str) -> Self {
-        let variable = format!("DATABASE_URL__{}", database.to_uppercase().replace('-', "_"));
+        let variable = format!(
+            "DATABASE_URL__{}",
+            database.to_uppercase().replace('-', "_")
+        );
         Self {
             database,
             flag: format!("database-url-{database}"),
-            help: format!("Database of {database}: `postgres://role:password@host/name`, or a folder [default: the data directory]"),
+            help: format!(
+                "Database of {database}: `postgres://role:password@host/name`, or a folder [default: the data directory]"
+            ),
             file_flag: format!("database-url-{database}-file"),
             file_variable: format!("{variable}_FILE"),
             file_help: format!("A file that holds {variable}"),

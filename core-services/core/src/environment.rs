@@ -3,7 +3,11 @@
 
 use clap::{Arg, Command, CommandFactory};
 
-use crate::{Failure, cli::{CHECK_CONFIG, Cli}, offline};
+use crate::{
+    Failure,
+    cli::{CHECK_CONFIG, Cli},
+    offline,
+};
 
 const HEAD: &str = "\
 # Every variable that palisade-core reads, with its default; a flag wins over it.
@@ -11,7 +15,7 @@ const HEAD: &str = "\
 ";
 
 pub(crate) fn print() -> Result<(), Failure> {
-    offline::print(text().as_bytes())
+    offline::print(text().as_bytes()).map_err(Failure::Running)
 }
 
 fn text() -> String {
@@ -53,14 +57,19 @@ mod tests {
     fn every_flag_has_a_variable_and_no_secret_has_a_default() {
         let command = Cli::command();
         let settings = command.find_subcommand(CHECK_CONFIG).unwrap();
-        let flags = settings.get_arguments().filter(|flag| flag.get_id() != "help");
+        let flags = settings
+            .get_arguments()
+            .filter(|flag| flag.get_id() != "help");
         for flag in flags {
             assert!(flag.get_env().is_some(), "{flag}");
             let is_secret = flag.is_hide_env_values_set();
             assert!(!is_secret || flag.get_default_values().is_empty(), "{flag}");
             let file = format!("{}_FILE", flag.get_env().unwrap().to_string_lossy());
             let mut variables = settings.get_arguments().filter_map(Arg::get_env);
-            assert!(!is_secret || variables.any(|name| *name == *file), "{flag} has no {file}");
+            assert!(
+                !is_secret || variables.any(|name| *name == *file),
+                "{flag} has no {file}"
+            );
         }
     }
 }

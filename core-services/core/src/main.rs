@@ -11,6 +11,8 @@ mod assemble;
 mod serve;
 mod stop;
 mod offline;
+mod migrate;
+mod backup;
 mod environment;
 
 use std::{
@@ -36,7 +38,9 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::All(flags) => serve::run(Service::value_variants(), &flags),
         Command::Serve { services, flags } => serve::run(&services, &flags),
-        Command::Migrate(flags) => offline::migrate(&flags),
+        Command::Migrate(flags) => migrate::run(&flags),
+        Command::Backup(flags) => backup::backup(&flags),
+        Command::Restore(flags) => backup::restore(&flags),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)

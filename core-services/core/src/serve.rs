@@ -4,17 +4,19 @@
 //! the end is bounded whatever the peers do (hyper can hang on one that never
 //! answers, hyperium/hyper#4170).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use core_platform::{
-    admin,
+    admin, config,
     drain::Signals,
     health::Health,
     listen::Listener,
     metrics::Metrics,
-    rpc::{RpcLayer, Rules},
-    serve, telemetry,
+    rpc::{RpcLayer, Rules, Services},
+    serve,
+    service_token::Verifier,
+    telemetry,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,30 +35,50 @@ const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
     let settings = flags.settings()?;
-    telemetry::init(&flags.process.log).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::running)?;
-    runtime
-        .block_on(serve(chosen, settings))
-        .map_err(Failure::Running)
+    let _entered = runtime.enter();
+    let otlp = settings.process.backends.otlp.as_deref();
+    let spans = telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
+    runtime.block_on(async {
+        let served = serve(chosen, settings).await;
+        if let Some(spans) = spans {
+            spans.flush().await;
+        }
+        served.map_err(Failure::Running)
+    })
 }
 
 async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
-    let grpc = bind(settings.process.grpc, serve::CONNECTIONS_MAX, PROCESS, &metrics).await?;
-    let admin = bind(settings.process.admin, admin::CONNECTIONS_MAX, "admin", &metrics).await?;
+    let grpc = bind(
+        settings.process.grpc,
+        serve::CONNECTIONS_MAX,
+        PROCESS,
+        &metrics,
+    )
+    .await?;
+    let admin = bind(
+        settings.process.admin,
+        admin::CONNECTIONS_MAX,
+        "admin",
+        &metrics,
+    )
+    .await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
     let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
+    let policies = settings.policies.clone();
     let settings = settings.process;
     let Built {
         assembled,
         databases,
+        schemas,
         contracts,
         names,
     } = built;
@@ -64,19 +86,29 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         .verifier
         .ok_or_else(|| anyhow!("none of these services can check access tokens"))?;
 
+    let mut rules = Rules::new(contracts, settings.peers.clone(), verifier, metrics.clone());
+    if let Some(tokens) = service_tokens(&settings, &names).await? {
+        rules = rules.services(Services {
+            tokens,
+            policies: policies.clone(),
+        });
+    }
+
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(PROCESS, assembled.dependencies, reporter, names).await;
     let health = Arc::new(health);
-    let router = admin::router(health.clone(), metrics.clone()).merge(assembled.admin);
+    let router = admin::router(admin::Shown {
+        health: health.clone(),
+        metrics,
+        policies,
+        version: env!("CARGO_PKG_VERSION"),
+        schemas: schemas.clone(),
+    });
+    let router = router.merge(assembled.admin);
     let admin = tokio::spawn(admin::serve(admin, router));
 
     let routes: Routes = assembled.routes.routes().add_service(health_service);
-    let layer = RpcLayer(Arc::new(Rules::new(
-        contracts,
-        settings.peers,
-        verifier,
-        metrics,
-    )));
+    let layer = RpcLayer(Arc::new(rules));
     let closing = CancellationToken::new();
     let serving = serve::grpc(
         grpc,
@@ -97,12 +129,26 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     tracing::info!(
         grpc = %grpc_address,
         admin = %admin_address,
-        services = ?chosen,
+        ?schemas,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
     health.serving().await;
     running.until_stopped(signals, settings.stop).await
+}
+
+/// Checks the tokens of other services for those that answer here.
+async fn service_tokens(
+    settings: &config::Settings,
+    names: &[(&'static str, &'static str)],
+) -> anyhow::Result<Option<Verifier>> {
+    let Some(file) = settings.service_keys.clone() else {
+        return Ok(None);
+    };
+    let services: BTreeSet<&str> = names.iter().map(|(service, _)| *service).collect();
+    let services: Vec<&str> = services.into_iter().collect();
+    let verifier = Verifier::followed(&settings.trust_domain, &services, file).await;
+    Ok(Some(verifier.context("--service-keys")?))
 }
 
 fn spawned(

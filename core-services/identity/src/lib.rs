@@ -66,6 +66,7 @@ pub const DEFINITION: Definition = Definition {
     name: SERVICE,
     grpc: &["auth.v1.AuthService", "user.v1.UserService"],
     migrations: &MIGRATIONS,
+    redis_database: 0,
 };
 
 /// What the operator decides about accounts.

@@ -2,7 +2,7 @@
 //! Invariant: read-only, plain HTTP/1.1, on its own address, never through the edge.
 //! Refuses slow and endless connections: each is cut after `CONNECTION_MAX`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -17,7 +17,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 
-use crate::{health::Health, listen::Listener, metrics::Metrics};
+use crate::{health::Health, listen::Listener, metrics::Metrics, policy::PolicyStore};
 
 /// Probes, a scraper and a few people.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -28,19 +28,25 @@ const CONNECTION_MAX: Duration = Duration::from_secs(60);
 /// Probes send a few hundred bytes; hyper's smallest allowed is 8 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// What is shown.
 #[derive(Clone)]
-struct Shared {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+pub struct Shown {
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub policies: Arc<PolicyStore>,
+    pub version: &'static str,
+    /// Each with the version of its tables.
+    pub schemas: BTreeMap<&'static str, i64>,
 }
 
-/// `/health`, `/ready` and `/metrics`; services merge theirs in.
-pub fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
+/// `/health`, `/ready`, `/status` and `/metrics`; services merge theirs in.
+pub fn router(shown: Shown) -> Router {
     Router::new()
         .route("/health", get(report))
         .route("/ready", get(ready))
+        .route("/status", get(status))
         .route("/metrics", get(scrape))
-        .with_state(Shared { health, metrics })
+        .with_state(shown)
 }
 
 /// Serves until the task is dropped.
@@ -62,11 +68,11 @@ pub async fn serve(listener: Listener, router: Router) {
 
 /// Always 200 while the process can answer: a liveness probe must not restart
 /// it because of its database.
-async fn report(State(shared): State<Shared>) -> Response {
+async fn report(State(shared): State<Shown>) -> Response {
     Json(shared.health.report().await).into_response()
 }
 
-async fn ready(State(shared): State<Shared>) -> Response {
+async fn ready(State(shared): State<Shown>) -> Response {
     if shared.health.ready().await {
         (StatusCode::OK, Json(serde_json::json!({ "ready": true }))).into_response()
     } else {
@@ -78,7 +84,24 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn scrape(State(shared): State<Shared>) -> Response {
+/// What runs here, and why the newest policies are not in force if they are not.
+async fn status(State(shared): State<Shown>) -> Response {
+    let report = shared.health.report().await;
+    let refused = shared.policies.refused();
+    Json(serde_json::json!({
+        "version": shared.version,
+        "status": report.status,
+        "uptime_seconds": report.uptime_seconds,
+        "schemas": shared.schemas,
+        "policies": {
+            "generation": shared.policies.generation(),
+            "refused": refused.map(|diagnostics| diagnostics.0.clone()),
+        },
+    }))
+    .into_response()
+}
+
+async fn scrape(State(shared): State<Shown>) -> Response {
     match shared.metrics.render() {
         Ok(text) => (
             [(

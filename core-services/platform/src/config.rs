@@ -99,6 +99,9 @@ pub struct Flags {
         value_name = "NAMES"
     )]
     pub allowed_peers: Vec<String>,
+    /// Public keys of the services that may call (JWK set), read again when it changes; without it only the edge may
+    #[arg(long, env = "CORE_SERVICE_KEYS", value_name = "FILE")]
+    pub service_keys: Option<PathBuf>,
     /// How long calls are still served after a stop began, so that load balancers hear of it
     #[arg(long, env = "CORE_DRAIN_DELAY", default_value = "5s", value_parser = duration, value_name = "DURATION")]
     pub drain_delay: Duration,
@@ -130,6 +133,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub tls: MeshTls,
     pub peers: PeerPolicy,
+    pub trust_domain: String,
+    pub service_keys: Option<PathBuf>,
     pub stop: Stop,
     pub policies: PathBuf,
     pub keyring: Option<PathBuf>,
@@ -208,6 +213,8 @@ impl Flags {
             data_dir: self.data_dir.clone(),
             tls: self.mesh_tls()?,
             peers: PeerPolicy::new(&self.trust_domain, &self.allowed_peers)?,
+            trust_domain: self.trust_domain.clone(),
+            service_keys: self.service_keys.clone(),
             stop: Stop {
                 delay: self.drain_delay,
                 deadline: self.drain_deadline,

@@ -22,7 +22,6 @@ pub mod idempotency;
 pub mod token;
 pub mod service_token;
 pub mod peer;
-pub mod access;
 pub mod deadline;
 pub mod rpc;
 pub mod listen;

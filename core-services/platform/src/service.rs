@@ -12,6 +12,7 @@ use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::Service;
 
 use crate::{
+    cache::Cache,
     clock::UnixMicros,
     crypto::Vault,
     db::{Db, Migration},
@@ -33,6 +34,8 @@ pub struct Definition {
     pub grpc: &'static [&'static str],
     /// Its own tables, oldest first; the platform's are not among them.
     pub migrations: &'static [Migration],
+    /// The number of its database in Redis.
+    pub redis_database: u8,
 }
 
 /// What a service is given.
@@ -41,6 +44,7 @@ pub struct Context {
     pub db: Db,
     /// Seals what names a person.
     pub vault: Vault,
+    pub cache: Cache,
     pub policies: Arc<PolicyStore>,
     pub metrics: Arc<Metrics>,
     pub validator: Arc<Validator>,

@@ -4,8 +4,11 @@
 //! Refuses to log messages, headers or bodies: addresses, passwords and tokens
 //! live there.
 
+mod spans;
+
 use http::HeaderMap;
-use tracing_subscriber::EnvFilter;
+pub use spans::{Spans, continue_trace, traceparent};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn};
 use uuid::Uuid;
 
 /// Twice a UUID's text; longer ids are someone's payload.
@@ -20,15 +23,18 @@ pub enum Error {
         filter: String,
         source: tracing_subscriber::filter::ParseError,
     },
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Exporter(String),
     #[error("logging was already set up: {0}")]
     Taken(#[from] tracing_subscriber::util::TryInitError),
 }
 
 /// Starts logging to standard output, one JSON object a line; panics go there too.
+/// Spans are sent to the collector at `otlp`, which needs a tokio run time.
 ///
 /// # Errors
 /// A filter that does not parse, or a second call.
-pub fn init(filter: &str) -> Result<(), Error> {
+pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
     let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
@@ -40,8 +46,15 @@ pub fn init(filter: &str) -> Result<(), Error> {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false);
+    let spans = otlp.map(Spans::to).transpose()?;
+    let traced = spans
+        .as_ref()
+        .map(|spans| tracing_opentelemetry::layer().with_tracer(spans.tracer()))
+        // Ours only: the spans of the exporter's own connection would make more of them, without end.
+        .map(|layer| layer.with_filter(filter_fn(|of| of.target().starts_with("core_"))));
     tracing_subscriber::registry()
         .with(filter)
+        .with(traced)
         .with(lines)
         .try_init()?;
     // The default hook writes free text to standard error, where no log shipper parses it.
@@ -50,7 +63,7 @@ pub fn init(filter: &str) -> Result<(), Error> {
         let text = panic.payload_as_str().unwrap_or("panic without text");
         tracing::error!(at, panic = text, "panicked");
     }));
-    Ok(())
+    Ok(spans)
 }
 
 /// The caller's `x-request-id` if it is plain and short, else a new one.
@@ -63,8 +76,19 @@ pub fn request_id(headers: &HeaderMap) -> String {
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// The trace id of a valid `traceparent` (W3C Trace Context section 3.2).
+/// The trace id of a valid `traceparent`.
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    traceparent_parts(headers).map(|parts| parts.trace)
+}
+
+/// What a valid `traceparent` says (W3C Trace Context section 3.2), in hexadecimal.
+struct TraceParent<'h> {
+    trace: &'h str,
+    parent: &'h str,
+    flags: &'h str,
+}
+
+fn traceparent_parts(headers: &HeaderMap) -> Option<TraceParent<'_>> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let mut parts = text.split('-');
     let (version, trace, parent, flags) =
@@ -83,7 +107,11 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
         && hex(parent, 16)
         && !zero(parent)
         && hex(flags, 2);
-    valid.then_some(trace)
+    valid.then_some(TraceParent {
+        trace,
+        parent,
+        flags,
+    })
 }
 
 #[cfg(test)]

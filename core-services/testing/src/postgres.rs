@@ -145,7 +145,7 @@ fn made() -> PathBuf {
     run(as_user(&bin("initdb")).arg("-D").arg(&data).args([
         "--username=postgres",
         "--encoding=UTF8",
-        "--locale=C.UTF-8",
+        "--locale=C",
         "--auth=trust",
         "--no-sync",
     ]));

@@ -313,7 +313,9 @@ impl Report {
             .retain(|(mark, fault)| !is_excused(*mark, fault));
     }
 
-    pub fn len(&self) -> usize {
+    /// How many faults there are by now.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.faults.len()
     }
 
@@ -408,10 +410,7 @@ pub fn shown(value: &str) -> String {
 }
 
 /// `did you mean "orders"?` for the nearest of the names, where one is near.
-pub fn suggestion<'n>(
-    written: &str,
-    names: impl IntoIterator<Item = &'n str>,
-) -> Option<String> {
+pub fn suggestion<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
     // Quadratic in the length of what was written.
     if written.chars().nth(SHOWN_VALUE_CHARS).is_some() {
         return None;

@@ -158,9 +158,20 @@ async fn calls_are_answered_during_the_drain_delay() {
     let mut watch = health.watch(request).await.unwrap().into_inner();
     assert_eq!(watch.next().await.unwrap().unwrap().status, 1);
     core.signal("TERM");
-    assert_eq!(watch.next().await.unwrap().unwrap().status, 2, "first it says so");
+    assert_eq!(
+        watch.next().await.unwrap().unwrap().status,
+        2,
+        "first it says so"
+    );
     assert_eq!(core.get("/ready").0, 503);
-    assert!(world.edge(&core).register(EMAIL).await.is_ok(), "a new connection is served");
+    assert!(
+        world.edge(&core).register(EMAIL).await.is_ok(),
+        "a new connection is served"
+    );
     core.signal("TERM");
-    assert_eq!(core.ended().await.code(), Some(1), "told twice, it waits no more");
+    assert_eq!(
+        core.ended().await.code(),
+        Some(1),
+        "told twice, it waits no more"
+    );
 }

@@ -13,3 +13,6 @@ mod input;
 mod life;
 mod operators;
 mod commands;
+mod storage;
+mod policies;
+mod spans;

@@ -1,5 +1,6 @@
 //! Who may call at all: certificates, then tokens.
 
+use core_platform::service_token::Signer;
 use core_proto::{
     auth::v1::{GetJwksRequest, LogoutRequest, auth_service_client::AuthServiceClient},
     user::v1::{GetProfileRequest, user_service_client::UserServiceClient},
@@ -7,7 +8,9 @@ use core_proto::{
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
-use crate::harness::{Ca, EDGE, EMAIL, PASSWORD, World, channel, reason, with_token};
+use crate::harness::{
+    Ca, Core, EDGE, EMAIL, PASSWORD, World, channel, eventually, reason, with_token,
+};
 
 async fn jwks(channel: Channel) -> Result<(), Status> {
     AuthServiceClient::new(channel)
@@ -62,7 +65,6 @@ async fn the_certificate_must_name_an_allowed_service() {
         }
     };
     check(&[EDGE], None).await;
-    check(&["spiffe://palisade.internal/svc/order"], None).await;
     let refused = Some("PEER_NOT_ALLOWED");
     check(&["spiffe://palisade.internal/svc/media"], refused).await;
     check(&["spiffe://example.org/svc/edge"], refused).await;
@@ -70,6 +72,46 @@ async fn the_certificate_must_name_an_allowed_service() {
     check(&[], refused).await;
     check(&[EDGE, "spiffe://palisade.internal/svc/order"], refused).await;
     core.metric(r#"rpc_refused_total{reason="peer"} 5"#).await;
+}
+
+#[tokio::test]
+async fn a_service_must_prove_its_name_twice_and_be_in_the_matrix() {
+    let world = World::new();
+    let order = "spiffe://palisade.internal/svc/order";
+    let call = async |core: &Core, token: Option<&str>| {
+        let mut request = Request::new(GetJwksRequest {});
+        if let Some(token) = token {
+            let metadata = request.metadata_mut();
+            metadata.insert("x-service-token", token.parse().unwrap());
+        }
+        let mut client = AuthServiceClient::new(world.channel(core, &[order]));
+        let refused = client.get_jwks(request).await.err();
+        refused.map_or("ok".to_owned(), |status| reason(&status))
+    };
+    let peers = ["--allowed-peers", "edge,order"];
+    let without_keys = world.start_with(&peers).await;
+    assert_eq!(call(&without_keys, None).await, "CALLER_NOT_ALLOWED");
+    drop(without_keys);
+
+    let signer = Signer::generate("palisade.internal", "order").unwrap();
+    let keys = world.dir.path().join("services.json");
+    let set = serde_json::json!({ "keys": [signer.jwk()] });
+    std::fs::write(&keys, set.to_string()).unwrap();
+    let keys = keys.to_str().unwrap();
+    let core = world
+        .start_with(&[&peers[..], &["--service-keys", keys]].concat())
+        .await;
+    let token = signer.sign("identity", core_platform::clock::now());
+    assert_eq!(call(&core, None).await, "SERVICE_TOKEN_MISSING");
+    assert_eq!(call(&core, Some("x")).await, "SERVICE_TOKEN_INVALID");
+    assert_eq!(call(&core, Some(&token)).await, "CALLER_NOT_ALLOWED");
+    // The matrix is a policy: it comes into force without a restart.
+    let matrix = "version: 1\ncallers:\n  - name: order\n    rpcs: [auth.v1.AuthService/GetJwks]\n";
+    std::fs::write(world.policies().join("access.yaml"), matrix).unwrap();
+    eventually("the matrix", async || {
+        (call(&core, Some(&token)).await == "ok").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

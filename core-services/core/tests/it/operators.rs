@@ -42,6 +42,37 @@ async fn health_and_readiness() {
 }
 
 #[tokio::test]
+async fn what_is_only_useful_degrades() {
+    let world = World::new();
+    let (nats, redis) = (free_port(), free_port());
+    let arguments = [
+        "--nats-url",
+        &format!("nats://127.0.0.1:{nats}"),
+        "--redis-url",
+        &format!("redis://127.0.0.1:{redis}"),
+    ];
+    let mut core = world.start_with(&arguments).await;
+    let health = core.json("/health");
+    assert_eq!(health["status"], "degraded", "{health}");
+    let status = |name: &str| health["checks"][name]["status"].clone();
+    assert_eq!(
+        (status("database"), status("nats"), status("redis")),
+        ("healthy".into(), "unhealthy".into(), "unhealthy".into())
+    );
+    assert_eq!(core.get("/ready").0, 200);
+    let edge = world.edge(&core);
+    assert!(edge.register(EMAIL).await.is_ok(), "calls are answered");
+    core.signal("TERM");
+    assert_eq!(core.ended().await.code(), Some(0), "{:?}", core.errors());
+}
+
+/// One that was free a moment ago, with nobody behind it.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test]
 async fn metrics_have_the_agreed_names() {
     let world = World::new();
     let core = world.start().await;

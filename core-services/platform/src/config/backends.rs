@@ -47,7 +47,9 @@ pub enum Error {
         schemes: &'static str,
         example: &'static str,
     },
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: `{0}` is not a URL with http or https\nhint: such as http://localhost:4317")]
+    #[error(
+        "OTEL_EXPORTER_OTLP_ENDPOINT: `{0}` is not a URL with http\nhint: such as http://localhost:4317, a collector beside the process"
+    )]
     Otlp(String),
 }
 
@@ -60,7 +62,10 @@ impl Flags {
             self.redis_url.as_ref(),
             self.redis_url_file.as_deref(),
         )?;
-        if !redis.as_ref().is_none_or(|url| is_url(url.expose(), &["redis", "rediss"])) {
+        if !redis
+            .as_ref()
+            .is_none_or(|url| is_url(url.expose(), &["redis", "rediss"]))
+        {
             return Err(Error::Url {
                 variable: "REDIS_URL",
                 schemes: "redis or rediss",
@@ -72,7 +77,10 @@ impl Flags {
             self.nats_url.as_ref(),
             self.nats_url_file.as_deref(),
         )?;
-        if !nats.as_ref().is_none_or(|url| is_url(url.expose(), &["nats", "tls"])) {
+        if !nats
+            .as_ref()
+            .is_none_or(|url| is_url(url.expose(), &["nats", "tls"]))
+        {
             return Err(Error::Url {
                 variable: "NATS_URL",
                 schemes: "nats or tls",
@@ -81,7 +89,7 @@ impl Flags {
         }
         let otlp = self.otlp_endpoint.clone().filter(|url| !url.is_empty());
         match &otlp {
-            Some(url) if !is_url(url, &["http", "https"]) => Err(Error::Otlp(url.clone())),
+            Some(url) if !is_url(url, &["http"]) => Err(Error::Otlp(url.clone())),
             _ => Ok(Backends { redis, nats, otlp }),
         }
     }
@@ -114,13 +122,19 @@ mod tests {
         assert_eq!(good.redis.unwrap().expose(), "redis://:pw@localhost:6379/0");
         assert!(settings(&["--nats-url", "nats://localhost:4222"]).is_ok());
         for (arguments, part) in [
-            (["--redis-url", "http://user:s3cret@host"], "REDIS_URL: is not a URL"),
+            (
+                ["--redis-url", "http://user:s3cret@host"],
+                "REDIS_URL: is not a URL",
+            ),
             (["--redis-url", "redis://"], "REDIS_URL"),
             (["--nats-url", "localhost:4222 s3cret"], "NATS_URL"),
             (["--otlp-endpoint", "localhost:4317"], "`localhost:4317`"),
         ] {
             let message = settings(&arguments).unwrap_err().to_string();
-            assert!(message.contains(part) && message.contains("hint: "), "{message}");
+            assert!(
+                message.contains(part) && message.contains("hint: "),
+                "{message}"
+            );
             assert!(!message.contains("s3cret"), "{message}");
         }
     }

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(read(Some("a"), None).unwrap().unwrap().expose(), "a");
         assert_eq!(read(None, Some(&file)).unwrap().unwrap().expose(), "s3cret");
         let both = read(Some("a"), Some(&file)).unwrap_err().to_string();
-        assert!(both.starts_with("CORE_TOKEN and CORE_TOKEN_FILE are both set"), "{both}");
+        assert!(
+            both.starts_with("CORE_TOKEN and CORE_TOKEN_FILE are both set"),
+            "{both}"
+        );
         let empty = read(Some(""), None).unwrap_err().to_string();
         assert!(empty.starts_with("CORE_TOKEN: is empty"), "{empty}");
     }

@@ -1,7 +1,7 @@
 //! What can go wrong with a database, by what a caller can do about it.
 //! Invariant: what may be tried again is told apart from what never helps.
 
-use std::fmt;
+use std::{fmt, io, path::PathBuf};
 
 use sqlx::{
     error::{DatabaseError, ErrorKind},
@@ -60,6 +60,26 @@ pub enum Error {
         "a role or database cannot be called `{0}`\nhint: lower-case letters, digits, `_` and `-`, at most 63"
     )]
     Name(String),
+    #[error(
+        "the administrator's database is a folder\nhint: such as `postgres://postgres:password@host:5432/postgres`"
+    )]
+    Administrator,
+    #[error(
+        "a role cannot be made with this password\nhint: use ASCII without blanks, or make the role by hand"
+    )]
+    Password,
+    #[error(
+        "the database `{0}` is not empty\nhint: name an empty one, or --replace it with all it holds"
+    )]
+    NotEmpty(Location),
+    #[error("the database `{0}` is in use\nhint: stop the services first")]
+    InUse(Location),
+    #[error("cannot use `{}`: {source}", path.display())]
+    Copy { path: PathBuf, source: io::Error },
+    #[error(
+        "`{program}` failed: {message}\nhint: it comes with PostgreSQL's client programs, in the server's version or newer"
+    )]
+    Tool { program: String, message: String },
     /// A value of a kind this code never writes.
     #[error("database holds an impossible value in `{0}`")]
     Corrupt(&'static str),

@@ -43,6 +43,11 @@ pub fn check(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The file of database `name`.
+pub(super) fn path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.sqlite"))
+}
+
 /// The path of database `name`, created empty if it is missing.
 pub(super) fn prepare(dir: &Path, name: &str) -> Result<PathBuf, Error> {
     DirBuilder::new()
@@ -51,7 +56,7 @@ pub(super) fn prepare(dir: &Path, name: &str) -> Result<PathBuf, Error> {
         .create(dir)
         .map_err(at(dir))?;
     check(dir)?;
-    let file = dir.join(format!("{name}.sqlite"));
+    let file = path(dir, name);
     OpenOptions::new()
         .append(true)
         .create(true)

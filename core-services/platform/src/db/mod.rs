@@ -3,6 +3,8 @@
 //! death of the process and of the machine.
 //! Refuses dynamic SQL: statements are `&'static str`, values are bound as `$1`.
 
+mod create;
+mod dump;
 mod error;
 mod files;
 mod lease;
@@ -15,6 +17,7 @@ mod value;
 
 use std::time::Duration;
 
+pub use create::{Created, create};
 pub use error::Error;
 pub use files::{Error as FileError, check as check_dir};
 use lease::Lease;

@@ -1,5 +1,6 @@
 //! What the facade promises, on both databases.
 
+mod copies;
 mod faults;
 mod migrations;
 mod postgres;

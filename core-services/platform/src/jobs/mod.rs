@@ -267,4 +267,4 @@ pub(crate) fn shortened(reason: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ pub(super) const SWEEP: &str = "platform.jobs-sweep";
 /// How long finished jobs can be looked at: 14 days.
 const KEEP_MICROS: i64 = 14 * 24 * 60 * 60 * 1_000_000;
 /// Rows that one transaction of a sweep deletes: it holds SQLite's only write lock.
-pub(crate) const SWEEP_ROWS: i64 = 500;
+const SWEEP_ROWS: i64 = 500;
 /// Rows of one list.
 const LIST_MAX: i64 = 500;
 

@@ -1,10 +1,10 @@
 //! Jobs on both databases: what every test here needs, and the life of one job.
 
-mod crash;
+pub(crate) mod crash;
 mod time;
 mod workers;
 
-use core_testing::{Database, both_databases};
+use core_testing::{Database, both_databases, eventually};
 
 use super::{worker::Shared, *};
 use crate::{
@@ -59,6 +59,19 @@ pub(crate) async fn bury(db: &Db) {
     for pulse in store::pulses(db).await.unwrap() {
         store::take_back(db, pulse, later()).await.unwrap();
     }
+}
+
+/// Lets live workers finish what dead ones left. Asked again and again, because a
+/// server may learn of a death, or of a last commit, a little late.
+pub(crate) async fn recover(db: &Db, jobs: impl Fn() -> Jobs) {
+    eventually("all jobs to be finished", || async {
+        bury(db).await;
+        while attempt(db, jobs()).await {}
+        let row = query("SELECT count(*) FROM jobs WHERE finished_at IS NULL");
+        let left: i64 = row.fetch_one(db).await.unwrap().get(0).unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
 }
 
 async fn add(db: &Db, job: NewJob) -> Uuid {

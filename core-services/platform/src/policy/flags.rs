@@ -110,7 +110,8 @@ fn rule(at: &At<FlagDoc>, report: &mut Report) -> Option<Rule> {
     let is_partial = !flag.percentage.is_absent() || !flag.users.is_absent();
     if flag.state.is_absent() && !is_partial {
         let fault = Fault::new(codes::MISSING, "the flag does not say for whom it is on");
-        let fault = fault.hint("write `state: on`, `state: off`, `percentage: 10` or `users: [...]`");
+        let fault =
+            fault.hint("write `state: on`, `state: off`, `percentage: 10` or `users: [...]`");
         report.push(at.mark, fault);
         return None;
     }
@@ -186,7 +187,9 @@ mod tests {
         let users: Vec<Uuid> = (0..2_000).map(Uuid::from_u128).collect();
         let on = |percent| {
             let flags = share(percent);
-            let on = users.iter().filter(|user| flags.enabled("new-feed", Some(**user)));
+            let on = users
+                .iter()
+                .filter(|user| flags.enabled("new-feed", Some(**user)));
             on.copied().collect::<BTreeSet<_>>()
         };
         let (none, ten, half, all) = (on(0), on(10), on(50), on(100));

@@ -89,7 +89,11 @@ fn apply(store: &PolicyStore, counters: &Counters, loaded: Loaded) {
     let result = match loaded.outcome {
         Ok(policies) => {
             store.replace(policies);
-            tracing::info!(?changed, generation = store.generation(), "policies changed");
+            tracing::info!(
+                ?changed,
+                generation = store.generation(),
+                "policies changed"
+            );
             "applied"
         }
         Err(diagnostics) => {

@@ -11,13 +11,15 @@ use palisade_documents::{
     field::{At, Field},
     files::Folder,
 };
+use prost_reflect::DescriptorPool;
 
-use super::{Flags, Policies, Roles, flags, rbac};
+use super::{Flags, Matrix, Policies, Roles, access, flags, rbac};
 
 /// The files, each with one kind of rules.
-pub(super) const FILES: [&str; 2] = [FLAGS, RBAC];
+pub(super) const FILES: [&str; 3] = [FLAGS, RBAC, ACCESS];
 const FLAGS: &str = "flags.yaml";
 const RBAC: &str = "rbac.yaml";
+const ACCESS: &str = "access.yaml";
 const NAME_BYTES_MAX: usize = 60;
 
 /// What came of reading a folder.
@@ -60,7 +62,8 @@ pub fn load(dir: &Path) -> Loaded {
         };
         match known {
             FLAGS => policies.flags = document.compile(flags::Document::default, Flags::compile),
-            _ => policies.roles = document.compile(rbac::Document::default, Roles::compile),
+            RBAC => policies.roles = document.compile(rbac::Document::default, Roles::compile),
+            _ => policies.access = document.compile(access::Document::default, matrix),
         }
     }
     let outcome = if report.has_errors() {
@@ -75,6 +78,13 @@ pub fn load(dir: &Path) -> Loaded {
             hash: folder.hash(),
         },
     }
+}
+
+/// Checked against every service there is, whichever this process runs.
+fn matrix(document: &access::Document, report: &mut Report) -> Matrix {
+    // Our own build made them.
+    let pool = DescriptorPool::decode(core_proto::DESCRIPTOR_SET).unwrap_or_default();
+    Matrix::compile(document, &pool, report)
 }
 
 /// One file on its way to its rules.
@@ -127,7 +137,8 @@ pub(super) fn is_name(at: &At<String>, what: &str, report: &mut Report) -> bool 
         && name.bytes().all(plain);
     if !is_name {
         let message = format!("{} is not a name of a {what}", shown(name));
-        let hint = format!("lower case letters, digits and `-`, a letter first, at most {NAME_BYTES_MAX}");
+        let hint =
+            format!("lower case letters, digits and `-`, a letter first, at most {NAME_BYTES_MAX}");
         report.push(at.mark, Fault::new(codes::BAD_NAME, message).hint(hint));
     }
     is_name

@@ -5,6 +5,7 @@
 
 mod flags;
 mod rbac;
+mod access;
 mod load;
 mod follow;
 
@@ -19,6 +20,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 pub use palisade_documents::diagnostic::Diagnostics;
 
+pub use access::{Matrix, Unfit};
 pub use flags::Flags;
 pub use follow::follow;
 pub use load::{Loaded, load};
@@ -29,6 +31,7 @@ pub use rbac::Roles;
 pub struct Policies {
     pub flags: Flags,
     pub roles: Roles,
+    pub access: Matrix,
 }
 
 /// The rules in force; readers take a snapshot and keep it for one decision.
@@ -70,7 +73,8 @@ impl PolicyStore {
         self.refused.load_full()
     }
 
-    fn replace(&self, policies: Policies) {
+    /// Puts other rules in force.
+    pub fn replace(&self, policies: Policies) {
         self.current.store(Arc::new(policies));
         self.refused.store(None);
         self.generation.fetch_add(1, Ordering::AcqRel);

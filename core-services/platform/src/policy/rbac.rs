@@ -53,7 +53,9 @@ impl Roles {
 
     /// Every role, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
-        self.0.iter().map(|(name, granted)| (name.as_str(), granted))
+        self.0
+            .iter()
+            .map(|(name, granted)| (name.as_str(), granted))
     }
 
     /// What these roles grant together; a role that is not written down grants nothing.
@@ -77,7 +79,13 @@ impl Roles {
                 report.push(name.mark, Fault::new(codes::DEFINED_TWICE, message));
                 continue;
             }
-            let permissions = missing(&at.value.permissions, at.mark, "role", "permissions", report);
+            let permissions = missing(
+                &at.value.permissions,
+                at.mark,
+                "role",
+                "permissions",
+                report,
+            );
             if permissions.is_some_and(|list| list.value.len() > PERMISSIONS_MAX) {
                 let message = format!("a role has more than {PERMISSIONS_MAX} permissions");
                 report.push(at.mark, Fault::new(codes::TOO_MUCH, message));
@@ -94,7 +102,10 @@ fn granted(role: &RoleDoc, report: &mut Report) -> BTreeSet<String> {
         if !is_permission(permission) {
             let message = format!("{} is not a permission", shown(&permission.value));
             let hint = "an area and what is done there, such as `profile:read`";
-            report.push(permission.mark, Fault::new(codes::BAD_NAME, message).hint(hint));
+            report.push(
+                permission.mark,
+                Fault::new(codes::BAD_NAME, message).hint(hint),
+            );
         } else if !granted.insert(permission.value.clone()) {
             let message = format!("{} is written twice", shown(&permission.value));
             report.push(permission.mark, Fault::new(codes::REPEATED, message));

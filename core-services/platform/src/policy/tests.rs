@@ -72,11 +72,56 @@ fn every_fault_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn what_is_not_written_may_not_be_called() {
+    let text = "version: 1\ncallers:\n  - name: order\n    rpcs: [auth.v1.AuthService/GetJwks]\n  - name: media\n    rpcs: [user.v1.UserService/*]\n";
+    let dir = folder(&[("access.yaml", text)]);
+    let rules = PolicyStore::open(dir.path()).unwrap().current();
+    let check = |caller: &str, path: &str, expected: bool| {
+        assert_eq!(
+            rules.access.allows(caller, path),
+            expected,
+            "{caller} {path}"
+        );
+    };
+    check("order", "/auth.v1.AuthService/GetJwks", true);
+    check("order", "/auth.v1.AuthService/Login", false);
+    check("order", "/user.v1.UserService/GetProfile", false);
+    check("media", "/user.v1.UserService/GetProfile", true);
+    check("media", "/user.v1.UserService/UpdateProfile", true);
+    check("media", "/auth.v1.AuthService/GetJwks", false);
+    check("edge", "/auth.v1.AuthService/GetJwks", false);
+    let nothing = folder(&[]);
+    let rules = PolicyStore::open(nothing.path()).unwrap().current();
+    assert_eq!(rules.access, Matrix::default());
+}
+
+#[test]
+fn faults_of_the_matrix_have_their_places() {
+    let text = "version: 1\ncallers:\n  - name: Order\n  - name: a\n    rpcs: [auth.v1.AuthService/Nope, x.v1.X/Y, Login]\n  - { name: edge, rpcs: [auth.v1.AuthService/Login] }\n  - { name: a, rpcs: [] }\n  - name: b\n";
+    let dir = folder(&[("access.yaml", text)]);
+    let text = PolicyStore::open(dir.path()).unwrap_err().to_string();
+    for part in [
+        "access.yaml:3:11: `Order` is not a name of a service",
+        "access.yaml:5:12: there is no RPC `auth.v1.AuthService/Nope`",
+        "there is no RPC `x.v1.X/Y`",
+        "`Login` is not an RPC",
+        "access.yaml:6:26: `auth.v1.AuthService/Login` is for users",
+        "the caller `a` is there twice",
+        "access.yaml:8:5: the caller has no `rpcs`",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_an_error_and_an_empty_one_holds_no_rules() {
     let dir = folder(&[]);
     assert!(PolicyStore::open(dir.path()).is_ok());
     let text = PolicyStore::open(&dir.path().join("none")).unwrap_err();
-    assert!(text.to_string().contains("cannot read the policies folder"), "{text}");
+    assert!(
+        text.to_string().contains("cannot read the policies folder"),
+        "{text}"
+    );
 }
 
 /// A store that follows a folder, until dropped.
@@ -144,7 +189,11 @@ async fn a_change_comes_into_force_and_a_bad_one_does_not() {
         .await;
     following.metric("policy_generation 2").await;
 
-    fs::write(&file, "version: 1\nflags: [{ name: new-feed, state: yes }]\n").unwrap();
+    fs::write(
+        &file,
+        "version: 1\nflags: [{ name: new-feed, state: yes }]\n",
+    )
+    .unwrap();
     following
         .until("refused", |store| store.refused().is_some())
         .await;

@@ -197,7 +197,7 @@ async fn service(
         .tokens
         .verify(&parts.headers, name, rpc.service, now)
         .await?;
-    if services.access.load().allows(name, &rpc.path) {
+    if services.policies.current().access.allows(name, &rpc.path) {
         Ok(())
     } else {
         Err(not_listed())
@@ -206,7 +206,13 @@ async fn service(
 
 fn is_listed(rules: &Rules, peer: &Peer, rpc: &Rpc) -> bool {
     let services = rules.services.as_ref();
-    services.is_some_and(|services| services.access.load().allows(&peer.0, &rpc.path))
+    services.is_some_and(|services| {
+        services
+            .policies
+            .current()
+            .access
+            .allows(&peer.0, &rpc.path)
+    })
 }
 
 /// Whether this caller may call this RPC.

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use http::{Request, Response};
 use tokio::{
     sync::Semaphore,
@@ -27,13 +26,13 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    access::Matrix,
     clock,
     contracts::Contracts,
     deadline::{self, Inherited},
     errors,
     metrics::Metrics,
     peer::PeerPolicy,
+    policy::PolicyStore,
     service_token, telemetry,
     token::Verifier,
 };
@@ -66,8 +65,8 @@ pub struct Rules {
 #[derive(Clone)]
 pub struct Services {
     pub tokens: service_token::Verifier,
-    /// Replaced when its file changes.
-    pub access: Arc<ArcSwap<Matrix>>,
+    /// With the access matrix.
+    pub policies: Arc<PolicyStore>,
 }
 
 impl Rules {
@@ -240,10 +239,72 @@ async fn admit(
 }
 
 fn span(request: &Request<Body>, id: &str) -> Span {
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "rpc",
         request_id = id,
         trace_id = telemetry::trace_id(request.headers()),
         peer = field::Empty,
-    )
+    );
+    telemetry::continue_trace(&span, request.headers());
+    span
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{memory::ConnectInfo, peer::Peer};
+
+    fn layer() -> RpcLayer {
+        let services = [("identity", "auth.v1.AuthService")];
+        let contracts = Contracts::new(core_proto::DESCRIPTOR_SET, &services).unwrap();
+        let peers = PeerPolicy::new("palisade.internal", &["edge".to_owned()]).unwrap();
+        let verifier = Verifier::new("https://id.test", "palisade", [("k".to_owned(), [1; 32])]);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let rules = Rules::new(Arc::new(contracts), peers, verifier.unwrap(), metrics);
+        RpcLayer(Arc::new(rules))
+    }
+
+    fn request(timeout: &str) -> Request<Body> {
+        let request = Request::post("/auth.v1.AuthService/GetJwks")
+            .header(deadline::GRPC_TIMEOUT, timeout)
+            .extension(ConnectInfo(Peer("edge".to_owned())));
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_callers_deadline_ends_the_handler() {
+        let pending = service_fn(async |_| {
+            std::future::pending::<()>().await;
+            Ok(Response::new(Body::empty()))
+        });
+        let answer = layer().layer(pending).oneshot(request("20m")).await;
+        let status = Status::from_header_map(answer.unwrap().headers()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "DEADLINE_EXCEEDED");
+    }
+
+    #[tokio::test]
+    async fn a_handler_can_see_what_is_left() {
+        let inherited = Arc::new(std::sync::Mutex::new(None));
+        let seen = inherited.clone();
+        let handler = service_fn(move |_| {
+            *seen.lock().unwrap() = Inherited::current().deadline;
+            async { Ok(Response::new(Body::empty())) }
+        });
+        let before = Instant::now();
+        let limit = before + CALL_TIMEOUT;
+        layer()
+            .layer(handler)
+            .oneshot(request("99H"))
+            .await
+            .unwrap();
+        let deadline = inherited.lock().unwrap().unwrap();
+        // No caller can keep a handler for longer than we allow.
+        assert!(deadline > before && deadline <= limit + before.elapsed());
+        assert!(Inherited::current().deadline.is_none());
+    }
 }

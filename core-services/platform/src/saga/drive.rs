@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{
@@ -42,8 +43,7 @@ impl<D: Data> Job for Driver<D> {
             definition: &self.0,
             context,
             id,
-            data: serde_json::from_value(saved.state)
-                .map_err(|error| Failure::retry(format!("the state cannot be read: {error}")))?,
+            data: from_json(saved.state)?,
             // An older process met a newer one's saga: one that knows the step will come.
             index: index.ok_or_else(|| Failure::retry("a step of another version"))?,
             status: saved.status,
@@ -79,20 +79,23 @@ impl<'a, D: Data> Drive<'a, D> {
     /// Takes the current step.
     async fn forward(&mut self) -> Result<(), Failure> {
         let (step, call) = self.step()?;
+        let may_turn = self.index <= self.definition.pivot;
         match self.call(step, &call).await {
-            Ok(()) => self.record(step, &call).await,
+            Ok(()) => {}
             // Refused, it left nothing: those before it are undone.
-            Err(Trouble::Refused(reason)) if self.index <= self.definition.pivot => {
-                self.turn(self.index.checked_sub(1), &reason).await
+            Err(Trouble::Refused(reason)) if may_turn => {
+                return self.turn(self.index.checked_sub(1), &reason).await;
             }
-            // Its end stays unknown: it is undone, too, happened or not.
+            // Its end stays unknown: it is undone, too, happened or not. But not the
+            // pivot, which has nothing to undo it.
             Err(Trouble::Unknown(reason))
                 if self.index < self.definition.pivot && self.attempts + 1 >= TRIES_MAX =>
             {
-                self.turn(Some(self.index), &reason).await
+                return self.turn(Some(self.index), &reason).await;
             }
-            Err(trouble) => self.wait(&trouble).await,
+            Err(trouble) => return self.wait(trouble).await,
         }
+        self.record(step, &call).await
     }
 
     async fn call(&mut self, step: &dyn Step<D>, call: &Call) -> Result<(), Trouble> {
@@ -104,14 +107,26 @@ impl<'a, D: Data> Drive<'a, D> {
 
     /// The step's effects and the saga's advance, together.
     async fn record(&mut self, step: &dyn Step<D>, call: &Call) -> Result<(), Failure> {
+        let before = to_json(&self.data)?;
         let mut tx = self.context.begin().await?;
-        step.record(&mut tx, call, &mut self.data).await?;
-        if self.index + 1 == self.definition.steps.len() {
-            self.status = Status::Done;
-        } else {
-            self.index += 1;
+        let recorded = step.record(&mut tx, call, &mut self.data).await;
+        let Err(trouble) = recorded else {
+            if self.index + 1 == self.definition.steps.len() {
+                self.status = Status::Done;
+            } else {
+                self.index += 1;
+            }
+            return self.commit(tx).await;
+        };
+        // What it wrote goes, here as there.
+        drop(tx);
+        self.data = from_json(before)?;
+        match trouble {
+            Trouble::Refused(reason) if self.index < self.definition.pivot => {
+                self.turn(Some(self.index), &reason).await
+            }
+            trouble => self.wait(trouble).await,
         }
-        self.commit(tx).await
     }
 
     /// From here on backwards, with `first` as the first step to undo. The decision is
@@ -128,7 +143,7 @@ impl<'a, D: Data> Drive<'a, D> {
     async fn back(&mut self) -> Result<(), Failure> {
         let (step, call) = self.step()?;
         if let Err(trouble) = step.undo(&call, &mut self.data).await {
-            return self.wait(&trouble).await;
+            return self.wait(trouble).await;
         }
         let mut tx = self.context.begin().await?;
         step.record_undo(&mut tx, &call, &mut self.data).await?;
@@ -161,8 +176,11 @@ impl<'a, D: Data> Drive<'a, D> {
     }
 
     /// Leaves the saga where it is and comes back later.
-    async fn wait(&self, trouble: &Trouble) -> Result<(), Failure> {
-        let reason = shortened(&trouble.to_string());
+    async fn wait(&self, trouble: Trouble) -> Result<(), Failure> {
+        let reason = match trouble {
+            Trouble::Db(error) => return Err(error.into()),
+            trouble => shortened(&trouble.to_string()),
+        };
         let mut tx = self.context.begin().await?;
         store::note(&mut tx, self.id, &reason, self.context.now).await?;
         tx.commit().await?;
@@ -171,4 +189,9 @@ impl<'a, D: Data> Drive<'a, D> {
             reason,
         })
     }
+}
+
+fn from_json<D: Data>(state: Json) -> Result<D, Failure> {
+    serde_json::from_value(state)
+        .map_err(|error| Failure::retry(format!("the saga's state cannot be read: {error}")))
 }

@@ -63,6 +63,9 @@ pub enum Trouble {
     /// No answer, or none that tells: it may have happened.
     #[error("unknown: {0}")]
     Unknown(String),
+    /// Our own database; the step is tried again.
+    #[error(transparent)]
+    Db(#[from] Error),
 }
 
 /// What the other side knows of a call.
@@ -90,8 +93,9 @@ pub trait Step<D: Data>: Send + Sync + 'static {
         Ok(Known::NotHappened)
     }
 
-    /// Writes the step's effects into the service's own tables.
-    async fn record(&self, _tx: &mut Tx, _call: &Call, _data: &mut D) -> Result<(), Error> {
+    /// Writes the step's effects into the service's own tables. May refuse, too: its
+    /// call, which was made, is undone then.
+    async fn record(&self, _tx: &mut Tx, _call: &Call, _data: &mut D) -> Result<(), Trouble> {
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use core_platform::{
     db::{Db, Error, Location, Migration, Tx, query},
     events::{
         Bus, Consumer, Event, EventMetrics, Events, Failure, NewEvent, Settings,
-        bus::{Embedded, Nats, NatsSettings},
+        bus::{self, Embedded, Nats, NatsSettings},
         publish,
     },
     metrics::Metrics,
@@ -179,9 +179,14 @@ pub(crate) async fn open(setting: &str, name: &str) -> Db {
 }
 
 pub(crate) async fn open_bus(setting: &str, settings: &Settings) -> Bus {
+    try_bus(setting, settings).await.unwrap()
+}
+
+pub(crate) async fn try_bus(setting: &str, settings: &Settings) -> Result<Bus, bus::Error> {
     if !setting.starts_with("nats://") {
-        let db = open(setting, "events").await;
-        return Bus::Embedded(Embedded::open(db, settings).await.unwrap());
+        let location = Location::from_setting(setting).unwrap();
+        let db = Db::open(&location, "events").await?;
+        return Ok(Bus::Embedded(Embedded::open(db, settings).await?));
     }
     let nats = NatsSettings {
         url: setting.to_owned(),
@@ -190,7 +195,7 @@ pub(crate) async fn open_bus(setting: &str, settings: &Settings) -> Bus {
         identity: None,
         replicas: 1,
     };
-    Bus::Nats(Nats::connect(&nats, settings).await.unwrap())
+    Ok(Bus::Nats(Box::new(Nats::connect(&nats, settings).await?)))
 }
 
 /// A consumer whose events take effect.

@@ -124,27 +124,19 @@ async fn the_callers_time_bounds_the_handlers_of_all_hops() {
     let mut request = Request::new(());
     request.set_timeout(Duration::from_millis(500));
     let answer = call(world.plain(&first, "edge"), "Write", request).await;
-    // The edge's own timer may be first; ours says what it is.
+    // Whose timer was first is a matter of milliseconds; tonic's says CANCELLED.
     let code = answer.unwrap_err().code();
     assert!(
         matches!(code, Code::DeadlineExceeded | Code::Cancelled),
         "{code}"
     );
-    let counted = r#"status_code="4"} 1"#;
-    for node in [&first, &second] {
-        eventually(counted, async || {
-            let text = String::from_utf8(node.metrics.render().unwrap()).unwrap();
-            let mut lines = text.lines();
-            lines
-                .any(|line| {
-                    line.starts_with("http_request_duration_seconds_count")
-                        && line.ends_with(counted)
-                })
-                .then_some(())
-        })
-        .await;
-    }
-    assert_eq!(running.load(Ordering::SeqCst), 0);
+    eventually("the end of all handlers", async || {
+        let ended = |node: &Node| node.metrics.in_flight.get() == 0;
+        let all = ended(&first) && ended(&second) && running.load(Ordering::SeqCst) == 0;
+        all.then_some(())
+    })
+    .await;
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -7,14 +7,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwap;
 use core_platform::{
-    access::{Document, Matrix},
     contracts::Contracts,
     listen::Listener,
     memory::{self, Dialer},
     metrics::Metrics,
     peer::PeerPolicy,
+    policy::{Matrix, Policies, PolicyStore},
     rpc::{RpcLayer, Rules, Services},
     serve,
 };
@@ -45,7 +44,7 @@ pub(crate) struct Seen {
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) dialer: Dialer,
-    pub(crate) access: Arc<ArcSwap<Matrix>>,
+    policies: Arc<PolicyStore>,
     pub(crate) metrics: Arc<Metrics>,
     seen: Arc<Mutex<Vec<Seen>>>,
     contracts: Arc<Contracts>,
@@ -67,13 +66,14 @@ impl Node {
     ) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let contracts = Arc::new(Contracts::new(&world.descriptors, &[(name, RELAY)]).unwrap());
-        let matrix = Arc::new(ArcSwap::from_pointee(matrix(&contracts, access)));
+        let policies = Arc::new(PolicyStore::default());
+        policies.replace(rules_of(&contracts, access));
         let rules = || {
             let names = ["edge", "first", "second", "third"].map(str::to_owned);
             let peers = PeerPolicy::new(DOMAIN, &names).unwrap();
             let services = Services {
                 tokens: world.service_tokens(name),
-                access: matrix.clone(),
+                policies: policies.clone(),
             };
             let rules = Rules::new(
                 contracts.clone(),
@@ -102,7 +102,7 @@ impl Node {
         Self {
             address,
             dialer,
-            access: matrix,
+            policies,
             metrics,
             seen,
             contracts,
@@ -111,7 +111,7 @@ impl Node {
     }
 
     pub(crate) fn allow(&self, access: &[(&str, &str)]) {
-        self.access.store(Arc::new(matrix(&self.contracts, access)));
+        self.policies.replace(rules_of(&self.contracts, access));
     }
 
     /// The calls that reached the handler.
@@ -127,13 +127,16 @@ impl Drop for Node {
 }
 
 /// Caller and RPC, such as `("first", "Read")`.
-fn matrix(contracts: &Contracts, access: &[(&str, &str)]) -> Matrix {
-    let mut document = Document::default();
+fn rules_of(contracts: &Contracts, access: &[(&str, &str)]) -> Policies {
+    let mut matrix = Matrix::default();
     for (caller, rpc) in access {
-        let rpcs = document.callers.entry((*caller).to_owned()).or_default();
-        rpcs.push(format!("{RELAY}/{rpc}"));
+        let rpc = format!("{RELAY}/{rpc}");
+        matrix.allow(caller, &rpc, contracts.pool()).unwrap();
     }
-    Matrix::compile(&document, contracts.pool()).unwrap()
+    Policies {
+        access: matrix,
+        ..Policies::default()
+    }
 }
 
 #[derive(Clone)]

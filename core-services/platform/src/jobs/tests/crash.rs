@@ -7,8 +7,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use core_testing::eventually;
-
 use super::*;
 
 /// Dies at the poll after `polls`. Every statement waits at least once, so that all
@@ -57,28 +55,30 @@ fn leaves() -> Jobs {
 
 /// More waits than one attempt has.
 const POLLS_MAX: usize = 500;
+/// A life that did not have to wait ends early and tells nothing: only several of them
+/// mean that all points of death were seen.
+pub(crate) const LIVES: usize = 5;
 
 both_databases! {
     #[tokio::test]
     async fn death_anywhere_leaves_one_effect(at: Database) {
         let db = open(&at, &[EFFECTS]).await;
-        let mut deaths = 0;
+        let (mut deaths, mut lives) = (0, 0);
         for polls in 0..POLLS_MAX {
             let id = add(&db, a_job()).await;
             let died = die_in_attempt(&db, leaves(), polls).await;
-            bury(&db).await;
-            attempt(&db, leaves()).await;
+            recover(&db, leaves).await;
             let effects = effects(&db).await;
             let of_this = effects.iter().filter(|(job, _)| *job == id).count();
             assert_eq!(of_this, 1, "dead after {polls} polls");
-            let unfinished = Filter { state: Some(State::Queued), ..Filter::default() };
-            assert!(list(&db, &unfinished, 9).await.unwrap().is_empty());
-            if !died {
+            deaths += usize::from(died);
+            lives += usize::from(!died);
+            if lives == LIVES {
                 break;
             }
-            deaths += 1;
         }
-        assert!((8..POLLS_MAX - 1).contains(&deaths), "{deaths} deaths");
+        assert_eq!(lives, LIVES, "{deaths} deaths");
+        assert!(deaths > 8, "{deaths} deaths");
     }
 
     #[tokio::test]

@@ -8,8 +8,6 @@ use std::{
     },
 };
 
-use core_testing::eventually;
-
 use super::*;
 
 fn quick() -> Settings {
@@ -96,7 +94,11 @@ both_databases! {
             let running = Filter { state: Some(State::Running), ..Filter::default() };
             assert_eq!(list(&db, &running, 99).await.unwrap().len(), expected);
             drop(worker);
-            bury(&db).await;
+            eventually("its death to be known", || async {
+                bury(&db).await;
+                list(&db, &running, 99).await.unwrap().is_empty().then_some(())
+            })
+            .await;
         }
     }
 
