@@ -20,7 +20,7 @@ help: ## Show this list
 setup: ## Install what the build lacks (cmake, protoc, curl)
 	@deploy/dev/setup.sh build
 
-setup-tests: setup ## Install what the tests lack besides (Chromium; clients of Python and npm)
+setup-tests: setup ## Install what the tests lack besides (Chromium; PostgreSQL, Redis, NATS; clients of Python and npm)
 	@deploy/dev/setup.sh test "$(STATE)"
 
 build: setup ## Build both binaries

@@ -10,7 +10,11 @@ use protox::Compiler;
 
 const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
-const INTERNAL_FILES: [&str; 1] = ["platform/v1/event.proto"];
+const INTERNAL_FILES: [&str; 3] = [
+    "auth/v1/events.proto",
+    "platform/v1/event.proto",
+    "user/v1/events.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -32,6 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.RefreshRequest",
             ".auth.v1.TokenResponse",
             ".auth.v1.ChangePasswordRequest",
+            ".auth.v1.StartPasswordResetRequest",
+            ".auth.v1.FinishPasswordResetRequest",
+            ".auth.v1.VerifyContactRequest",
+            ".auth.v1.ResendVerificationRequest",
+            ".auth.v1.ChangeContactRequest",
+            ".auth.v1.Session",
+            ".user.v1.UpdateProfileRequest",
+            ".user.v1.Profile",
             ".platform.v1.Event",
         ])
         .compile_fds_with_config(

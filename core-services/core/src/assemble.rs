@@ -111,7 +111,7 @@ async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
             identity: None,
             replicas: 1,
         };
-        ("nats", Bus::Nats(Nats::connect(&nats, &events).await?))
+        ("nats", Bus::Nats(Box::new(Nats::connect(&nats, &events).await?)))
     } else {
         let db = open(settings, EVENTS).await?;
         built.databases.push(db.clone());
@@ -148,6 +148,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
         jobs: own_jobs()?,
         stop: shared.stop.clone(),
         now: shared.now,
+        data_dir: process.data_dir.clone(),
     };
     let mut parts = service.start(&settings.services, context).await?;
     let dependency = Dependency::database(name, db.clone());

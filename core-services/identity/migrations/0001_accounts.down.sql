@@ -1,4 +1,6 @@
-DROP TABLE signing_keys;
-DROP TABLE refresh_tokens;
-DROP TABLE sessions;
+DROP TABLE login_attempts;
+DROP TABLE verification_codes;
+DROP TABLE preferences;
+DROP TABLE passwords;
+DROP TABLE contacts;
 DROP TABLE users;

@@ -6,6 +6,7 @@ use core_platform::metrics::{CounterOf, Metrics};
 use crate::StartError;
 
 /// `identity_events_total{event}`.
+#[derive(Clone)]
 pub(crate) struct Counters {
     events: CounterOf,
 }
@@ -17,11 +18,20 @@ pub(crate) enum Event {
     RegisteredAgain,
     LoggedIn,
     LoginFailed,
+    LoginThrottled,
+    NewDevice,
     Refreshed,
+    RefreshedAgain,
     RefreshFailed,
     RefreshReused,
     LoggedOut,
     PasswordChanged,
+    PasswordReset,
+    PasswordRehashed,
+    CodeSent,
+    CodeWithheld,
+    CodeWrong,
+    ContactVerified,
 }
 
 impl Counters {
@@ -42,11 +52,20 @@ impl Counters {
             Event::RegisteredAgain => "registered_again",
             Event::LoggedIn => "logged_in",
             Event::LoginFailed => "login_failed",
+            Event::LoginThrottled => "login_throttled",
+            Event::NewDevice => "new_device",
             Event::Refreshed => "refreshed",
+            Event::RefreshedAgain => "refreshed_again",
             Event::RefreshFailed => "refresh_failed",
             Event::RefreshReused => "refresh_reused",
             Event::LoggedOut => "logged_out",
             Event::PasswordChanged => "password_changed",
+            Event::PasswordReset => "password_reset",
+            Event::PasswordRehashed => "password_rehashed",
+            Event::CodeSent => "code_sent",
+            Event::CodeWithheld => "code_withheld",
+            Event::CodeWrong => "code_wrong",
+            Event::ContactVerified => "contact_verified",
         };
         self.events.with_label_values(&[label]).inc();
     }

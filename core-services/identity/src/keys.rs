@@ -18,6 +18,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::sessions::scopes_of;
+
 /// Short, because the edge cannot see a revocation before it ends.
 pub(crate) const ACCESS_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -83,7 +85,26 @@ fn thumbprint(public: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
 }
 
+/// What an access token says: who, in which session, proved how and when.
+pub(crate) struct Grant<'a> {
+    pub(crate) user: Uuid,
+    pub(crate) session: Uuid,
+    pub(crate) auth_time: UnixMicros,
+    /// RFC 8176.
+    pub(crate) amr: &'a [String],
+    pub(crate) roles: &'a [String],
+}
+
+impl Grant<'_> {
+    /// ISO/IEC 29115 levels as RFC 6711 registers names for them, without the names:
+    /// `1` for one factor, `2` for more.
+    fn acr(&self) -> &'static str {
+        if self.amr.len() > 1 { "2" } else { "1" }
+    }
+}
+
 /// Signs access tokens.
+#[derive(Clone)]
 pub(crate) struct Signer {
     settings: TokenSettings,
     header: Header,
@@ -125,23 +146,23 @@ impl Signer {
         })
     }
 
-    /// An access token for one session of one user.
-    pub(crate) fn sign(&self, user: Uuid, session: Uuid, now: UnixMicros) -> Result<String, Error> {
+    /// An access token of one session.
+    pub(crate) fn sign(&self, grant: &Grant<'_>, now: UnixMicros) -> Result<String, Error> {
         let at = now.seconds();
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             aud: self.settings.audience.clone(),
-            sub: user,
-            sid: session,
+            sub: grant.user,
+            sid: grant.session,
             jti: Uuid::now_v7(),
             iat: at,
             nbf: at,
             exp: (now + ACCESS_LIFETIME).seconds(),
-            scope: "profile:read profile:write".to_owned(),
-            roles: vec!["user".to_owned()],
-            auth_time: None,
-            amr: Vec::new(),
-            acr: None,
+            scope: scopes_of(grant.roles),
+            roles: grant.roles.to_vec(),
+            auth_time: Some(grant.auth_time.seconds()),
+            amr: grant.amr.to_vec(),
+            acr: Some(grant.acr().to_owned()),
             kind: Kind::User,
         };
         Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
@@ -149,6 +170,10 @@ impl Signer {
 
     pub(crate) fn verifier(&self) -> Verifier {
         self.verifier.clone()
+    }
+
+    pub(crate) fn jwks_json(&self) -> String {
+        serde_json::json!({ "keys": self.jwks() }).to_string()
     }
 
     pub(crate) fn jwks(&self) -> Vec<Jwk> {
@@ -181,11 +206,22 @@ mod tests {
         }
     }
 
+    fn sign(signer: &Signer, user: Uuid, session: Uuid) -> String {
+        let grant = Grant {
+            user,
+            session,
+            auth_time: NOW,
+            amr: &["pwd".to_owned()],
+            roles: &["user".to_owned()],
+        };
+        signer.sign(&grant, NOW).unwrap()
+    }
+
     #[test]
     fn tokens_verify_until_they_expire() {
         let signer = Signer::new(&settings(), &[StoredKey::generate().unwrap()]).unwrap();
         let (user, session) = (Uuid::now_v7(), Uuid::now_v7());
-        let token = signer.sign(user, session, NOW).unwrap();
+        let token = sign(&signer, user, session);
         let caller = signer.verifier().verify(&token, NOW).unwrap();
         assert_eq!((caller.user, caller.session), (user, session));
         assert_eq!(caller.scopes, ["profile:read", "profile:write"]);
@@ -203,12 +239,12 @@ mod tests {
     fn the_newest_signs_and_older_ones_still_verify() {
         let old = StoredKey::generate().unwrap();
         let before = Signer::new(&settings(), std::slice::from_ref(&old)).unwrap();
-        let token = before.sign(Uuid::nil(), Uuid::nil(), NOW).unwrap();
+        let token = sign(&before, Uuid::nil(), Uuid::nil());
         let new = StoredKey::generate().unwrap();
         let new_kid = new.kid.clone();
         let after = Signer::new(&settings(), &[new, old]).unwrap();
         assert!(after.verifier().verify(&token, NOW).is_ok());
-        let fresh = after.sign(Uuid::nil(), Uuid::nil(), NOW).unwrap();
+        let fresh = sign(&after, Uuid::nil(), Uuid::nil());
         let header = jsonwebtoken::decode_header(&fresh).unwrap();
         assert_eq!(header.kid, Some(new_kid));
         assert_eq!(before.verifier().verify(&fresh, NOW), Err(Refusal::Invalid));

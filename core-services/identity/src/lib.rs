@@ -1,14 +1,21 @@
-//! The identity service: accounts, passwords, sessions, access tokens.
-//! Invariant: wire (`grpc`), rules (`accounts` and what it uses) and SQL
-//! (`store`) are three layers; rules know neither tonic nor SQL.
+//! The identity service: accounts, contacts, passwords, sessions, profiles.
+//! Invariant: wire (`grpc`), rules (`accounts`, `sessions`, `profiles` and what they
+//! use) and SQL (`store`) are three layers; rules know neither tonic nor SQL.
 //! Refuses to say who has an account: known and unknown addresses get the same
 //! answers after the same work.
 
 mod grpc;
 mod accounts;
+mod sessions;
+mod profiles;
+mod contacts;
+mod messages;
 mod password;
-mod refresh;
+mod breached;
 mod keys;
+mod facts;
+mod origin;
+mod json;
 mod store;
 mod counters;
 mod settings;
@@ -18,6 +25,11 @@ use std::sync::Arc;
 
 use axum::{Router, http::header, routing::get};
 use core_platform::{
+    audit::Audit,
+    clock::UnixMicros,
+    crypto::Vault,
+    db::Db,
+    metrics::Metrics,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
 };
@@ -26,60 +38,161 @@ use core_proto::{
     user::v1::user_service_server::UserServiceServer,
 };
 
-pub use accounts::Accounts;
+use accounts::Accounts;
+use contacts::Codes;
+use counters::Counters;
+use facts::Facts;
+use keys::{Signer, StoredKey};
+use messages::{Mailer, Sender, Sms};
+use password::Hasher;
+use profiles::Profiles;
+use sessions::Sessions;
+
+pub use breached::Breached;
 pub use error::Error;
 pub use keys::TokenSettings;
+pub use messages::{MailSettings, SmsSettings};
 pub use settings::{Flags, Settings, SettingsError};
 pub use store::MIGRATIONS;
 
+/// The name of the service.
+pub(crate) const SERVICE: &str = "identity";
+
+/// The folder of mails in the data directory, while there is no relay.
+const OUTBOX: &str = "outbox";
+
 /// What is known of this service before it starts.
 pub const DEFINITION: Definition = Definition {
-    name: "identity",
+    name: SERVICE,
     grpc: &["auth.v1.AuthService", "user.v1.UserService"],
     migrations: &MIGRATIONS,
     redis_database: 0,
 };
+
+/// What the operator decides about accounts.
+#[derive(Clone, Default)]
+pub struct Policy {
+    /// May only who has verified the address sign in?
+    pub require_verified: bool,
+    pub breached: Breached,
+}
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Db(#[from] core_platform::db::Error),
+    #[error("data keys: {0}")]
+    Crypto(#[from] core_platform::crypto::Error),
     #[error("signing keys: {0}")]
     Keys(#[from] keys::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
+    #[error("{0}")]
+    Mail(#[from] messages::MailError),
+    #[error("{0}")]
+    Sms(#[from] messages::SmsError),
     #[error("metrics: {0}")]
     Metrics(String),
 }
 
-/// Starts on a migrated database; makes the first signing key if there is none.
-///
+/// The rules, put together.
+struct Rules {
+    accounts: Accounts,
+    sessions: Sessions,
+    profiles: Profiles,
+}
+
+impl Rules {
+    /// On a migrated database; makes the first signing key if there is none.
+    async fn new(
+        db: Db,
+        vault: Vault,
+        tokens: &TokenSettings,
+        policy: Policy,
+        metrics: &Metrics,
+        now: UnixMicros,
+    ) -> Result<Self, StartError> {
+        let keys = store::keys::signing_keys(&db, StoredKey::generate, now).await?;
+        let counters = Counters::new(metrics)?;
+        let facts = Facts::new(Audit::new(&vault)?);
+        let codes = Codes::new(vault.clone());
+        let sessions = Sessions {
+            db: db.clone(),
+            vault: vault.clone(),
+            signer: Signer::new(tokens, &keys)?,
+            facts: facts.clone(),
+            counters: counters.clone(),
+        };
+        let profiles = Profiles {
+            db: db.clone(),
+            vault: vault.clone(),
+            codes: codes.clone(),
+            sessions: sessions.clone(),
+            facts: facts.clone(),
+        };
+        let accounts = Accounts {
+            db,
+            vault,
+            hasher: Hasher::new(metrics)?,
+            codes,
+            sessions: sessions.clone(),
+            facts,
+            counters,
+            policy,
+        };
+        Ok(Self {
+            accounts,
+            sessions,
+            profiles,
+        })
+    }
+}
+
 /// # Errors
 /// See [`StartError`].
 pub async fn start(settings: &Settings, context: Context) -> Result<Parts, StartError> {
     let Context {
         db,
+        vault,
         metrics,
         validator,
+        mut jobs,
         now,
+        data_dir,
         ..
     } = context;
-    let accounts = Arc::new(Accounts::start(db, &settings.tokens, &metrics, now).await?);
-    let grpc = Arc::new(grpc::Grpc::new(accounts.clone(), validator));
-    let auth = AuthServiceServer::from_arc(grpc.clone());
-    let user = UserServiceServer::from_arc(grpc);
+    let sender = Sender {
+        vault: vault.clone(),
+        mail: Mailer::new(&settings.mail, &data_dir.join(OUTBOX))?,
+        sms: settings.sms.as_ref().map(Sms::new).transpose()?,
+    };
+    jobs.add(messages::SEND, Sender::options(), sender);
+
+    let policy = settings.policy.clone();
+    let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
+    let verifier = rules.sessions.signer.verifier();
+    let jwks = rules.sessions.signer.jwks_json();
+    let auth = AuthServiceServer::new(grpc::Auth {
+        accounts: Arc::new(rules.accounts),
+        sessions: rules.sessions,
+        validator: validator.clone(),
+    });
+    let user = UserServiceServer::new(grpc::Users {
+        profiles: rules.profiles,
+        validator,
+    });
     Ok(Parts::default()
         .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .verifier(accounts.verifier())
-        .admin(admin(&accounts)))
+        .verifier(verifier)
+        .admin(admin(jwks))
+        .jobs(jobs))
 }
 
 /// What the admin listener serves for this service: the public keys, so that an
 /// edge on the same machine needs no certificate to fetch them.
-fn admin(accounts: &Accounts) -> Router {
-    let jwks = accounts.jwks_json();
+fn admin(jwks: String) -> Router {
     Router::new().route(
         "/.well-known/jwks.json",
         get(move || async move {
@@ -91,3 +204,6 @@ fn admin(accounts: &Accounts) -> Router {
         }),
     )
 }
+
+#[cfg(test)]
+mod tests;

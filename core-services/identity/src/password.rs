@@ -1,4 +1,5 @@
-//! Password hashes: argon2id, a few at a time, with a short queue before them.
+//! Password hashes: argon2id, a few at a time, with a short queue before them. Imported
+//! bcrypt hashes are checked, too, until their owners sign in and get a new one.
 //! Invariant: at most `parallel` hashes run (19 MiB and a core each) and
 //! `QUEUE_MAX` wait; a call that finds the queue full is told to come back.
 //! Refuses to tell a missing account by time: `Dummy` costs what a real one does.
@@ -21,6 +22,8 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Two hashers clear it in about a second, which is as long as anyone should wait.
 const QUEUE_MAX: usize = 64;
+/// bcrypt's work doubles with each; a hash that would hold a core for minutes is damaged.
+const BCRYPT_COST_MAX: u32 = 14;
 /// Beyond this the memory bandwidth is the limit, not the cores.
 const PARALLEL_MAX: usize = 8;
 
@@ -34,6 +37,10 @@ pub enum Error {
     Hash(#[from] password_hash::Error),
     #[error("stored password hash: {0}")]
     Stored(#[from] password_hash::phc::Error),
+    #[error("stored bcrypt hash: {0}")]
+    Bcrypt(#[from] bcrypt::BcryptError),
+    #[error("stored bcrypt hash: cost {0} is beyond {BCRYPT_COST_MAX}")]
+    BcryptCost(u32),
     #[error("the hashing thread ended early")]
     Thread,
 }
@@ -104,7 +111,8 @@ impl Hasher {
             .await
     }
 
-    /// Is this the password? Costs the same for every answer.
+    /// Is this the password? Costs the same for every answer, but for imported hashes:
+    /// who measures can tell them from ours until their owner has signed in once.
     pub(crate) async fn verify(&self, password: String, against: Against) -> Result<bool, Error> {
         let argon2 = self.argon2.clone();
         let (stored, real) = match against {
@@ -112,6 +120,9 @@ impl Hasher {
             Against::Dummy => (self.dummy.clone(), false),
         };
         self.run(move || {
+            if is_imported(&stored) {
+                return verify_imported(&password, &stored);
+            }
             let stored = PasswordHash::new(&stored)?;
             match argon2.verify_password(password.as_bytes(), &stored) {
                 Ok(()) => Ok(real),
@@ -172,6 +183,22 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.depth.dec();
     }
+}
+
+/// Is it a hash of another system's, to be replaced at the next login?
+pub(crate) fn is_imported(stored: &str) -> bool {
+    ["$2a$", "$2b$", "$2x$", "$2y$"]
+        .iter()
+        .any(|prefix| stored.starts_with(prefix))
+}
+
+fn verify_imported(password: &str, stored: &str) -> Result<bool, Error> {
+    let cost = stored.parse::<bcrypt::HashParts>()?.get_cost();
+    if cost > BCRYPT_COST_MAX {
+        return Err(Error::BcryptCost(cost));
+    }
+    // Beyond 72 bytes bcrypt looks at nothing, and so did the system it came from.
+    Ok(bcrypt::verify(password, stored)?)
 }
 
 #[cfg(test)]

@@ -3,7 +3,11 @@
 //! of its secrets can be printed.
 //! Refuses rules of the business: those are policy.
 
-use crate::TokenSettings;
+use std::path::PathBuf;
+
+use core_platform::config::{Secret, SecretError, secret};
+
+use crate::{Breached, MailSettings, Policy, SmsSettings, TokenSettings};
 
 /// Longer than any name two systems have agreed on.
 const NAME_BYTES_MAX: usize = 255;
@@ -28,20 +32,88 @@ pub struct Flags {
         value_name = "NAME"
     )]
     pub audience: String,
+    /// Let only those sign in who have verified their e-mail address
+    #[arg(long, env = "CORE_REQUIRE_VERIFIED")]
+    require_verified: bool,
+    /// Passwords nobody may choose, one on each line
+    #[arg(
+        long,
+        env = "CORE_BREACHED_PASSWORDS",
+        default_value = "policies/services/breached-passwords.txt",
+        value_name = "FILE"
+    )]
+    breached_passwords: PathBuf,
+    /// Mail relay: `smtp://host:25`, `smtps://host:465`, `smtp://host:587?tls=required`; without it mails are written into the data directory, under `outbox`
+    #[arg(long, env = "CORE_SMTP_URL", value_name = "URL")]
+    smtp_url: Option<String>,
+    /// Name to sign in to the mail relay with
+    #[arg(long, env = "CORE_SMTP_USER", value_name = "NAME")]
+    smtp_user: Option<String>,
+    /// The password for that name
+    #[arg(
+        long,
+        env = "CORE_SMTP_PASSWORD",
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
+    smtp_password: Option<Secret>,
+    /// A file that holds CORE_SMTP_PASSWORD
+    #[arg(long, env = "CORE_SMTP_PASSWORD_FILE", value_name = "FILE")]
+    smtp_password_file: Option<PathBuf>,
+    /// Sender of mails
+    #[arg(
+        long,
+        env = "CORE_MAIL_FROM",
+        default_value = "Palisade <no-reply@palisade.internal>",
+        value_name = "ADDRESS"
+    )]
+    mail_from: String,
+    /// SMS gateway, which takes `POST {"to","text"}`; without it short messages go where mails go
+    #[arg(long, env = "CORE_SMS_URL", value_name = "URL")]
+    sms_url: Option<String>,
+    /// The gateway's bearer token
+    #[arg(
+        long,
+        env = "CORE_SMS_TOKEN",
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
+    sms_token: Option<Secret>,
+    /// A file that holds CORE_SMS_TOKEN
+    #[arg(long, env = "CORE_SMS_TOKEN_FILE", value_name = "FILE")]
+    sms_token_file: Option<PathBuf>,
 }
 
 /// What the service uses.
 pub struct Settings {
     pub tokens: TokenSettings,
+    pub policy: Policy,
+    pub mail: MailSettings,
+    pub sms: Option<SmsSettings>,
 }
 
 /// A value that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: `{value}` is not usable\nhint: {hint}")]
-pub struct SettingsError {
-    pub flag: &'static str,
-    value: String,
-    hint: &'static str,
+pub enum SettingsError {
+    #[error("{flag}: `{value}` is not usable\nhint: {hint}")]
+    Value {
+        flag: &'static str,
+        value: String,
+        hint: &'static str,
+    },
+    #[error("{given} is set, but not {missing}\nhint: set both, or neither")]
+    Half {
+        given: &'static str,
+        missing: &'static str,
+    },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Breached(#[from] crate::breached::Error),
+    #[error(transparent)]
+    Mail(#[from] crate::messages::MailError),
+    #[error(transparent)]
+    Sms(#[from] crate::messages::SmsError),
 }
 
 impl Flags {
@@ -51,25 +123,83 @@ impl Flags {
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         let url = self.issuer.starts_with("https://") || self.issuer.starts_with("http://");
         if !url || !is_plain(&self.issuer) {
-            return Err(SettingsError {
+            return Err(SettingsError::Value {
                 flag: "--issuer",
                 value: self.issuer.clone(),
                 hint: "a URL such as https://identity.example.org",
             });
         }
         if !is_plain(&self.audience) {
-            return Err(SettingsError {
+            return Err(SettingsError::Value {
                 flag: "--audience",
                 value: self.audience.clone(),
                 hint: "a name without blanks, such as palisade",
             });
         }
-        Ok(Settings {
+        let settings = Settings {
             tokens: TokenSettings {
                 issuer: self.issuer.clone(),
                 audience: self.audience.clone(),
             },
+            policy: Policy {
+                require_verified: self.require_verified,
+                breached: Breached::load(&self.breached_passwords)?,
+            },
+            mail: self.mail()?,
+            sms: self.sms()?,
+        };
+        // What is wrong with them shows before anything is bound.
+        settings.mail.check()?;
+        settings
+            .sms
+            .as_ref()
+            .map(crate::messages::Sms::new)
+            .transpose()?;
+        Ok(settings)
+    }
+
+    fn mail(&self) -> Result<MailSettings, SettingsError> {
+        let password = secret(
+            "CORE_SMTP_PASSWORD",
+            self.smtp_password.as_ref(),
+            self.smtp_password_file.as_deref(),
+        )?;
+        let login = pair(
+            ("CORE_SMTP_USER", self.smtp_user.clone()),
+            ("CORE_SMTP_PASSWORD", password),
+        )?;
+        Ok(MailSettings {
+            url: self.smtp_url.clone(),
+            login,
+            from: self.mail_from.clone(),
         })
+    }
+
+    fn sms(&self) -> Result<Option<SmsSettings>, SettingsError> {
+        let token = secret(
+            "CORE_SMS_TOKEN",
+            self.sms_token.as_ref(),
+            self.sms_token_file.as_deref(),
+        )?;
+        let gateway = pair(
+            ("CORE_SMS_URL", self.sms_url.clone()),
+            ("CORE_SMS_TOKEN", token),
+        )?;
+        Ok(gateway.map(|(url, token)| SmsSettings { url, token }))
+    }
+}
+
+/// Both or neither.
+fn pair<A, B>(
+    (one, a): (&'static str, Option<A>),
+    (other, b): (&'static str, Option<B>),
+) -> Result<Option<(A, B)>, SettingsError> {
+    let half = |given, missing| Err(SettingsError::Half { given, missing });
+    match (a, b) {
+        (Some(a), Some(b)) => Ok(Some((a, b))),
+        (None, None) => Ok(None),
+        (Some(_), None) => half(one, other),
+        (None, Some(_)) => half(other, one),
     }
 }
 
@@ -89,18 +219,67 @@ mod tests {
         flags: Flags,
     }
 
+    fn install_provider() {
+        // Fails where another test did it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+
+    fn error_of(arguments: &[&str]) -> Option<String> {
+        install_provider();
+        let list = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../policies/services/breached-passwords.txt"
+        );
+        let typed = ["core", "--breached-passwords", list].into_iter();
+        let flags = Cli::try_parse_from(typed.chain(arguments.iter().copied()))
+            .unwrap()
+            .flags;
+        flags.settings().err().map(|error| error.to_string())
+    }
+
     #[test]
-    fn token_names_are_checked() {
+    fn values_are_checked() {
         let check = |arguments: &[&str], expected: Option<&str>| {
-            let typed = ["core"].iter().chain(arguments);
-            let flags = Cli::try_parse_from(typed).unwrap().flags;
-            let wrong = flags.settings().err().map(|error| error.flag);
-            assert_eq!(wrong, expected, "{arguments:?}");
+            let error = error_of(arguments);
+            match expected {
+                None => assert_eq!(error, None, "{arguments:?}"),
+                Some(part) => assert!(
+                    error.as_ref().is_some_and(|error| error.contains(part)),
+                    "{error:?}"
+                ),
+            }
         };
         check(&[], None);
         check(&["--issuer", "identity"], Some("--issuer"));
         check(&["--issuer", "https://a b"], Some("--issuer"));
         check(&["--audience", ""], Some("--audience"));
         check(&["--audience", "a b"], Some("--audience"));
+        check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
+        check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);
+        check(&["--sms-url", "http://x"], Some("CORE_SMS_TOKEN"));
+        check(
+            &["--sms-url", "gopher://x", "--sms-token", "t"],
+            Some("--sms-url"),
+        );
+        check(&["--smtp-user", "ada"], Some("CORE_SMTP_PASSWORD"));
+        let missing = ["--sms-url", "http://x", "--sms-token-file=/nonexistent"];
+        check(&missing, Some("CORE_SMS_TOKEN_FILE"));
+    }
+
+    #[test]
+    fn no_error_shows_the_relays_password() {
+        let error = error_of(&["--smtp-url", "gopher://ada:s3cret@relay"]).unwrap();
+        assert!(
+            error.contains("--smtp-url") && !error.contains("s3cret"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_list_is_named() {
+        let typed = ["core", "--breached-passwords", "/nonexistent.txt"];
+        let flags = Cli::try_parse_from(typed).unwrap().flags;
+        let error = flags.settings().err().unwrap().to_string();
+        assert!(error.contains("`/nonexistent.txt`"), "{error}");
     }
 }

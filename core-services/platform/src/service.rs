@@ -3,7 +3,7 @@
 //! touches of the outside arrives in its `Context`.
 //! Refuses domain knowledge: the binary says which services there are.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::IntoResponse};
 use http::Request;
@@ -54,6 +54,8 @@ pub struct Context {
     pub stop: CancellationToken,
     /// When the process started.
     pub now: UnixMicros,
+    /// Where files may be put that are no database.
+    pub data_dir: PathBuf,
 }
 
 /// A task that runs beside the calls.

@@ -1,13 +1,19 @@
-//! `Debug` of the messages that carry passwords, tokens or what users wrote.
+//! `Debug` of the messages that carry passwords, tokens, codes, personal data or what
+//! users wrote.
 //! Invariant: what these print holds no secret and no address, whoever logs it.
 //! Refuses to be derived: a new field is hidden until someone names it here.
 
 use std::fmt::{Debug, Formatter, Result};
 
-use crate::auth::v1::{
-    ChangePasswordRequest, LoginRequest, RefreshRequest, RegisterRequest, TokenResponse,
+use crate::{
+    auth::v1::{
+        ChangeContactRequest, ChangePasswordRequest, FinishPasswordResetRequest, LoginRequest,
+        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
+        StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
+    },
+    platform::v1::Event,
+    user::v1::{Profile, UpdateProfileRequest},
 };
-use crate::platform::v1::Event;
 
 macro_rules! opaque {
     ($($message:ty),+ $(,)?) => {
@@ -25,6 +31,14 @@ opaque!(
     RefreshRequest,
     TokenResponse,
     ChangePasswordRequest,
+    StartPasswordResetRequest,
+    FinishPasswordResetRequest,
+    VerifyContactRequest,
+    ResendVerificationRequest,
+    ChangeContactRequest,
+    Session,
+    UpdateProfileRequest,
+    Profile,
     Event,
 );
 
@@ -71,6 +85,30 @@ mod tests {
                     refresh_token: secret(),
                     token_type: secret(),
                     expires_in: 600,
+                }
+            ),
+            format!(
+                "{:?}",
+                FinishPasswordResetRequest {
+                    email: secret(),
+                    code: secret(),
+                    new_password: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                VerifyContactRequest {
+                    contact: secret(),
+                    code: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                Profile {
+                    email: secret(),
+                    phone: secret(),
+                    name: secret(),
+                    ..Profile::default()
                 }
             ),
         ];

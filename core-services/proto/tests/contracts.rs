@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
-    ReflectMessage, SerializeOptions, Value,
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor,
+    SerializeOptions,
 };
 
 fn pool() -> DescriptorPool {
@@ -19,15 +19,27 @@ fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
         .collect()
 }
 
+/// Is it for other services, and for nobody by HTTP?
+fn is_service_only(pool: &DescriptorPool, method: &MethodDescriptor) -> bool {
+    let option = pool.get_extension_by_name("platform.v1.access").unwrap();
+    let access = method.options().get_extension(&option).into_owned();
+    let access = access.as_message().unwrap();
+    access.get_field_by_name("service_only").unwrap().as_bool() == Some(true)
+}
+
 /// `POST /login` and the like, all bindings of a method.
 fn bindings(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<String> {
     let option = pool.get_extension_by_name("google.api.http").unwrap();
     let options = method.options();
-    assert!(
+    assert_eq!(
         options.has_extension(&option),
-        "{} has no HTTP binding",
+        !is_service_only(pool, method),
+        "{}: every RPC has an HTTP binding, but those for services only",
         method.full_name()
     );
+    if !options.has_extension(&option) {
+        return Vec::new();
+    }
     let rule = options.get_extension(&option);
     let rule = rule.as_message().unwrap();
     let more = rule.get_field_by_name("additional_bindings").unwrap();
@@ -52,7 +64,11 @@ fn binding(rule: &DynamicMessage) -> String {
         .map(|verb| (verb, text(verb)))
         .find(|(_, path)| !path.is_empty())
         .unwrap();
-    assert_eq!(text("body"), if verb == "get" { "" } else { "*" }, "{path}");
+    let body = text("body");
+    match verb {
+        "get" | "delete" => assert_eq!(body, "", "{path}"),
+        _ => assert!(!body.is_empty(), "{path}"),
+    }
     format!("{} {path}", verb.to_uppercase())
 }
 
@@ -84,6 +100,26 @@ fn http_bindings_are_the_published_ones() {
         "auth.v1.AuthService.GetJwks",
         &["GET /.well-known/jwks.json"],
     );
+    for (rpc, binding) in [
+        ("StartPasswordReset", "POST /v1/auth/password-reset"),
+        ("FinishPasswordReset", "POST /v1/auth/password-reset:finish"),
+        ("VerifyContact", "POST /v1/auth/verify"),
+        ("ResendVerification", "POST /v1/auth/verify:resend"),
+        ("ChangeContact", "POST /v1/account/contact"),
+        ("ListSessions", "GET /v1/auth/sessions"),
+        ("RevokeSession", "DELETE /v1/auth/sessions/{id}"),
+        ("RevokeAllSessions", "POST /v1/auth/sessions:revoke-all"),
+    ] {
+        check(&format!("auth.v1.AuthService.{rpc}"), &[binding]);
+    }
+    for (rpc, binding) in [
+        ("GetPreferences", "GET /v1/preferences"),
+        ("UpdatePreferences", "PATCH /v1/preferences"),
+        ("GetPublicProfile", "GET /v1/users/{handle}"),
+    ] {
+        check(&format!("user.v1.UserService.{rpc}"), &[binding]);
+    }
+    check("user.v1.UserService.BatchGetUsers", &[]);
     check(
         "user.v1.UserService.GetProfile",
         &["GET /profile", "GET /user/profile", "GET /v1/profile"],
@@ -118,6 +154,21 @@ fn every_rpc_says_who_may_call_it() {
     }
 }
 
+/// What could take an account away from its owner.
+#[test]
+fn a_contact_is_changed_after_a_fresh_login_only() {
+    let pool = pool();
+    let option = pool.get_extension_by_name("platform.v1.access").unwrap();
+    let methods = methods(&pool).into_iter();
+    let fresh = methods.filter(|method| {
+        let access = method.options().get_extension(&option).into_owned();
+        let access = access.as_message().unwrap();
+        access.get_field_by_name("step_up").unwrap().as_bool() == Some(true)
+    });
+    let names: Vec<_> = fresh.map(|method| method.name().to_owned()).collect();
+    assert!(names.contains(&"ChangeContact".to_owned()), "{names:?}");
+}
+
 #[test]
 fn json_names_are_the_proto_names() {
     let pool = pool();
@@ -125,7 +176,9 @@ fn json_names_are_the_proto_names() {
     for method in methods(&pool) {
         messages.extend([method.input(), method.output()]);
     }
-    messages.push(pool.get_message_by_name("auth.v1.Jwk").unwrap());
+    for name in ["auth.v1.Jwk", "auth.v1.Session"] {
+        messages.push(pool.get_message_by_name(name).unwrap());
+    }
     for message in messages {
         // Google's own types have ProtoJSON forms of their own.
         if message.package_name() == "google.protobuf" {
@@ -177,37 +230,40 @@ fn json_has_the_names_clients_know() {
     );
     check(
         "user.v1.Profile",
-        r#"{"id":"i","email":"e","name":"n","display_name":"d","phone":"p","created_at":"2026-11-21T00:00:00Z","updated_at":"2026-11-21T00:00:00.000001Z"}"#,
+        r#"{"id":"i","email":"e","name":"n","display_name":"d","phone":"p","created_at":"2026-11-21T00:00:00Z","updated_at":"2026-11-21T00:00:00.000001Z","handle":"h","email_verified":true}"#,
     );
 }
 
 #[test]
-fn strings_that_come_in_are_bounded() {
+fn what_comes_in_is_bounded() {
     let pool = pool();
     let option = pool.get_extension_by_name("buf.validate.field").unwrap();
     for method in methods(&pool) {
         for field in method.input().fields() {
-            let options = field.options();
-            assert!(
-                options.has_extension(&option),
-                "{} has no rule",
-                field.full_name()
-            );
-            let rules = options.get_extension(&option);
-            let rules = rules
-                .as_message()
-                .unwrap()
-                .get_field_by_name("string")
-                .unwrap();
+            let kind = field.kind();
+            let rules = field.options().get_extension(&option).into_owned();
             let rules = rules.as_message().unwrap();
-            let set = |name: &str| {
-                let field = rules.descriptor().get_field_by_name(name).unwrap();
-                rules
-                    .has_field(&field)
-                    .then(|| rules.get_field(&field).into_owned())
+            let rules_of = |kind: &str| {
+                let rules = rules.get_field_by_name(kind).unwrap().into_owned();
+                rules.as_message().unwrap().clone()
             };
-            let bounded = set("max_bytes").or(set("max_len")).is_some()
-                || matches!(set("pattern"), Some(Value::String(pattern)) if pattern.ends_with("{6,14})?$"));
+            let has = |rules: &DynamicMessage, name: &str| rules.has_field_by_name(name);
+            let is_bounded =
+                |rules: &DynamicMessage| has(rules, "max_bytes") || has(rules, "max_len");
+            let bounded = match kind {
+                Kind::Bool => true,
+                // By the handler, which knows its JSON.
+                Kind::Message(message) => message.full_name() == "google.protobuf.Struct",
+                Kind::String if field.is_list() => {
+                    let list = rules_of("repeated");
+                    let items = list.get_field_by_name("items").unwrap().into_owned();
+                    let items = items.as_message().unwrap().get_field_by_name("string");
+                    let items = items.unwrap().into_owned();
+                    has(&list, "max_items") && is_bounded(items.as_message().unwrap())
+                }
+                Kind::String => is_bounded(&rules_of("string")),
+                _ => false,
+            };
             assert!(bounded, "{} has no upper bound", field.full_name());
         }
     }

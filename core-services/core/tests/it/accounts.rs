@@ -39,6 +39,7 @@ async fn register_login_profile() {
         display_name: Some("Countess".to_owned()),
         phone: Some("+442071838750".to_owned()),
         name: None,
+        handle: None,
     };
     let request = with_token(change, &tokens.access_token);
     let changed = edge

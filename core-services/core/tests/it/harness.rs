@@ -34,6 +34,10 @@ use tonic_prost::ProstCodec;
 pub(crate) const EDGE: &str = "spiffe://palisade.internal/svc/edge";
 pub(crate) const EMAIL: &str = "ada.lovelace@example.org";
 pub(crate) const PASSWORD: &str = "notes-on-the-engine";
+const BREACHED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../policies/services/breached-passwords.txt"
+);
 /// Generous: a condition that is not met by then never will be.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -104,6 +108,7 @@ impl World {
             .env("CORE_GRPC", "127.0.0.1:0")
             .env("CORE_ADMIN", "127.0.0.1:0")
             .env("CORE_DATA_DIR", self.data_dir())
+            .env("CORE_BREACHED_PASSWORDS", BREACHED)
             .env("CORE_DRAIN_DELAY", "0s")
             .env("CORE_POLICIES", self.policies())
             .env("CORE_TLS_CERT", self.dir.path().join("core.pem"))

@@ -154,7 +154,8 @@ async fn logs_are_json_with_ids_and_without_secrets() {
     );
     let tokens = edge.auth.clone().login(login).await.unwrap().into_inner();
     edge.profile(&tokens.access_token).await.unwrap();
-    edge.refresh(&tokens.refresh_token).await.unwrap();
+    let second = edge.refresh(&tokens.refresh_token).await.unwrap();
+    edge.refresh(&second.refresh_token).await.unwrap();
     edge.login(EMAIL, "wrong-but-secret").await.unwrap_err();
     edge.refresh(&tokens.refresh_token).await.unwrap_err();
     core.signal("TERM");

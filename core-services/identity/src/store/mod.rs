@@ -3,64 +3,36 @@
 //! passed in; every statement is a constant with `$n` parameters.
 //! Refuses to decide: a row goes up as it is.
 
-mod users;
-mod sessions;
+pub(crate) mod users;
+pub(crate) mod contacts;
+pub(crate) mod passwords;
+pub(crate) mod sessions;
+pub(crate) mod refresh_tokens;
+pub(crate) mod codes;
+pub(crate) mod attempts;
+pub(crate) mod preferences;
+pub(crate) mod keys;
 
-use core_platform::{
-    clock::UnixMicros,
-    db::{Db, Error, Migration, Tx, query},
-};
-
-use crate::keys::StoredKey;
-
-pub(crate) use sessions::*;
-pub(crate) use users::*;
+use core_platform::db::Migration;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "accounts",
-    up: include_str!("../../migrations/0001_accounts.up.sql"),
-    down: include_str!("../../migrations/0001_accounts.down.sql"),
-}];
-
-/// All keys that are not retired, newest first; the first ever is made here.
-pub(crate) async fn signing_keys(
-    db: &Db,
-    first: impl FnOnce() -> Result<StoredKey, crate::keys::Error>,
-    now: UnixMicros,
-) -> Result<Vec<StoredKey>, crate::StartError> {
-    let mut tx = db.begin().await?;
-    let found = unretired_keys(&mut tx).await?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let key = first()?;
-    query("INSERT INTO signing_keys (kid, pkcs8, public_key, created_at) VALUES ($1, $2, $3, $4)")
-        .bind(&key.kid)
-        .bind(&key.pkcs8)
-        .bind(&key.public)
-        .bind(now)
-        .execute(&mut tx)
-        .await?;
-    tx.commit().await?;
-    Ok(vec![key])
-}
-
-async fn unretired_keys(tx: &mut Tx) -> Result<Vec<StoredKey>, Error> {
-    let rows = query(
-        "SELECT kid, pkcs8, public_key FROM signing_keys
-         WHERE retired_at IS NULL ORDER BY created_at DESC, kid",
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredKey {
-                kid: row.get(0)?,
-                pkcs8: row.get(1)?,
-                public: row.get(2)?,
-            })
-        })
-        .collect()
-}
+pub const MIGRATIONS: [Migration; 3] = [
+    Migration {
+        version: 1,
+        name: "accounts",
+        up: include_str!("../../migrations/0001_accounts.up.sql"),
+        down: include_str!("../../migrations/0001_accounts.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "sessions",
+        up: include_str!("../../migrations/0002_sessions.up.sql"),
+        down: include_str!("../../migrations/0002_sessions.down.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "signing_keys",
+        up: include_str!("../../migrations/0003_signing_keys.up.sql"),
+        down: include_str!("../../migrations/0003_signing_keys.down.sql"),
+    },
+];

@@ -1,163 +1,143 @@
-//! Accounts: reading and changing them.
-//! Invariant: what a session's holder sees or changes is joined with that
-//! session being alive, in the same statement.
+//! Users: what a profile is made of.
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Db, Error, Row, Tx, query},
+    db::{Db, Error, On, Tx, query},
 };
 use uuid::Uuid;
 
-/// An account without its password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    pub id: Uuid,
-    pub email: String,
-    pub name: String,
-    pub display_name: String,
-    pub phone: String,
-    pub created_at: UnixMicros,
-    pub updated_at: UnixMicros,
+/// A user; `name` is sealed.
+pub(crate) struct UserRow {
+    pub(crate) id: Uuid,
+    pub(crate) handle: String,
+    pub(crate) name: Vec<u8>,
+    pub(crate) display_name: String,
+    pub(crate) created_at: UnixMicros,
+    pub(crate) updated_at: UnixMicros,
+    pub(crate) version: i64,
 }
 
-pub(crate) struct NewUser<'a> {
-    pub(crate) email: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) password_hash: &'a str,
+/// What everyone may know of a user.
+pub(crate) struct PublicRow {
+    pub(crate) id: Uuid,
+    pub(crate) handle: String,
+    pub(crate) display_name: String,
+    pub(crate) created_at: UnixMicros,
 }
 
 /// What to change; `None` leaves it.
-#[derive(Clone, Debug, Default)]
-pub struct ProfileChange {
-    pub name: Option<String>,
-    pub display_name: Option<String>,
-    pub phone: Option<String>,
+pub(crate) struct UserChange {
+    pub(crate) handle: Option<String>,
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) display_name: Option<String>,
 }
 
-/// Inserts the account; an address that is known keeps its account and gets a
-/// mark instead. One statement and one write either way, so that neither the
-/// answer nor its time tells which. True if it is new.
-pub(crate) async fn upsert_user(
+pub(crate) async fn insert(
     tx: &mut Tx,
-    new: &NewUser<'_>,
+    id: Uuid,
+    handle: &str,
+    name: &[u8],
     now: UnixMicros,
-) -> Result<bool, Error> {
-    let id = Uuid::now_v7();
-    let kept = query(
-        "INSERT INTO users (id, email, password_hash, name, display_name, phone, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, '', '', $5, $5)
-         ON CONFLICT (email) DO UPDATE SET registered_again_at = excluded.created_at
-         RETURNING id",
+) -> Result<(), Error> {
+    query(
+        "INSERT INTO users (id, handle, name, display_name, created_at, updated_at, version)
+         VALUES ($1, $2, $3, '', $4, $4, 1)",
     )
     .bind(id)
-    .bind(new.email)
-    .bind(new.password_hash)
-    .bind(new.name)
+    .bind(handle)
+    .bind(name)
     .bind(now)
-    .fetch_one(&mut *tx)
+    .execute(tx)
     .await?;
-    Ok(kept.get::<Uuid>(0)? == id)
+    Ok(())
 }
 
-pub(crate) async fn credentials(db: &Db, email: &str) -> Result<Option<(Uuid, String)>, Error> {
-    let row = query("SELECT id, password_hash FROM users WHERE email = $1")
-        .bind(email)
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
+const USER: &str = "SELECT id, handle, name, display_name, created_at, updated_at, version
+     FROM users WHERE id = $1";
+
+pub(crate) async fn by_id(on: impl Into<On<'_>>, id: Uuid) -> Result<Option<UserRow>, Error> {
+    let row = query(USER).bind(id).fetch_optional(on).await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(UserRow {
+        id: row.get(0)?,
+        handle: row.get(1)?,
+        name: row.get(2)?,
+        display_name: row.get(3)?,
+        created_at: row.get(4)?,
+        updated_at: row.get(5)?,
+        version: row.get(6)?,
+    }))
 }
 
-pub(crate) async fn password_hash(db: &Db, user: Uuid) -> Result<Option<String>, Error> {
-    let row = query("SELECT password_hash FROM users WHERE id = $1")
-        .bind(user)
-        .fetch_optional(db)
+/// Holds the user until the transaction ends; returns the version. Two changes of one
+/// profile at once would otherwise both find the version they were made for.
+pub(crate) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<i64>, Error> {
+    let row = query("SELECT version FROM users WHERE id = $1 {for_update}")
+        .bind(id)
+        .fetch_optional(&mut *tx)
         .await?;
     row.map(|row| row.get(0)).transpose()
 }
 
-/// Is this still the account's password hash? It may have changed while it was checked.
-pub(crate) async fn has_password_hash(tx: &mut Tx, user: Uuid, hash: &str) -> Result<bool, Error> {
-    let found = query("SELECT 1 FROM users WHERE id = $1 AND password_hash = $2")
-        .bind(user)
-        .bind(hash)
-        .fetch_optional(&mut *tx)
-        .await?;
-    Ok(found.is_some())
-}
-
-pub(crate) async fn set_password_hash(
+/// Changes the user and counts the version on; `Taken` if the handle is another's.
+pub(crate) async fn update(
     tx: &mut Tx,
-    user: Uuid,
-    hash: &str,
+    id: Uuid,
+    change: &UserChange,
     now: UnixMicros,
 ) -> Result<(), Error> {
-    query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1")
-        .bind(user)
-        .bind(hash)
+    query(
+        "UPDATE users SET
+             handle = COALESCE($2, handle),
+             name = COALESCE($3, name),
+             display_name = COALESCE($4, display_name),
+             updated_at = $5,
+             version = version + 1
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(change.handle.clone())
+    .bind(change.name.clone())
+    .bind(change.display_name.clone())
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Something the profile shows was changed elsewhere.
+pub(crate) async fn touch(tx: &mut Tx, id: Uuid, now: UnixMicros) -> Result<(), Error> {
+    query("UPDATE users SET updated_at = $2, version = version + 1 WHERE id = $1")
+        .bind(id)
         .bind(now)
         .execute(tx)
         .await?;
     Ok(())
 }
 
-/// The account, if this session of it is alive.
-pub(crate) async fn user_of_session(
-    db: &Db,
-    user: Uuid,
-    session: Uuid,
-    now: UnixMicros,
-) -> Result<Option<User>, Error> {
-    let row = query(
-        "SELECT u.id, u.email, u.name, u.display_name, u.phone, u.created_at, u.updated_at
-         FROM users u JOIN sessions s ON s.user_id = u.id
-         WHERE u.id = $1 AND s.id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3",
-    )
-    .bind(user)
-    .bind(session)
-    .bind(now)
-    .fetch_optional(db)
-    .await?;
-    row.as_ref().map(user_row).transpose()
+pub(crate) async fn public(db: &Db, handle: &str) -> Result<Option<PublicRow>, Error> {
+    let row = query("SELECT id, handle, display_name, created_at FROM users WHERE handle = $1")
+        .bind(handle)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(public_row).transpose()
 }
 
-/// Changes the account and returns it, if this session of it is alive.
-pub(crate) async fn update_user_of_session(
-    tx: &mut Tx,
-    user: Uuid,
-    session: Uuid,
-    change: &ProfileChange,
-    now: UnixMicros,
-) -> Result<Option<User>, Error> {
-    let row = query(
-        "UPDATE users SET
-             name = COALESCE($3, name),
-             display_name = COALESCE($4, display_name),
-             phone = COALESCE($5, phone),
-             updated_at = $6
-         WHERE id = $1 AND EXISTS (
-             SELECT 1 FROM sessions
-             WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $6)
-         RETURNING id, email, name, display_name, phone, created_at, updated_at",
-    )
-    .bind(user)
-    .bind(session)
-    .bind(change.name.clone())
-    .bind(change.display_name.clone())
-    .bind(change.phone.clone())
-    .bind(now)
-    .fetch_optional(&mut *tx)
-    .await?;
-    row.as_ref().map(user_row).transpose()
+/// As many rows as ids are asked for at most; the input rules bound those.
+pub(crate) async fn batch(db: &Db, ids: Vec<Uuid>) -> Result<Vec<PublicRow>, Error> {
+    let rows =
+        query("SELECT id, handle, display_name, created_at FROM users WHERE id {any_uuid:$1}")
+            .bind(ids)
+            .fetch_all(db)
+            .await?;
+    rows.iter().map(public_row).collect()
 }
 
-fn user_row(row: &Row) -> Result<User, Error> {
-    Ok(User {
+fn public_row(row: &core_platform::db::Row) -> Result<PublicRow, Error> {
+    Ok(PublicRow {
         id: row.get(0)?,
-        email: row.get(1)?,
-        name: row.get(2)?,
-        display_name: row.get(3)?,
-        phone: row.get(4)?,
-        created_at: row.get(5)?,
-        updated_at: row.get(6)?,
+        handle: row.get(1)?,
+        display_name: row.get(2)?,
+        created_at: row.get(3)?,
     })
 }

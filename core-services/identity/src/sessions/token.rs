@@ -1,9 +1,9 @@
 //! The refresh token: `<id>.<secret>`.
 //! Invariant: the database holds SHA-256(secret) only; a copy of it opens no
-//! session. The secret is 256 random bits, so a plain hash is enough.
+//! session. The secret is 256 bits that look random, so a plain hash is enough.
 //! Refuses a `Debug` that shows the secret.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use aws_lc_rs::{
     constant_time,
@@ -11,14 +11,10 @@ use aws_lc_rs::{
     rand,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use core_platform::crypto::Vault;
 use uuid::Uuid;
 
-/// A token that was not used for this long dies.
-pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
-/// A session ends then, however busy it is; the password is asked for again.
-pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
-/// One person's browsers and devices; opening one more ends the oldest.
-pub(crate) const SESSIONS_PER_USER_MAX: i64 = 64;
+use crate::error::NoRandom;
 
 const SECRET_BYTES: usize = 32;
 
@@ -28,11 +24,6 @@ pub(crate) struct RefreshToken {
     secret: [u8; SECRET_BYTES],
 }
 
-/// The system's random numbers failed.
-#[derive(Debug, thiserror::Error)]
-#[error("no random numbers")]
-pub struct NoRandom;
-
 impl RefreshToken {
     pub(crate) fn generate() -> Result<Self, NoRandom> {
         let mut secret = [0; SECRET_BYTES];
@@ -40,6 +31,17 @@ impl RefreshToken {
         Ok(Self {
             id: Uuid::now_v7(),
             secret,
+        })
+    }
+
+    /// What this token is traded for: the same secret each time, so that an answer that
+    /// was lost can be given again although it is stored nowhere. Without the vault's
+    /// key neither the parent nor the database tells it.
+    pub(crate) fn successor(&self, id: Uuid, vault: &Vault) -> Result<Self, NoRandom> {
+        let derived = vault.blind_index("refresh_token", &format!("{}:{id}", self.text()));
+        Ok(Self {
+            id,
+            secret: derived.try_into().map_err(|_| NoRandom)?,
         })
     }
 

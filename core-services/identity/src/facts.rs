@@ -1,0 +1,209 @@
+//! What happened, told to the other services (events) and to the auditors (audit log).
+//! Invariant: both are written in the transaction of what they tell of. Entries of the
+//! audit log wait for each other, so `Facts::tell` is the last thing before a commit.
+//! Refuses personal data: ids, networks and counts only.
+
+use core_platform::{
+    audit::{Actor, Audit, NewEntry},
+    clock::UnixMicros,
+    db::Tx,
+    events::{NewEvent, publish},
+};
+use core_proto::{
+    auth::v1::{LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
+    user::v1::{ContactVerified, UserProfile, UserSettings},
+};
+use prost_types::{Struct, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{contacts::Kind, keys::ACCESS_LIFETIME, sessions::Reason};
+
+/// What happened to a user.
+pub(crate) enum Fact {
+    Registered {
+        handle: String,
+    },
+    ProfileUpdated {
+        handle: String,
+        display_name: String,
+        version: i64,
+    },
+    SettingsUpdated {
+        values: Struct,
+        version: i64,
+    },
+    ContactVerified {
+        kind: Kind,
+        changed: bool,
+    },
+    PasswordChanged,
+    PasswordReset,
+    LoggedIn {
+        session: Uuid,
+        amr: Vec<String>,
+    },
+    NewDevice {
+        session: Uuid,
+    },
+    SessionRevoked {
+        session: Uuid,
+        reason: Reason,
+    },
+    TokenReused {
+        session: Uuid,
+    },
+    LoginFailed {
+        severity: &'static str,
+        failures: i64,
+    },
+}
+
+/// Whose fact it is, and where it came from.
+pub(crate) struct About<'a> {
+    /// `None`: a login of nobody we know.
+    pub(crate) user: Option<Uuid>,
+    /// Did the user do it themselves, proved by a token or a password?
+    pub(crate) proved: bool,
+    pub(crate) network: &'a str,
+}
+
+impl About<'_> {
+    /// What a user did to their own things.
+    pub(crate) fn by(user: Uuid) -> Self {
+        Self {
+            user: Some(user),
+            proved: true,
+            network: "",
+        }
+    }
+}
+
+/// Tells facts.
+#[derive(Clone)]
+pub(crate) struct Facts {
+    audit: Audit,
+}
+
+impl Facts {
+    pub(crate) fn new(audit: Audit) -> Self {
+        Self { audit }
+    }
+
+    pub(crate) async fn tell(
+        &self,
+        tx: &mut Tx,
+        facts: &[Fact],
+        about: &About<'_>,
+        now: UnixMicros,
+    ) -> Result<(), crate::Error> {
+        for fact in facts {
+            if let Some(event) = event(fact, about, now) {
+                publish(tx, event).await?;
+            }
+        }
+        for fact in facts {
+            if let Some(entry) = entry(fact, about) {
+                self.audit.record(tx, entry, now).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
+    let subject = about.user.map(|user| user.to_string()).unwrap_or_default();
+    let new = |kind| NewEvent::new(crate::SERVICE, kind, subject.clone(), now);
+    let event = match fact {
+        Fact::Registered { handle } => {
+            new("user.created").aggregate_version(1).data(&UserProfile {
+                handle: handle.clone(),
+                display_name: String::new(),
+            })
+        }
+        Fact::ProfileUpdated {
+            handle,
+            display_name,
+            version,
+        } => new("user.profile_updated")
+            .aggregate_version(*version)
+            .data(&UserProfile {
+                handle: handle.clone(),
+                display_name: display_name.clone(),
+            }),
+        Fact::SettingsUpdated { values, version } => new("user.settings_updated")
+            .aggregate_version(*version)
+            .data(&UserSettings {
+                values: Some(values.clone()),
+            }),
+        Fact::ContactVerified { kind, .. } => new("user.contact_verified").data(&ContactVerified {
+            kind: kind.name().to_owned(),
+        }),
+        Fact::NewDevice { session } => new("auth.new_device").data(&NewDevice {
+            session_id: session.to_string(),
+            network: about.network.to_owned(),
+        }),
+        Fact::SessionRevoked { session, reason } => {
+            let until = now + ACCESS_LIFETIME;
+            new("session.revoked").data(&SessionRevoked {
+                session_id: session.to_string(),
+                reason: reason.name().to_owned(),
+                tokens_until: Some(Timestamp {
+                    seconds: until.seconds(),
+                    nanos: until.subsecond_nanos(),
+                }),
+            })
+        }
+        Fact::TokenReused { session } => {
+            new("auth.token_reuse_detected").data(&TokenReuseDetected {
+                session_id: session.to_string(),
+            })
+        }
+        Fact::LoginFailed { severity, failures } => new("auth.login_failed").data(&LoginFailed {
+            severity: (*severity).to_owned(),
+            failures: i32::try_from(*failures).unwrap_or(i32::MAX),
+            network: about.network.to_owned(),
+        }),
+        Fact::PasswordChanged | Fact::PasswordReset | Fact::LoggedIn { .. } => return None,
+    };
+    Some(match about.user.filter(|_| about.proved) {
+        Some(user) => event.actor(user.to_string()),
+        None => event,
+    })
+}
+
+fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
+    let (action, detail) = match fact {
+        Fact::Registered { .. } => ("user.registered", Value::Null),
+        // What a profile says is no matter of security.
+        Fact::ProfileUpdated { .. } | Fact::SettingsUpdated { .. } => return None,
+        Fact::ContactVerified { kind, changed } => (
+            "contact.verified",
+            json!({ "kind": kind.name(), "changed": changed }),
+        ),
+        Fact::PasswordChanged => ("password.changed", Value::Null),
+        Fact::PasswordReset => ("password.reset", Value::Null),
+        Fact::LoggedIn { session, amr } => ("login", json!({ "session": session, "amr": amr })),
+        Fact::NewDevice { session } => ("login.new_device", json!({ "session": session })),
+        Fact::SessionRevoked { session, reason } => (
+            "session.revoked",
+            json!({ "session": session, "reason": reason.name() }),
+        ),
+        Fact::TokenReused { session } => ("token_reuse_detected", json!({ "session": session })),
+        Fact::LoginFailed { severity, failures } => (
+            "login.failed",
+            json!({ "severity": severity, "failures": failures }),
+        ),
+    };
+    let actor = match about.user.filter(|_| about.proved) {
+        Some(user) => Actor::User(user),
+        None => Actor::Anonymous,
+    };
+    Some(NewEntry {
+        actor,
+        action,
+        subject: about.user.map(|user| user.to_string()),
+        detail,
+        address_prefix: (!about.network.is_empty()).then(|| about.network.to_owned()),
+    })
+}

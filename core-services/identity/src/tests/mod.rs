@@ -1,0 +1,222 @@
+//! The rules on real databases, both of them, with the time in the test's hand.
+
+use std::{sync::Arc, time::Duration};
+
+use core_platform::{
+    clock::UnixMicros,
+    crypto::{KeyRing, SERVICE_SUBJECT, Vault},
+    db::{Db, Location, query},
+    metrics::Metrics,
+    token::{Caller, Verifier},
+};
+use core_testing::{Database, both_databases};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    Breached, Error, MIGRATIONS, Policy, Rules, TokenSettings,
+    accounts::{Registration, Reset},
+    messages::{self, Message, Template},
+    origin::Origin,
+    sessions::Tokens,
+};
+
+mod codes;
+mod logins;
+mod passwords;
+mod privacy;
+mod profiles;
+mod refresh;
+mod registration;
+mod sessions;
+
+const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "notes-on-the-engine";
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct World {
+    rules: Rules,
+    db: Db,
+    vault: Vault,
+    verifier: Verifier,
+    metrics: Metrics,
+    keys: tempfile::TempDir,
+}
+
+async fn world(at: &Database) -> Arc<World> {
+    world_with(at, Policy::default()).await
+}
+
+async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
+    let keys = tempfile::tempdir().unwrap();
+    let location = Location::from_setting(&at.setting()).unwrap();
+    let db = Db::open(&location, "identity").await.unwrap();
+    db.migrate(&MIGRATIONS, None).await.unwrap();
+    let ring = KeyRing::open(None, keys.path()).unwrap();
+    let vault = Vault::start(&db, ring, NOW).await.unwrap();
+    let metrics = Metrics::new().unwrap();
+    let rules = Rules::new(db.clone(), vault.clone(), &tokens(), policy, &metrics, NOW)
+        .await
+        .unwrap();
+    let verifier = rules.sessions.signer.verifier();
+    Arc::new(World {
+        rules,
+        db,
+        vault,
+        verifier,
+        metrics,
+        keys,
+    })
+}
+
+fn tokens() -> TokenSettings {
+    TokenSettings {
+        issuer: "https://id.test".to_owned(),
+        audience: "palisade".to_owned(),
+    }
+}
+
+fn at(device: &str) -> Origin {
+    Origin {
+        network: "192.0.2.0/24".to_owned(),
+        device: device.to_owned(),
+    }
+}
+
+impl World {
+    async fn register(&self, email: &str, password: &str) {
+        self.try_register(email, password, NOW).await.unwrap();
+    }
+
+    async fn try_register(
+        &self,
+        email: &str,
+        password: &str,
+        now: UnixMicros,
+    ) -> Result<(), Error> {
+        let new = Registration {
+            email,
+            name: "Ada Lovelace",
+        };
+        let accounts = &self.rules.accounts;
+        accounts
+            .register(&new, password.to_owned(), &at("laptop"), now)
+            .await
+    }
+
+    async fn login(&self, password: &str) -> Result<Tokens, Error> {
+        self.login_at(EMAIL, password, &at("laptop"), NOW).await
+    }
+
+    async fn login_at(
+        &self,
+        email: &str,
+        password: &str,
+        origin: &Origin,
+        now: UnixMicros,
+    ) -> Result<Tokens, Error> {
+        let accounts = &self.rules.accounts;
+        accounts
+            .login(email, password.to_owned(), origin, now)
+            .await
+    }
+
+    async fn refresh(&self, token: &str, now: UnixMicros) -> Result<Tokens, Error> {
+        self.rules.sessions.refresh(token, &at("laptop"), now).await
+    }
+
+    fn caller(&self, tokens: &Tokens) -> Caller {
+        self.verifier.verify(&tokens.access, NOW).unwrap()
+    }
+
+    async fn is_live(&self, tokens: &Tokens) -> bool {
+        let caller = self.caller(tokens);
+        self.rules.profiles.get(&caller, NOW).await.is_ok()
+    }
+
+    /// Every message so far, oldest first.
+    async fn messages(&self) -> Vec<Message> {
+        let rows = query("SELECT payload FROM jobs WHERE kind = $1 ORDER BY created_at, id")
+            .bind(messages::SEND)
+            .fetch_all(&self.db)
+            .await
+            .unwrap();
+        let mut found = Vec::new();
+        for row in rows {
+            found.push(self.opened(row.get(0).unwrap()).await);
+        }
+        found
+    }
+
+    async fn opened(&self, payload: Value) -> Message {
+        let subject: Uuid = payload["subject"].as_str().unwrap().parse().unwrap();
+        let key = if subject == SERVICE_SUBJECT {
+            self.vault.service_key().clone()
+        } else {
+            self.vault.key(&self.db, subject).await.unwrap()
+        };
+        messages::open(&key, payload["sealed"].as_str().unwrap()).unwrap()
+    }
+
+    /// The newest code that was sent to this contact.
+    async fn code(&self, contact: &str) -> String {
+        let messages = self.messages().await;
+        let sent = messages.iter().rev().find(|message| {
+            let to = message.to.as_ref();
+            to.is_some_and(|to| to.value == contact) && message.values.contains_key("code")
+        });
+        sent.unwrap().values["code"].clone()
+    }
+
+    async fn sent(&self, template: Template) -> usize {
+        let messages = self.messages().await;
+        let real = messages.iter().filter(|message| message.to.is_some());
+        real.filter(|message| message.template == template).count()
+    }
+
+    /// Types of the events that wait to be published, oldest first.
+    async fn events(&self) -> Vec<String> {
+        let rows = query("SELECT type FROM outbox ORDER BY seq")
+            .fetch_all(&self.db)
+            .await
+            .unwrap();
+        rows.iter().map(|row| row.get(0).unwrap()).collect()
+    }
+
+    async fn audited(&self) -> Vec<String> {
+        let rows = query("SELECT action FROM audit_log ORDER BY seq")
+            .fetch_all(&self.db)
+            .await
+            .unwrap();
+        rows.iter().map(|row| row.get(0).unwrap()).collect()
+    }
+
+    /// Waits until this many passwords have been hashed since the start.
+    async fn hashed(&self, times: u32) {
+        let line = format!("password_hash_duration_seconds_count {times}");
+        let rendered = || String::from_utf8(self.metrics.render().unwrap()).unwrap();
+        while !rendered().lines().any(|found| found == line) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        let row = query(sql).fetch_one(&self.db).await.unwrap();
+        row.get(0).unwrap()
+    }
+}
+
+/// A call that went wrong in the way the test says.
+macro_rules! refused {
+    ($call:expr, $error:pat) => {
+        let answer = $call;
+        assert!(
+            matches!(answer, Err($error)),
+            "expected {}, got {:?}",
+            stringify!($error),
+            answer.err().map(|error| error.to_string())
+        );
+    };
+}
+use refused;
