@@ -79,10 +79,10 @@ pub struct Provider {
 
 struct Desk {
     base: String,
-    state: Mutex<Desktop>,
+    state: Mutex<Inner>,
 }
 
-struct Desktop {
+struct Inner {
     fault: OidcFault,
     person: Person,
     key: SigningKey,
@@ -128,7 +128,7 @@ impl Provider {
             .expect("a bound socket has an address");
         let desk = Arc::new(Desk {
             base: format!("http://{address}"),
-            state: Mutex::new(Desktop {
+            state: Mutex::new(Inner {
                 fault: OidcFault::None,
                 person: Person {
                     subject: "1815".to_owned(),
@@ -236,7 +236,7 @@ fn router(desk: Arc<Desk>) -> Router {
 }
 
 impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Desktop> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -301,7 +301,7 @@ impl Desk {
     }
 }
 
-impl Desktop {
+impl Inner {
     fn id_token(&self, base: &str, grant: &Grant) -> String {
         let fault = |fault| self.fault == fault;
         let now = self.now.unwrap_or_else(jsonwebtoken::get_current_timestamp);
