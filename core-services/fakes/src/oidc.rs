@@ -337,9 +337,8 @@ impl Inner {
 
 /// HTTP Basic, both halves form-encoded (RFC 6749 section 2.3.1).
 fn is_client(headers: &HeaderMap) -> bool {
-    let encoded = |text: &str| -> String {
-        url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-    };
+    let encoded =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let expected = format!("{}:{}", encoded(CLIENT_ID), encoded(CLIENT_SECRET));
     let expected = format!("Basic {}", STANDARD.encode(expected));
     let sent = headers.get(header::AUTHORIZATION);

@@ -42,8 +42,7 @@ use core_platform::{
 };
 use core_proto::{
     auth::v1::{
-        auth_service_server::AuthServiceServer,
-        credential_service_server::CredentialServiceServer,
+        auth_service_server::AuthServiceServer, credential_service_server::CredentialServiceServer,
     },
     user::v1::user_service_server::UserServiceServer,
 };
@@ -214,7 +213,11 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
     let verifier = rules.sessions.signer.verifier();
     let jwks = rules.sessions.signer.jwks_json();
-    let oidc = Oidc::new(rules.accounts.clone(), policies, &settings.policy.site.public_url)?;
+    let oidc = Oidc::new(
+        rules.accounts.clone(),
+        policies,
+        &settings.policy.site.public_url,
+    )?;
     let credential = CredentialServiceServer::new(grpc::CredentialRpc {
         credentials: rules.accounts.credentials.clone(),
         oidc: Arc::new(oidc),

@@ -277,7 +277,10 @@ mod tests {
         check(&["--issuer", "https://a b"], Some("--issuer"));
         check(&["--audience", ""], Some("--audience"));
         check(&["--audience", "a b"], Some("--audience"));
-        check(&["--public-url", "http://x"], Some("--public-url: `http://x`"));
+        check(
+            &["--public-url", "http://x"],
+            Some("--public-url: `http://x`"),
+        );
         check(&["--site-name", "a:b"], Some("--site-name: `a:b`"));
         check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
         check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);

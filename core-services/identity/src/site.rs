@@ -16,7 +16,9 @@ pub struct Site {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--public-url: `{0}` is not usable\nhint: https and a host name, such as https://www.example.org")]
+    #[error(
+        "--public-url: `{0}` is not usable\nhint: https and a host name, such as https://www.example.org"
+    )]
     Url(String),
     #[error("--site-name: `{0}` is not usable\nhint: a name without colons, such as Palisade")]
     Name(String),

@@ -3,8 +3,8 @@
 use core_fakes::Provider;
 use core_proto::auth::v1::{
     BeginPasskeyLoginRequest, BeginPasskeyRegistrationRequest, CompleteMfaRequest,
-    ConfirmTotpRequest, EnrollTotpRequest, FinishOidcRequest, ListCredentialsRequest,
-    LoginRequest, RecoveryCodes, StartOidcRequest, TokenResponse,
+    ConfirmTotpRequest, EnrollTotpRequest, FinishOidcRequest, ListCredentialsRequest, LoginRequest,
+    RecoveryCodes, StartOidcRequest, TokenResponse,
     credential_service_client::CredentialServiceClient,
 };
 use tonic::{Code, Request, Response, Status, transport::Channel};
@@ -32,7 +32,12 @@ async fn complete(client: &Client, request: CompleteMfaRequest) -> Result<TokenR
 async fn confirmed(client: &Client, access: &str, now: u64) -> (Totp, RecoveryCodes) {
     let mut client = client.clone();
     let enroll = with_token(EnrollTotpRequest {}, access);
-    let secret = client.enroll_totp(enroll).await.unwrap().into_inner().secret;
+    let secret = client
+        .enroll_totp(enroll)
+        .await
+        .unwrap()
+        .into_inner()
+        .secret;
     let secret = Secret::try_from_base32(secret).unwrap();
     let totp = Builder::new().with_secret(secret).build().unwrap();
     let confirm = ConfirmTotpRequest {
@@ -55,7 +60,10 @@ async fn a_login_with_a_second_factor() {
     assert_eq!(codes.recovery_codes.len(), 10);
 
     let begun = edge.login(EMAIL, PASSWORD).await.unwrap();
-    assert_eq!((begun.access_token.as_str(), begun.refresh_token.as_str()), ("", ""));
+    assert_eq!(
+        (begun.access_token.as_str(), begun.refresh_token.as_str()),
+        ("", "")
+    );
     assert_eq!(begun.mfa_methods, ["totp", "recovery_code"]);
     let proof = |code: String| CompleteMfaRequest {
         mfa_token: begun.mfa_token.clone(),
@@ -69,7 +77,10 @@ async fn a_login_with_a_second_factor() {
     let tokens = complete(&client, proof(next.clone())).await.unwrap();
     assert!(edge.profile(&tokens.access_token).await.is_ok());
     let again = complete(&client, proof(next)).await.unwrap_err();
-    assert_eq!((again.code(), reason(&again).as_str()), (Code::Unauthenticated, "BAD_MFA_TOKEN"));
+    assert_eq!(
+        (again.code(), reason(&again).as_str()),
+        (Code::Unauthenticated, "BAD_MFA_TOKEN")
+    );
 
     let begun = edge.login(EMAIL, PASSWORD).await.unwrap();
     let both = CompleteMfaRequest {
@@ -78,7 +89,10 @@ async fn a_login_with_a_second_factor() {
         recovery_code: "x".to_owned(),
         ..CompleteMfaRequest::default()
     };
-    assert_eq!(reason(&complete(&client, both).await.unwrap_err()), "INVALID_INPUT");
+    assert_eq!(
+        reason(&complete(&client, both).await.unwrap_err()),
+        "INVALID_INPUT"
+    );
     let recovery = CompleteMfaRequest {
         mfa_token: begun.mfa_token,
         recovery_code: codes.recovery_codes[0].clone(),
@@ -86,8 +100,16 @@ async fn a_login_with_a_second_factor() {
     };
     let tokens = complete(&client, recovery).await.unwrap();
     let list = with_token(ListCredentialsRequest {}, &tokens.access_token);
-    let listed = client.clone().list_credentials(list).await.unwrap().into_inner();
-    assert_eq!((listed.credentials.len(), listed.recovery_codes_left), (1, 9));
+    let listed = client
+        .clone()
+        .list_credentials(list)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (listed.credentials.len(), listed.recovery_codes_left),
+        (1, 9)
+    );
     assert!(listed.credentials[0].confirmed);
 }
 
@@ -99,12 +121,25 @@ async fn passkeys_are_asked_for_without_a_name() {
     edge.register(EMAIL).await.unwrap();
     let access = edge.login(EMAIL, PASSWORD).await.unwrap().access_token;
     let begin = with_token(BeginPasskeyRegistrationRequest {}, &access);
-    let begun = client.begin_passkey_registration(begin).await.unwrap().into_inner();
+    let begun = client
+        .begin_passkey_registration(begin)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!begun.ceremony.is_empty() && begun.options.is_some());
-    let begun = client.begin_passkey_login(BeginPasskeyLoginRequest {}).await;
+    let begun = client
+        .begin_passkey_login(BeginPasskeyLoginRequest {})
+        .await;
     let options = begun.unwrap().into_inner().options.unwrap();
-    assert!(options.fields.contains_key("publicKey"), "{:?}", options.fields.keys());
-    let without = client.list_credentials(ListCredentialsRequest {}).await.unwrap_err();
+    assert!(
+        options.fields.contains_key("publicKey"),
+        "{:?}",
+        options.fields.keys()
+    );
+    let without = client
+        .list_credentials(ListCredentialsRequest {})
+        .await
+        .unwrap_err();
     assert_eq!(reason(&without), "TOKEN_MISSING");
 }
 
@@ -132,7 +167,10 @@ async fn a_sign_in_at_a_provider_that_is_written_down_while_we_run() {
     .await;
     assert_eq!(text(&started, "x-http-status"), "302");
     let location = text(&started, "x-http-header-location");
-    assert!(location.starts_with(&format!("{}/authorize?", provider.issuer())), "{location}");
+    assert!(
+        location.starts_with(&format!("{}/authorize?", provider.issuer())),
+        "{location}"
+    );
     let cookie = text(&started, "x-http-header-set-cookie");
     assert!(cookie.starts_with("__Host-palisade-oidc=") && cookie.contains("HttpOnly"));
 
@@ -144,18 +182,34 @@ async fn a_sign_in_at_a_provider_that_is_written_down_while_we_run() {
         ..FinishOidcRequest::default()
     };
     let forged = client.finish_oidc(finish("made-up")).await.unwrap_err();
-    assert_eq!((forged.code(), reason(&forged).as_str()), (Code::InvalidArgument, "BAD_OIDC_STATE"));
+    assert_eq!(
+        (forged.code(), reason(&forged).as_str()),
+        (Code::InvalidArgument, "BAD_OIDC_STATE")
+    );
     let mut back = Request::new(finish(&state));
     let sent = cookie.split(';').next().unwrap().parse().unwrap();
     back.metadata_mut().insert("cookie", sent);
     let tokens = client.finish_oidc(back).await.unwrap().into_inner();
-    let profile = world.edge(&core).profile(&tokens.access_token).await.unwrap();
-    assert_eq!((profile.email.as_str(), profile.email_verified), ("ada@example.org", true));
+    let profile = world
+        .edge(&core)
+        .profile(&tokens.access_token)
+        .await
+        .unwrap();
+    assert_eq!(
+        (profile.email.as_str(), profile.email_verified),
+        ("ada@example.org", true)
+    );
     // There is no password to sign in with.
     let login = LoginRequest {
         email: "ada@example.org".to_owned(),
         password: PASSWORD.to_owned(),
     };
-    let refused = world.edge(&core).auth.clone().login(login).await.unwrap_err();
+    let refused = world
+        .edge(&core)
+        .auth
+        .clone()
+        .login(login)
+        .await
+        .unwrap_err();
     assert_eq!(reason(&refused), "BAD_CREDENTIALS");
 }

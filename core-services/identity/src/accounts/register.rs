@@ -104,9 +104,7 @@ impl Accounts {
             proved: false,
             network: &origin.network,
         };
-        self.facts
-            .tell(&mut tx, &[registered], &about, now)
-            .await?;
+        self.facts.tell(&mut tx, &[registered], &about, now).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -149,7 +149,9 @@ impl Credentials {
         let row = found.iter().find(|row| row.id == id);
         let row = row.ok_or(Error::NoSuchCredential)?;
         let opens = |row: &CredentialRow| {
-            [Kind::Passkey, Kind::Oidc].map(Kind::name).contains(&row.kind.as_str())
+            [Kind::Passkey, Kind::Oidc]
+                .map(Kind::name)
+                .contains(&row.kind.as_str())
         };
         let is_last = opens(row) && found.iter().filter(|row| opens(row)).count() == 1;
         if is_last && passwords::phc(&mut tx, user).await?.is_none() {
@@ -181,7 +183,9 @@ impl Credentials {
         about: &About<'_>,
         now: UnixMicros,
     ) -> Result<(), Error> {
-        let Some(user) = about.user else { return Ok(()) };
+        let Some(user) = about.user else {
+            return Ok(());
+        };
         let key = self.vault.key(&mut *tx, user).await?;
         if let Some((to, _)) = self.contact(tx, &key, ContactKind::Email).await? {
             let message = Message::new(Some(to), Template::CredentialChanged, now + NEWS_LIFETIME)

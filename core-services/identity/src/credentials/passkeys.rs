@@ -75,7 +75,13 @@ impl Credentials {
         let (challenge, state) = begun.map_err(|_| Error::Library("webauthn"))?;
         let ticket = self
             .tickets
-            .issue(&mut tx, tickets::Kind::PasskeyRegistration, Some(user), &state, now)
+            .issue(
+                &mut tx,
+                tickets::Kind::PasskeyRegistration,
+                Some(user),
+                &state,
+                now,
+            )
             .await?;
         tx.commit().await?;
 
@@ -112,9 +118,11 @@ impl Credentials {
             .filter(|(whose, _)| *whose == Some(user))
             .map(|(_, state)| state);
         let made = serde_json::from_value::<RegisterPublicKeyCredential>(made).ok();
-        let passkey = state
-            .zip(made)
-            .and_then(|(state, made)| self.webauthn.finish_passkey_registration(&made, &state).ok());
+        let passkey = state.zip(made).and_then(|(state, made)| {
+            self.webauthn
+                .finish_passkey_registration(&made, &state)
+                .ok()
+        });
         let Some(passkey) = passkey else {
             // The challenge is used up by that.
             tx.commit().await?;

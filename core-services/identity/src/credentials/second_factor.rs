@@ -172,7 +172,10 @@ impl Credentials {
         let methods = self.methods(&mut tx, user).await?;
         let key = self.vault.key(&mut tx, user).await?;
         let Some(phone) = self.phone(&mut tx, &key).await? else {
-            return Err(Error::Invalid("send_sms", "no phone of the account takes codes"));
+            return Err(Error::Invalid(
+                "send_sms",
+                "no phone of the account takes codes",
+            ));
         };
         let issue = Issue {
             user: Some(user),
@@ -241,7 +244,9 @@ impl Credentials {
             return Ok(None);
         }
         let phone = self.contact(tx, key, ContactKind::Phone).await?;
-        Ok(phone.filter(|(_, verified)| *verified).map(|(phone, _)| phone))
+        Ok(phone
+            .filter(|(_, verified)| *verified)
+            .map(|(phone, _)| phone))
     }
 
     /// How the proof shows in the token (RFC 8176); `None` if it proves nothing, which may

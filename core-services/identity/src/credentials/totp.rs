@@ -123,12 +123,7 @@ impl Credentials {
         Ok(codes)
     }
 
-    async fn allow_sms(
-        &self,
-        tx: &mut Tx,
-        key: &SubjectKey,
-        now: UnixMicros,
-    ) -> Result<(), Error> {
+    async fn allow_sms(&self, tx: &mut Tx, key: &SubjectKey, now: UnixMicros) -> Result<(), Error> {
         let phone = self.contact(tx, key, ContactKind::Phone).await?;
         if !phone.is_some_and(|(_, verified)| verified) {
             return Err(Error::Invalid("allow_sms", "needs a verified phone number"));

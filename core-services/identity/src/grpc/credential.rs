@@ -253,7 +253,9 @@ fn proof(request: CompleteMfaRequest) -> Result<Option<Proof>, Status> {
         errors::invalid(vec![("code".to_owned(), text.to_owned())])
     };
     let given = |text: String| (!text.is_empty()).then_some(text);
-    let passkey = request.passkey.map(|passkey| value("passkey", Some(passkey)));
+    let passkey = request
+        .passkey
+        .map(|passkey| value("passkey", Some(passkey)));
     let passkey = passkey.transpose()?.map(|answer| Proof::Passkey {
         ticket: request.ceremony,
         answer,
@@ -296,7 +298,9 @@ fn set_cookie(metadata: &mut MetadataMap, value: &str, seconds: u32) -> Result<(
 /// The value of our cookie (RFC 6265 section 5.4).
 fn cookie(metadata: &MetadataMap) -> Option<String> {
     let sent = metadata.get("cookie")?.to_str().ok()?;
-    let mut pairs = sent.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs = sent
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
     let ours = pairs.find(|(name, _)| *name == COOKIE);
     ours.map(|(_, value)| value.to_owned())
 }
@@ -352,9 +356,27 @@ mod tests {
         let text = || "1".to_owned();
         let none = CompleteMfaRequest::default;
         check(none(), None);
-        check(CompleteMfaRequest { code: text(), ..none() }, Some(true));
-        check(CompleteMfaRequest { sms_code: text(), ..none() }, Some(true));
-        check(CompleteMfaRequest { send_sms: true, ..none() }, Some(false));
+        check(
+            CompleteMfaRequest {
+                code: text(),
+                ..none()
+            },
+            Some(true),
+        );
+        check(
+            CompleteMfaRequest {
+                sms_code: text(),
+                ..none()
+            },
+            Some(true),
+        );
+        check(
+            CompleteMfaRequest {
+                send_sms: true,
+                ..none()
+            },
+            Some(false),
+        );
         let two = CompleteMfaRequest {
             code: text(),
             recovery_code: text(),

@@ -33,9 +33,7 @@ impl From<Error> for Status {
             Error::BadCeremony => refused(Code::InvalidArgument, "BAD_CEREMONY"),
             Error::NoSuchCredential => refused(Code::NotFound, "NO_SUCH_CREDENTIAL"),
             Error::LastCredential => refused(Code::FailedPrecondition, "LAST_CREDENTIAL"),
-            Error::TooManyCredentials => {
-                refused(Code::FailedPrecondition, "TOO_MANY_CREDENTIALS")
-            }
+            Error::TooManyCredentials => refused(Code::FailedPrecondition, "TOO_MANY_CREDENTIALS"),
             Error::TotpActive => refused(Code::AlreadyExists, "TOTP_ACTIVE"),
             Error::NoTotp => refused(Code::FailedPrecondition, "NO_TOTP"),
             Error::NoSuchProvider => refused(Code::NotFound, "NO_SUCH_PROVIDER"),

@@ -87,7 +87,9 @@ impl Outbound {
         request = match auth {
             Auth::Nobody => request,
             Auth::Bearer(token) => request.bearer_auth(token),
-            Auth::Basic(name, password) => request.basic_auth(encoded(name), Some(encoded(password))),
+            Auth::Basic(name, password) => {
+                request.basic_auth(encoded(name), Some(encoded(password)))
+            }
         };
         if let Some(form) = form {
             let kind = "application/x-www-form-urlencoded";
@@ -110,14 +112,18 @@ impl Outbound {
             }
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).map_err(|_| Trouble::Bad("the answer is not what was asked for"))
+        serde_json::from_slice(&body)
+            .map_err(|_| Trouble::Bad("the answer is not what was asked for"))
     }
 }
 
 /// As an address that the provider may be spoken to at.
 pub(super) fn allowed(provider: &Provider, address: &str) -> Result<Url, Trouble> {
-    let url = Url::parse(address).map_err(|_| Trouble::Bad("names something that is no address"))?;
-    let is_named = provider.origins.contains(&url.origin().ascii_serialization());
+    let url =
+        Url::parse(address).map_err(|_| Trouble::Bad("names something that is no address"))?;
+    let is_named = provider
+        .origins
+        .contains(&url.origin().ascii_serialization());
     if !is_named || !url.username().is_empty() || url.password().is_some() {
         return Err(Trouble::Bad("names a host that is not written down for it"));
     }

@@ -194,11 +194,7 @@ impl Known {
         }
     }
 
-    async fn trade(
-        &self,
-        outbound: &Outbound,
-        visited: &Visited<'_>,
-    ) -> Result<Answer, Trouble> {
+    async fn trade(&self, outbound: &Outbound, visited: &Visited<'_>) -> Result<Answer, Trouble> {
         let client_id = self.provider.client_id.as_str();
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -279,7 +275,9 @@ impl Known {
 }
 
 fn access_token(answer: Answer) -> Result<String, Trouble> {
-    answer.access_token.ok_or(Trouble::Bad("gave no access token"))
+    answer
+        .access_token
+        .ok_or(Trouble::Bad("gave no access token"))
 }
 
 fn identity(claims: &Claims) -> Result<Identity, Trouble> {

@@ -98,14 +98,12 @@ pub(crate) async fn used(
     secret: Option<Vec<u8>>,
     now: UnixMicros,
 ) -> Result<(), Error> {
-    query(
-        "UPDATE credentials SET last_used_at = $2, secret = COALESCE($3, secret) WHERE id = $1",
-    )
-    .bind(id)
-    .bind(now)
-    .bind(secret)
-    .execute(tx)
-    .await?;
+    query("UPDATE credentials SET last_used_at = $2, secret = COALESCE($3, secret) WHERE id = $1")
+        .bind(id)
+        .bind(now)
+        .bind(secret)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -140,11 +138,7 @@ pub(crate) async fn delete(tx: &mut Tx, user: Uuid, id: Uuid) -> Result<bool, Er
 }
 
 /// The user's of one kind.
-pub(crate) async fn delete_kind(
-    tx: &mut Tx,
-    user: Uuid,
-    kind: &'static str,
-) -> Result<(), Error> {
+pub(crate) async fn delete_kind(tx: &mut Tx, user: Uuid, kind: &'static str) -> Result<(), Error> {
     query("DELETE FROM credentials WHERE user_id = $1 AND kind = $2")
         .bind(user)
         .bind(kind)

@@ -21,11 +21,7 @@ pub(crate) struct NewTicket<'a> {
     pub(crate) expires_at: UnixMicros,
 }
 
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    new: &NewTicket<'_>,
-    now: UnixMicros,
-) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, new: &NewTicket<'_>, now: UnixMicros) -> Result<(), Error> {
     query(
         "INSERT INTO tickets (hash, kind, user_id, state, attempts, created_at, expires_at)
          VALUES ($1, $2, $3, $4, 0, $5, $6)",

@@ -21,9 +21,13 @@ async fn site(world: &World) -> Site {
     let secret = world.keys.path().join("client-secret");
     std::fs::write(&secret, provider.client_secret()).unwrap();
     let secret = secret.to_str().unwrap();
-    let written: String = [("google", "oidc"), ("github", "github"), ("discord", "discord")]
-        .map(|(name, profile)| provider.policy(name, profile, secret))
-        .concat();
+    let written: String = [
+        ("google", "oidc"),
+        ("github", "github"),
+        ("discord", "discord"),
+    ]
+    .map(|(name, profile)| provider.policy(name, profile, secret))
+    .concat();
     let text = format!("version: 1\nproviders:\n{written}");
     std::fs::write(folder.path().join("oidc-providers.yaml"), text).unwrap();
     let policies = Arc::new(PolicyStore::open(folder.path()).unwrap());
@@ -53,7 +57,9 @@ impl Site {
             is_refused: false,
             cookie,
         };
-        self.oidc.finish(name, &callback, &super::at("laptop"), NOW).await
+        self.oidc
+            .finish(name, &callback, &super::at("laptop"), NOW)
+            .await
     }
 
     /// There and back.

@@ -52,7 +52,10 @@ fn origin() -> Url {
     "https://localhost:8443".parse().unwrap()
 }
 
-fn device(holds: Option<Passkey>, verified: bool) -> Authenticator<Option<Passkey>, User, AwsLcRsBackend> {
+fn device(
+    holds: Option<Passkey>,
+    verified: bool,
+) -> Authenticator<Option<Passkey>, User, AwsLcRsBackend> {
     let user = User { verified };
     let mut device = Authenticator::new(Aaguid::new_empty(), holds, user, AwsLcRsBackend);
     device.set_make_credentials_with_signature_counter(true);
@@ -67,7 +70,10 @@ fn text(bytes: &[u8]) -> String {
 async fn create(options: &Value) -> (Value, Passkey) {
     let options: CredentialCreationOptions = serde_json::from_value(options.clone()).unwrap();
     let mut browser = Client::new(device(None, true)).allows_insecure_localhost(true);
-    let made = browser.register(&origin(), options, DefaultClientData).await.unwrap();
+    let made = browser
+        .register(&origin(), options, DefaultClientData)
+        .await
+        .unwrap();
     let kept = browser.authenticator().store().clone().unwrap();
     let made = json!({
         "id": made.id,
@@ -87,7 +93,10 @@ async fn answer(options: &Value, key: &Passkey, verified: bool) -> (Value, Passk
     let options: CredentialRequestOptions = serde_json::from_value(options.clone()).unwrap();
     let holds = device(Some(key.clone()), verified);
     let mut browser = Client::new(holds).allows_insecure_localhost(true);
-    let signed = browser.authenticate(&origin(), options, DefaultClientData).await.unwrap();
+    let signed = browser
+        .authenticate(&origin(), options, DefaultClientData)
+        .await
+        .unwrap();
     let kept = browser.authenticator().store().clone().unwrap();
     let signed = json!({
         "id": signed.id,
@@ -107,13 +116,18 @@ async fn answer(options: &Value, key: &Passkey, verified: bool) -> (Value, Passk
 impl World {
     async fn begin_registration(&self, caller: &Caller) -> Ceremony {
         let credentials = self.credentials();
-        credentials.begin_passkey_registration(caller, NOW).await.unwrap()
+        credentials
+            .begin_passkey_registration(caller, NOW)
+            .await
+            .unwrap()
     }
 
     async fn keep(&self, caller: &Caller, ticket: &str, made: Value) -> Result<Credential, Error> {
         let here = super::at("laptop");
         let credentials = self.credentials();
-        credentials.finish_passkey_registration(caller, ticket, made, "my phone", &here, NOW).await
+        credentials
+            .finish_passkey_registration(caller, ticket, made, "my phone", &here, NOW)
+            .await
     }
 
     async fn passkey(&self, caller: &Caller) -> Passkey {
@@ -130,7 +144,9 @@ impl World {
     async fn enter(&self, ticket: &str, answer: &Value) -> Result<Tokens, Error> {
         let here = super::at("laptop");
         let credentials = self.credentials();
-        credentials.finish_passkey_login(ticket, answer.clone(), &here, NOW).await
+        credentials
+            .finish_passkey_login(ticket, answer.clone(), &here, NOW)
+            .await
     }
 }
 

@@ -22,7 +22,9 @@ impl Authenticator {
     }
 
     fn digits(&self, now: UnixMicros) -> String {
-        self.0.generate(u64::try_from(now.seconds()).unwrap()).to_string()
+        self.0
+            .generate(u64::try_from(now.seconds()).unwrap())
+            .to_string()
     }
 }
 
@@ -35,7 +37,9 @@ impl World {
         let code = authenticator.digits(NOW);
         let here = super::at("laptop");
         let credentials = self.credentials();
-        let codes = credentials.confirm_totp(&caller, &code, allow_sms, &here, NOW).await;
+        let codes = credentials
+            .confirm_totp(&caller, &code, allow_sms, &here, NOW)
+            .await;
         (authenticator, codes.unwrap())
     }
 
@@ -46,7 +50,9 @@ impl World {
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
         let here = super::at("laptop");
-        self.credentials().complete(&begun.ticket, proof, &here, now).await
+        self.credentials()
+            .complete(&begun.ticket, proof, &here, now)
+            .await
     }
 
     async fn verified_phone(&self) {
@@ -55,10 +61,17 @@ impl World {
             phone: Some(PHONE.to_owned()),
             ..ProfileChange::default()
         };
-        self.rules.profiles.update(&caller, &change, None, NOW).await.unwrap();
+        self.rules
+            .profiles
+            .update(&caller, &change, None, NOW)
+            .await
+            .unwrap();
         let code = self.code(PHONE).await;
         let accounts = &self.rules.accounts;
-        accounts.verify_contact(PHONE, &code, &Origin::default(), NOW).await.unwrap();
+        accounts
+            .verify_contact(PHONE, &code, &Origin::default(), NOW)
+            .await
+            .unwrap();
     }
 }
 

@@ -157,7 +157,13 @@ fn provider(name: &str, at: &At<ProviderDoc>, report: &mut Report) -> Option<Pro
     }
     let client_id = missing(&written.client_id, at.mark, "provider", "client_id", report);
     let secret_file = &written.client_secret_file;
-    let secret_file = missing(secret_file, at.mark, "provider", "client_secret_file", report);
+    let secret_file = missing(
+        secret_file,
+        at.mark,
+        "provider",
+        "client_secret_file",
+        report,
+    );
     let issuer = address(&written.issuer, profile.issuer(), report);
     let api = address(&written.api, profile.api(), report);
     let mut origins = BTreeSet::new();
@@ -240,7 +246,10 @@ fn bound<T>(list: &List<T>, max: usize, report: &mut Report) {
         && at.value.len() > max
     {
         let mark: Mark = at.mark;
-        report.push(mark, Fault::new(codes::TOO_MUCH, format!("more than {max} of them")));
+        report.push(
+            mark,
+            Fault::new(codes::TOO_MUCH, format!("more than {max} of them")),
+        );
     }
 }
 
@@ -253,10 +262,19 @@ mod tests {
         let check = |address: &str, expected: Option<&str>| {
             assert_eq!(origin(address).as_deref(), expected, "{address}");
         };
-        check("https://accounts.google.com", Some("https://accounts.google.com"));
-        check("https://id.example:8443/realms/a", Some("https://id.example:8443"));
+        check(
+            "https://accounts.google.com",
+            Some("https://accounts.google.com"),
+        );
+        check(
+            "https://id.example:8443/realms/a",
+            Some("https://id.example:8443"),
+        );
         check("http://127.0.0.1:9000", Some("http://127.0.0.1:9000"));
-        check("http://localhost:9000/github", Some("http://localhost:9000"));
+        check(
+            "http://localhost:9000/github",
+            Some("http://localhost:9000"),
+        );
         check("http://id.example", None);
         check("http://169.254.169.254/latest", None);
         check("http://localhost.evil.example", None);

@@ -79,7 +79,10 @@ fn providers_have_their_profiles_origins() {
     let google = rules.providers.get("google").unwrap();
     assert_eq!(
         google.origins.iter().collect::<Vec<_>>(),
-        ["https://accounts.google.com", "https://oauth2.googleapis.com"]
+        [
+            "https://accounts.google.com",
+            "https://oauth2.googleapis.com"
+        ]
     );
     assert_eq!(google.scopes, ["openid", "email", "profile"]);
     let github = rules.providers.get("github").unwrap();
