@@ -36,9 +36,9 @@ use crate::{
     tickets::Tickets,
 };
 
+#[cfg(test)]
 pub(crate) use passkeys::Ceremony;
 pub(crate) use second_factor::{Proof, SecondFactor, SignIn};
-pub(crate) use totp::Enrolled;
 
 pub(crate) const NAME: Field = Field::new("credentials.name");
 const SECRET: Field = Field::new("credentials.secret");

@@ -1,116 +1,15 @@
 //! Passkeys, with a software authenticator: real ceremonies, and those of a thief.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use passkey::{
-    authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod},
-    client::{Client, DefaultClientData},
-    crypto::aws_lc_rs::AwsLcRsBackend,
-    types::{
-        Passkey,
-        ctap2::{Aaguid, Ctap2Error},
-        webauthn::{CredentialCreationOptions, CredentialRequestOptions},
-    },
-};
+use core_fakes::{Authenticator, CeremonyFault};
 use serde_json::json;
-use tonic::async_trait;
-use url::Url;
 
 use super::*;
 use crate::credentials::{Ceremony, Credential, Proof};
 
-/// Somebody is there; `verified`: and has shown that it is them.
-struct User {
-    verified: bool,
-}
+const SITE: &str = "https://localhost:8443";
 
-#[async_trait]
-impl UserValidationMethod for User {
-    type PasskeyItem = Passkey;
-
-    async fn check_user<'a>(
-        &self,
-        _hint: UiHint<'a, Passkey>,
-        _presence: bool,
-        _verification: bool,
-    ) -> Result<UserCheck, Ctap2Error> {
-        Ok(UserCheck {
-            presence: true,
-            verification: self.verified,
-        })
-    }
-
-    fn is_presence_enabled(&self) -> bool {
-        true
-    }
-
-    fn is_verification_enabled(&self) -> Option<bool> {
-        Some(true)
-    }
-}
-
-fn origin() -> Url {
-    "https://localhost:8443".parse().unwrap()
-}
-
-fn device(
-    holds: Option<Passkey>,
-    verified: bool,
-) -> Authenticator<Option<Passkey>, User, AwsLcRsBackend> {
-    let user = User { verified };
-    let mut device = Authenticator::new(Aaguid::new_empty(), holds, user, AwsLcRsBackend);
-    device.set_make_credentials_with_signature_counter(true);
-    device
-}
-
-fn text(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// What the browser makes of `navigator.credentials.create()`, and the key it keeps.
-async fn create(options: &Value) -> (Value, Passkey) {
-    let options: CredentialCreationOptions = serde_json::from_value(options.clone()).unwrap();
-    let mut browser = Client::new(device(None, true)).allows_insecure_localhost(true);
-    let made = browser
-        .register(&origin(), options, DefaultClientData)
-        .await
-        .unwrap();
-    let kept = browser.authenticator().store().clone().unwrap();
-    let made = json!({
-        "id": made.id,
-        "rawId": text(&made.raw_id),
-        "type": "public-key",
-        "response": {
-            "attestationObject": text(&made.response.attestation_object),
-            "clientDataJSON": text(&made.response.client_data_json),
-        },
-        "clientExtensionResults": {},
-    });
-    (made, kept)
-}
-
-/// What it makes of `navigator.credentials.get()`, and what the key has become.
-async fn answer(options: &Value, key: &Passkey, verified: bool) -> (Value, Passkey) {
-    let options: CredentialRequestOptions = serde_json::from_value(options.clone()).unwrap();
-    let holds = device(Some(key.clone()), verified);
-    let mut browser = Client::new(holds).allows_insecure_localhost(true);
-    let signed = browser
-        .authenticate(&origin(), options, DefaultClientData)
-        .await
-        .unwrap();
-    let kept = browser.authenticator().store().clone().unwrap();
-    let signed = json!({
-        "id": signed.id,
-        "rawId": text(&signed.raw_id),
-        "type": "public-key",
-        "response": {
-            "authenticatorData": text(&signed.response.authenticator_data),
-            "clientDataJSON": text(&signed.response.client_data_json),
-            "signature": text(&signed.response.signature),
-            "userHandle": signed.response.user_handle.map(|handle| text(&handle)),
-        },
-        "clientExtensionResults": {},
-    });
-    (signed, kept)
+fn create(options: &Value) -> (Authenticator, Value) {
+    Authenticator::create(SITE, options, CeremonyFault::None)
 }
 
 impl World {
@@ -130,9 +29,9 @@ impl World {
             .await
     }
 
-    async fn passkey(&self, caller: &Caller) -> Passkey {
+    async fn passkey(&self, caller: &Caller) -> Authenticator {
         let begun = self.begin_registration(caller).await;
-        let (made, key) = create(&begun.options).await;
+        let (key, made) = create(&begun.options);
         self.keep(caller, &begun.ticket, made).await.unwrap();
         key
     }
@@ -160,7 +59,7 @@ both_databases! {
         let selection = &begun.options["publicKey"]["authenticatorSelection"];
         assert_eq!(selection["residentKey"], "required");
         assert_eq!(selection["userVerification"], "required");
-        let (made, key) = create(&begun.options).await;
+        let (mut key, made) = create(&begun.options);
         let kept = world.keep(&caller, &begun.ticket, made.clone()).await.unwrap();
         assert_eq!((kept.kind.as_str(), kept.name.as_str()), ("passkey", "my phone"));
         // The challenge is used up.
@@ -169,7 +68,7 @@ both_databases! {
 
         let asked = world.ask().await;
         assert_eq!(asked.options["publicKey"]["allowCredentials"], json!([]));
-        let (signed, _) = answer(&asked.options, &key, true).await;
+        let signed = key.answer(&asked.options, CeremonyFault::None);
         let tokens = world.enter(&asked.ticket, &signed).await.unwrap();
         let entered = world.caller(&tokens);
         assert_eq!(entered.user, caller.user);
@@ -185,9 +84,9 @@ both_databases! {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let key = world.passkey(&caller).await;
+        let mut key = world.passkey(&caller).await;
         let (one, other) = (world.ask().await, world.ask().await);
-        let (signed, _) = answer(&one.options, &key, true).await;
+        let signed = key.answer(&one.options, CeremonyFault::None);
         refused!(world.enter(&other.ticket, &signed).await, Error::BadPasskey);
         refused!(world.enter("made up", &signed).await, Error::BadPasskey);
         assert!(world.enter(&one.ticket, &signed).await.is_ok());
@@ -200,30 +99,69 @@ both_databases! {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let copy = world.passkey(&caller).await;
+        let mut key = world.passkey(&caller).await;
+        let mut copy = key.clone();
         let asked = world.ask().await;
-        let (signed, key) = answer(&asked.options, &copy, true).await;
+        let signed = key.answer(&asked.options, CeremonyFault::None);
         assert!(world.enter(&asked.ticket, &signed).await.is_ok());
         let asked = world.ask().await;
-        let (signed, _) = answer(&asked.options, &copy, true).await;
+        let signed = copy.answer(&asked.options, CeremonyFault::None);
         refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
         let asked = world.ask().await;
-        let (signed, _) = answer(&asked.options, &key, true).await;
+        let signed = key.answer(&asked.options, CeremonyFault::None);
         assert!(world.enter(&asked.ticket, &signed).await.is_ok());
     }
 
     #[tokio::test]
-    async fn who_was_not_verified_stays_out(at: Database) {
+    async fn a_faulty_ceremony_registers_nothing(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let key = world.passkey(&caller).await;
+        for fault in [
+            CeremonyFault::WrongOrigin,
+            CeremonyFault::WrongSite,
+            CeremonyFault::WrongChallenge,
+            CeremonyFault::Unverified,
+        ] {
+            let begun = world.begin_registration(&caller).await;
+            let (_, made) = Authenticator::create(SITE, &begun.options, fault);
+            let kept = world.keep(&caller, &begun.ticket, made).await;
+            assert!(matches!(kept, Err(Error::BadCeremony)), "{fault:?}");
+            // Nor does the right answer afterwards: the challenge is used up.
+            let (_, made) = create(&begun.options);
+            refused!(world.keep(&caller, &begun.ticket, made).await, Error::BadCeremony);
+        }
+        assert_eq!(world.count("SELECT count(*) FROM credentials").await, 0);
+        assert_eq!(world.sent(Template::CredentialChanged).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_faulty_answer_opens_nothing(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let mut key = world.passkey(&caller).await;
         let asked = world.ask().await;
-        // A browser that does not do as it is told.
-        let mut options = asked.options.clone();
-        options["publicKey"]["userVerification"] = "discouraged".into();
-        let (signed, _) = answer(&options, &key, false).await;
-        refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
+        let signed = key.answer(&asked.options, CeremonyFault::None);
+        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
+        for fault in [
+            CeremonyFault::WrongOrigin,
+            CeremonyFault::WrongSite,
+            CeremonyFault::WrongChallenge,
+            CeremonyFault::WrongKey,
+            CeremonyFault::StuckCounter,
+            CeremonyFault::Unverified,
+        ] {
+            let asked = world.ask().await;
+            let signed = key.answer(&asked.options, fault);
+            let entered = world.enter(&asked.ticket, &signed).await;
+            assert!(matches!(entered, Err(Error::BadPasskey)), "{fault:?}");
+            let signed = key.answer(&asked.options, CeremonyFault::None);
+            refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
+        }
+        let asked = world.ask().await;
+        let signed = key.answer(&asked.options, CeremonyFault::None);
+        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
     }
 
     #[tokio::test]
@@ -231,10 +169,10 @@ both_databases! {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let key = world.passkey(&caller).await;
-        for handle in [json!(text(Uuid::from_u128(7).as_bytes())), Value::Null] {
+        let mut key = world.passkey(&caller).await;
+        for handle in [json!("AAAAAAAAAAAAAAAAAAAABw"), Value::Null] {
             let asked = world.ask().await;
-            let (mut signed, _) = answer(&asked.options, &key, true).await;
+            let mut signed = key.answer(&asked.options, CeremonyFault::None);
             signed["response"]["userHandle"] = handle;
             refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
         }
@@ -250,7 +188,7 @@ both_databases! {
         let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
         let eve = world.caller(&eve);
         let begun = world.begin_registration(&caller).await;
-        let (made, _) = create(&begun.options).await;
+        let (_, made) = create(&begun.options);
         refused!(world.keep(&eve, &begun.ticket, made).await, Error::BadCeremony);
         let begun = world.begin_registration(&caller).await;
         let known = &begun.options["publicKey"]["excludeCredentials"];
@@ -269,18 +207,18 @@ both_databases! {
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
         let here = super::at("laptop");
         let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
-        let (mine, hers) = (world.passkey(&caller).await, world.passkey(&world.caller(&eve)).await);
+        let (mut mine, mut hers) = (world.passkey(&caller).await, world.passkey(&world.caller(&eve)).await);
         world.confirmed(false).await;
         let begun = world.begin_login(NOW).await;
         assert_eq!(begun.methods, ["totp", "recovery_code", "passkey"]);
-        let proof = async |key: &Passkey| {
+        let proof = async |key: &mut Authenticator| {
             let asked = world.ask().await;
-            let (answer, _) = answer(&asked.options, key, true).await;
+            let answer = key.answer(&asked.options, CeremonyFault::None);
             Proof::Passkey { ticket: asked.ticket, answer }
         };
-        let tried = world.complete(&begun, proof(&hers).await, NOW).await;
+        let tried = world.complete(&begun, proof(&mut hers).await, NOW).await;
         refused!(tried, Error::BadSecondFactor);
-        let tokens = world.complete(&begun, proof(&mine).await, NOW).await.unwrap();
+        let tokens = world.complete(&begun, proof(&mut mine).await, NOW).await.unwrap();
         assert_eq!(world.caller(&tokens).amr, ["pwd", "hwk", "user", "mfa"]);
     }
 }
