@@ -145,11 +145,11 @@ both_databases! {
         let signed = key.answer(&asked.options, CeremonyFault::None);
         assert!(world.enter(&asked.ticket, &signed).await.is_ok());
         for fault in [
+            CeremonyFault::StuckCounter,
             CeremonyFault::WrongOrigin,
             CeremonyFault::WrongSite,
             CeremonyFault::WrongChallenge,
             CeremonyFault::WrongKey,
-            CeremonyFault::StuckCounter,
             CeremonyFault::Unverified,
         ] {
             let asked = world.ask().await;
