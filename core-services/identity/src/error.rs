@@ -75,7 +75,7 @@ pub enum Error {
     OidcAway,
     #[error("the provider has not verified an e-mail address of yours")]
     OidcUnverified,
-    #[error("the address has an account: sign in to it and verify the address first")]
+    #[error("the address has an account: sign in to it another way, or set a new password for it")]
     OidcSignInFirst,
     #[error("the handle is taken")]
     HandleTaken,

@@ -1,16 +1,21 @@
 //! Second factors and other providers from outside.
 
-use core_fakes::Provider;
+use core_fakes::{Authenticator, CeremonyFault, Provider};
 use core_proto::auth::v1::{
     BeginPasskeyLoginRequest, BeginPasskeyRegistrationRequest, CompleteMfaRequest,
-    ConfirmTotpRequest, EnrollTotpRequest, FinishOidcRequest, ListCredentialsRequest, LoginRequest,
-    RecoveryCodes, StartOidcRequest, TokenResponse,
-    credential_service_client::CredentialServiceClient,
+    ConfirmTotpRequest, EnrollTotpRequest, FinishOidcRequest, FinishPasskeyLoginRequest,
+    FinishPasskeyRegistrationRequest, ListCredentialsRequest, LoginRequest, RecoveryCodes,
+    StartOidcRequest, TokenResponse, credential_service_client::CredentialServiceClient,
 };
+use prost_types::{ListValue, Struct, Value as Wire, value::Kind};
+use serde_json::{Value, json};
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use totp_rs::{Builder, Secret, Totp};
 
 use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, eventually, reason, with_token};
+
+/// What `CORE_PUBLIC_URL` is without being set.
+const SITE: &str = "https://localhost:8443";
 
 type Client = CredentialServiceClient<Channel>;
 
@@ -114,33 +119,90 @@ async fn a_login_with_a_second_factor() {
 }
 
 #[tokio::test]
-async fn passkeys_are_asked_for_without_a_name() {
+async fn a_passkey_from_its_making_to_a_session() {
     let world = World::new();
     let core = world.start().await;
     let (edge, mut client) = (world.edge(&core), client(&world, &core));
     edge.register(EMAIL).await.unwrap();
     let access = edge.login(EMAIL, PASSWORD).await.unwrap().access_token;
     let begin = with_token(BeginPasskeyRegistrationRequest {}, &access);
-    let begun = client
-        .begin_passkey_registration(begin)
-        .await
-        .unwrap()
-        .into_inner();
-    assert!(!begun.ceremony.is_empty() && begun.options.is_some());
-    let begun = client
+    let begun = client.begin_passkey_registration(begin).await;
+    let begun = begun.unwrap().into_inner();
+    let options = json(begun.options.unwrap());
+    let (mut key, made) = Authenticator::create(SITE, &options, CeremonyFault::None);
+    let finish = FinishPasskeyRegistrationRequest {
+        ceremony: begun.ceremony,
+        credential: Some(wire(&made)),
+        name: "my phone".to_owned(),
+    };
+    let kept = client.finish_passkey_registration(with_token(finish, &access));
+    let kept = kept.await.unwrap();
+    assert_eq!(text(&kept, "x-http-status"), "201");
+
+    let asked = client
         .begin_passkey_login(BeginPasskeyLoginRequest {})
         .await;
-    let options = begun.unwrap().into_inner().options.unwrap();
-    assert!(
-        options.fields.contains_key("publicKey"),
-        "{:?}",
-        options.fields.keys()
-    );
-    let without = client
-        .list_credentials(ListCredentialsRequest {})
-        .await
-        .unwrap_err();
-    assert_eq!(reason(&without), "TOKEN_MISSING");
+    let asked = asked.unwrap().into_inner();
+    let signed = key.answer(&json(asked.options.unwrap()), CeremonyFault::None);
+    let finish = FinishPasskeyLoginRequest {
+        ceremony: asked.ceremony,
+        credential: Some(wire(&signed)),
+    };
+    let tokens = client.finish_passkey_login(finish.clone()).await;
+    let tokens = tokens.unwrap().into_inner();
+    assert!(edge.profile(&tokens.access_token).await.is_ok());
+    let again = client.finish_passkey_login(finish).await.unwrap_err();
+    assert_eq!(reason(&again), "BAD_PASSKEY");
+    let list = with_token(ListCredentialsRequest {}, &tokens.access_token);
+    let listed = client.list_credentials(list).await.unwrap().into_inner();
+    assert_eq!(listed.credentials[0].name, "my phone");
+    let without = client.list_credentials(ListCredentialsRequest {}).await;
+    assert_eq!(reason(&without.unwrap_err()), "TOKEN_MISSING");
+}
+
+/// As the edge makes JSON of it.
+fn json(message: Struct) -> Value {
+    let value = |wire: Wire| json_value(wire.kind.unwrap());
+    let members = message.fields.into_iter();
+    members.map(|(name, wire)| (name, value(wire))).collect()
+}
+
+fn json_value(kind: Kind) -> Value {
+    match kind {
+        Kind::NullValue(_) => Value::Null,
+        Kind::BoolValue(value) => json!(value),
+        Kind::NumberValue(number) => json!(number),
+        Kind::StringValue(text) => json!(text),
+        Kind::ListValue(list) => {
+            let items = list.values.into_iter();
+            items.map(|item| json_value(item.kind.unwrap())).collect()
+        }
+        Kind::StructValue(message) => json(message),
+    }
+}
+
+/// As the edge makes a message of it.
+fn wire(object: &Value) -> Struct {
+    let members = object.as_object().unwrap().iter();
+    Struct {
+        fields: members
+            .map(|(name, value)| (name.clone(), wire_value(value)))
+            .collect(),
+    }
+}
+
+fn wire_value(value: &Value) -> Wire {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(wire_value).collect(),
+        }),
+        Value::Object(_) => Kind::StructValue(wire(value)),
+    };
+    Wire { kind: Some(kind) }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::Accounts;
 use crate::{
     contacts::Contact,
     counters::Event,
-    credentials::SignIn,
+    credentials::{FirstFactor, SignIn},
     error::Error,
     facts::{About, Fact},
     origin::Origin,
@@ -70,9 +70,14 @@ impl Accounts {
             self.counters.count(Event::PasswordRehashed);
         }
         attempts::clear(&mut tx, SCOPE, &index).await?;
+        let first = FirstFactor {
+            user: found.user,
+            amr: "pwd",
+            link: None,
+        };
         let signed_in = self
             .credentials
-            .sign_in(&mut tx, found.user, "pwd", origin, now)
+            .sign_in(&mut tx, first, origin, now)
             .await?;
         tx.commit().await?;
         self.counters.count(signed_in.event());

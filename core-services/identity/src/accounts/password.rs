@@ -144,6 +144,8 @@ impl Accounts {
             return Err(Error::BadCode);
         };
         let user = redeemed.user;
+        let owner = contacts::owner(&mut tx, Kind::Email, &index).await?;
+        let is_first_proof = owner.is_some_and(|row| row.verified_at.is_none());
         // The address may have become another account's since the code was sent.
         if !contacts::verify(&mut tx, user, Kind::Email, &index, now).await? {
             return Err(Error::BadCode);
@@ -161,6 +163,9 @@ impl Accounts {
             proved: true,
             network: &origin.network,
         };
+        if is_first_proof {
+            self.credentials.forget(&mut tx, &about, now).await?;
+        }
         self.facts
             .tell(&mut tx, &[Fact::PasswordReset], &about, now)
             .await?;

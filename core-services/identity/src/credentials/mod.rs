@@ -4,6 +4,7 @@
 //! factor ends in `sign_in`, which asks for the second one where the account has one.
 //! Refuses to take the last thing away that opens an account.
 
+mod links;
 mod passkeys;
 mod recovery;
 mod second_factor;
@@ -36,11 +37,12 @@ use crate::{
     tickets::Tickets,
 };
 
+pub(crate) use links::Link;
 #[cfg(test)]
 pub(crate) use passkeys::Ceremony;
-pub(crate) use second_factor::{Proof, SecondFactor, SignIn};
+pub(crate) use second_factor::{FirstFactor, Proof, SecondFactor, SignIn};
 
-pub(crate) const NAME: Field = Field::new("credentials.name");
+const NAME: Field = Field::new("credentials.name");
 const SECRET: Field = Field::new("credentials.secret");
 
 /// What sort of credential.
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Passkey, Self::Totp, Self::Sms, Self::Oidc];
+
     /// As the database and events write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -163,14 +167,35 @@ impl Credentials {
             rows::delete_kind(&mut tx, user, Kind::Sms.name()).await?;
             recovery_codes::replace(&mut tx, user, &[], now).await?;
         }
-        let kind = [Kind::Passkey, Kind::Totp, Kind::Sms, Kind::Oidc]
-            .map(Kind::name)
-            .into_iter()
-            .find(|kind| *kind == row.kind)
-            .unwrap_or_default();
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == row.kind);
+        let kind = kind.map_or("", Kind::name);
         self.tell(&mut tx, kind, Change::Removed, &About::by(user), now)
             .await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes all of a user's away: whoever added them had not proved the address, and may
+    /// have waited for its owner. Almost the last thing before a commit.
+    pub(crate) async fn forget(
+        &self,
+        tx: &mut Tx,
+        about: &About<'_>,
+        now: UnixMicros,
+    ) -> Result<(), Error> {
+        let Some(user) = about.user else {
+            return Ok(());
+        };
+        users::lock(&mut *tx, user).await?;
+        let found = rows::of_user(&mut *tx, user).await?;
+        recovery_codes::replace(&mut *tx, user, &[], now).await?;
+        for kind in Kind::ALL.map(Kind::name) {
+            if found.iter().any(|row| row.kind == kind) {
+                rows::delete_kind(&mut *tx, user, kind).await?;
+                self.tell(&mut *tx, kind, Change::Removed, about, now)
+                    .await?;
+            }
+        }
         Ok(())
     }
 

@@ -3,12 +3,18 @@
 //! minutes and five tries, and the tries at one account are slowed down across its tickets.
 //! Refuses a code twice: a time step, a recovery code, a short message, a challenge.
 
-use core_platform::{clock::UnixMicros, crypto::SubjectKey, db::Tx};
+use core_platform::{
+    clock::UnixMicros,
+    crypto::SubjectKey,
+    db::{self, Tx},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Change, ContactKind, Credentials, Kind, active_totp, passkeys, recovery, totp};
+use super::{
+    Change, ContactKind, Credentials, Kind, Link, SECRET, active_totp, passkeys, recovery, totp,
+};
 use crate::{
     contacts::{CODE_LIFETIME, Contact, Issue, Purpose},
     counters::Event,
@@ -26,6 +32,15 @@ use crate::{
 const ATTEMPTS_MAX: i64 = 5;
 /// Second factors are counted by account, whoever has its password.
 const SCOPE: &str = "factor";
+
+/// What somebody has proved so far.
+pub(crate) struct FirstFactor {
+    pub(crate) user: Uuid,
+    /// RFC 8176, or `fed`.
+    pub(crate) amr: &'static str,
+    /// What is linked as soon as the account is open.
+    pub(crate) link: Option<Link>,
+}
 
 /// Where a sign-in with one factor has led.
 pub(crate) enum SignIn {
@@ -53,6 +68,7 @@ pub(crate) enum Proof {
 struct Waiting {
     /// The first factor.
     amr: String,
+    link: Option<Link>,
 }
 
 impl SignIn {
@@ -65,16 +81,16 @@ impl SignIn {
 }
 
 impl Credentials {
-    /// Opens a session for who has proved one factor (`amr`), or asks for the second one.
+    /// Opens a session for who has proved one factor, or asks for the second one.
     /// The last thing before the commit of the transaction that holds the proof.
     pub(crate) async fn sign_in(
         &self,
         tx: &mut Tx,
-        user: Uuid,
-        amr: &'static str,
+        first: FirstFactor,
         origin: &Origin,
         now: UnixMicros,
     ) -> Result<SignIn, Error> {
+        let FirstFactor { user, amr, link } = first;
         let methods = self.methods(tx, user).await?;
         if methods.is_empty() {
             let new = NewSession {
@@ -83,16 +99,42 @@ impl Credentials {
                 auth_time: now,
                 origin,
             };
-            return Ok(SignIn::Done(self.sessions.open(tx, &new, now).await?));
+            let tokens = self.enter(tx, &new, link.as_ref(), now).await?;
+            return Ok(SignIn::Done(tokens));
         }
         let waiting = Waiting {
             amr: amr.to_owned(),
+            link,
         };
         let ticket = self
             .tickets
             .issue(tx, tickets::Kind::SecondFactor, Some(user), &waiting, now)
             .await?;
         Ok(SignIn::Wanted(SecondFactor { ticket, methods }))
+    }
+
+    /// Opens the session, and makes the link that the first factor has brought.
+    async fn enter(
+        &self,
+        tx: &mut Tx,
+        new: &NewSession<'_>,
+        link: Option<&Link>,
+        now: UnixMicros,
+    ) -> Result<Tokens, Error> {
+        if let Some(link) = link {
+            let key = self.vault.key(&mut *tx, new.user).await?;
+            self.link(tx, &key, link, now).await?;
+        }
+        let tokens = self.sessions.open(tx, new, now).await?;
+        if link.is_some() {
+            let about = About {
+                network: &new.origin.network,
+                ..About::by(new.user)
+            };
+            self.tell(tx, Kind::Oidc.name(), Change::Added, &about, now)
+                .await?;
+        }
+        Ok(tokens)
     }
 
     /// Opens the session that waited.
@@ -144,7 +186,11 @@ impl Credentials {
             auth_time: now,
             origin,
         };
-        let tokens = self.sessions.open(&mut tx, &new, now).await?;
+        let tokens = match self.enter(&mut tx, &new, waiting.link.as_ref(), now).await {
+            // Another sign-in has linked the identity meanwhile.
+            Err(Error::Db(db::Error::Taken(_))) => return Err(Error::BadMfaToken),
+            entered => entered?,
+        };
         if is_used_up {
             let about = About {
                 network: &origin.network,
@@ -237,15 +283,18 @@ impl Credentials {
         Ok(methods)
     }
 
-    /// The number that codes may be sent to: allowed by its owner, and verified still.
+    /// The number that codes may be sent to: the one its owner has allowed, verified still.
+    /// Another number needs no fresh sign-in to become the account's, so it does not do.
     async fn phone(&self, tx: &mut Tx, key: &SubjectKey) -> Result<Option<Contact>, Error> {
         let found = rows::of_user(&mut *tx, key.subject()).await?;
-        if !found.iter().any(|row| row.kind == Kind::Sms.name()) {
+        let allowed = found.iter().find(|row| row.kind == Kind::Sms.name());
+        let Some(allowed) = allowed.and_then(|row| row.secret.as_ref()) else {
             return Ok(None);
-        }
+        };
+        let allowed = key.open(SECRET, allowed)?;
         let phone = self.contact(tx, key, ContactKind::Phone).await?;
         Ok(phone
-            .filter(|(_, verified)| *verified)
+            .filter(|(phone, verified)| *verified && self.codes.index(phone) == allowed)
             .map(|(phone, _)| phone))
     }
 

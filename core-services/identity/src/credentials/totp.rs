@@ -13,6 +13,7 @@ use crate::{
     error::{Error, NoRandom},
     facts::About,
     origin::Origin,
+    sessions::Reason,
     store::{
         credentials::{self as rows, CredentialRow, NewRow},
         users,
@@ -117,6 +118,11 @@ impl Credentials {
             self.allow_sms(&mut tx, &key, now).await?;
         }
         let codes = super::recovery::replace(&mut tx, user, now).await?;
+        // They were opened with one factor, and would be renewed for months.
+        let (keep, reason) = (Some(caller.session), Reason::SecondFactor);
+        self.sessions
+            .end_others(&mut tx, user, keep, reason, now)
+            .await?;
         self.tell(&mut tx, Kind::Totp.name(), Change::Added, &about, now)
             .await?;
         tx.commit().await?;
@@ -125,9 +131,9 @@ impl Credentials {
 
     async fn allow_sms(&self, tx: &mut Tx, key: &SubjectKey, now: UnixMicros) -> Result<(), Error> {
         let phone = self.contact(tx, key, ContactKind::Phone).await?;
-        if !phone.is_some_and(|(_, verified)| verified) {
+        let Some((phone, true)) = phone else {
             return Err(Error::Invalid("allow_sms", "needs a verified phone number"));
-        }
+        };
         rows::delete_kind(tx, key.subject(), Kind::Sms.name()).await?;
         let row = NewRow {
             id: Uuid::now_v7(),
@@ -135,7 +141,8 @@ impl Credentials {
             kind: Kind::Sms.name(),
             name: &key.seal(NAME, b"")?,
             provider: "",
-            secret: None,
+            // This number, and none that takes its place.
+            secret: Some(key.seal(SECRET, &self.codes.index(&phone))?),
             lookup: None,
             confirmed_at: Some(now),
         };

@@ -30,14 +30,11 @@ use uuid::Uuid;
 use crate::{
     accounts::{Accounts, NewAccount},
     contacts::{Contact, Kind as ContactKind},
-    credentials::{Change, Credentials, Kind, NAME, SignIn},
+    credentials::{Credentials, FirstFactor, Kind, Link, SignIn},
     error::Error,
     facts::{About, Fact},
     origin::Origin,
-    store::{
-        contacts,
-        credentials::{self as rows, NewRow},
-    },
+    store::{contacts, credentials as rows},
     tickets,
 };
 use outbound::{Outbound, Trouble};
@@ -219,53 +216,57 @@ impl Oidc {
         let who = format!("{} {}", provider.issuer, identity.subject);
         let lookup = self.credentials.vault.blind_index(Kind::Oidc.name(), &who);
         let mut tx = self.credentials.db.begin().await?;
-        let (user, news) = match rows::lock(&mut tx, &lookup).await? {
+        let (user, made, link) = match rows::lock(&mut tx, &lookup).await? {
             Some(row) => {
                 rows::used(&mut tx, row.id, None, now).await?;
-                (row.user, None)
+                (row.user, Vec::new(), None)
             }
             None => {
-                let (user, made) = self.link(&mut tx, provider, identity, lookup, now).await?;
-                (user, Some(made))
+                let (email, user, made) = self.owner(&mut tx, identity, now).await?;
+                let link = Link {
+                    provider: provider.name.clone(),
+                    lookup,
+                    email: email.value,
+                };
+                (user, made, Some(link))
             }
+        };
+        let first = FirstFactor {
+            user,
+            amr: AMR,
+            link,
         };
         let signed_in = self
             .credentials
-            .sign_in(&mut tx, user, AMR, origin, now)
+            .sign_in(&mut tx, first, origin, now)
             .await?;
-        if let Some(made) = news {
-            let about = About {
-                network: &origin.network,
-                ..About::by(user)
-            };
-            let facts = &self.credentials.facts;
-            facts.tell(&mut tx, &made, &about, now).await?;
-            self.credentials
-                .tell(&mut tx, Kind::Oidc.name(), Change::Added, &about, now)
-                .await?;
-        }
+        let about = About {
+            network: &origin.network,
+            ..About::by(user)
+        };
+        let facts = &self.credentials.facts;
+        facts.tell(&mut tx, &made, &about, now).await?;
         tx.commit().await?;
         self.credentials.counters.count(signed_in.event());
         Ok(signed_in)
     }
 
-    /// Links the identity to the account with its address, which is made if there is none.
-    async fn link(
+    /// Whose account has the identity's address: it is made if there is none, which is what
+    /// there is to tell then.
+    async fn owner(
         &self,
         tx: &mut Tx,
-        provider: &Provider,
         identity: &Identity,
-        lookup: Vec<u8>,
         now: UnixMicros,
-    ) -> Result<(Uuid, Vec<Fact>), Error> {
+    ) -> Result<(Contact, Uuid, Vec<Fact>), Error> {
         let address = identity.email.as_deref().filter(|text| is_address(text));
         let email = Contact::email(address.ok_or(Error::OidcUnverified)?);
         let index = self.credentials.codes.index(&email);
         let owner = contacts::owner(&mut *tx, ContactKind::Email, &index).await?;
-        let (user, made) = match owner {
-            Some(row) if row.verified_at.is_some() => (row.user, Vec::new()),
+        match owner {
+            Some(row) if row.verified_at.is_some() => Ok((email, row.user, Vec::new())),
             // Whoever registered it has not shown that it is theirs.
-            Some(_) => return Err(Error::OidcSignInFirst),
+            Some(_) => Err(Error::OidcSignInFirst),
             None => {
                 let account = NewAccount {
                     email: &email,
@@ -278,22 +279,9 @@ impl Oidc {
                     kind: ContactKind::Email,
                     changed: false,
                 };
-                (user, vec![registered, verified])
+                Ok((email, user, vec![registered, verified]))
             }
-        };
-        let key = self.credentials.vault.key(&mut *tx, user).await?;
-        let row = NewRow {
-            id: Uuid::now_v7(),
-            user,
-            kind: Kind::Oidc.name(),
-            name: &key.seal(NAME, email.value.as_bytes())?,
-            provider: &provider.name,
-            secret: None,
-            lookup: Some(lookup),
-            confirmed_at: Some(now),
-        };
-        rows::insert(tx, &row, now).await?;
-        Ok((user, made))
+        }
     }
 
     /// The provider's endpoints; asked for once an hour, and the old ones do until then.

@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     Revoked,
     PasswordChanged,
     PasswordReset,
+    /// From now on one is wanted.
+    SecondFactor,
     TokenReuse,
     Limit,
 }
@@ -32,6 +34,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::PasswordChanged => "password_changed",
             Self::PasswordReset => "password_reset",
+            Self::SecondFactor => "second_factor",
             Self::TokenReuse => "token_reuse",
             Self::Limit => "limit",
         }

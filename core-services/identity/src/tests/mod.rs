@@ -142,6 +142,14 @@ impl World {
         }
     }
 
+    /// Proves the address that was registered.
+    async fn verified(&self) {
+        let code = self.code(EMAIL).await;
+        let (accounts, here) = (&self.rules.accounts, Origin::default());
+        let verified = accounts.verify_contact(EMAIL, &code, &here, NOW);
+        verified.await.unwrap();
+    }
+
     fn credentials(&self) -> &Credentials {
         &self.rules.accounts.credentials
     }

@@ -123,9 +123,7 @@ both_databases! {
         refused!(site.visit("google").await, Error::OidcUnverified);
         site.provider.sign_in_as(person("ADA@Example.org", true));
         refused!(site.visit("google").await, Error::OidcSignInFirst);
-        let code = world.code(EMAIL).await;
-        let accounts = &world.rules.accounts;
-        accounts.verify_contact(EMAIL, &code, &Origin::default(), NOW).await.unwrap();
+        world.verified().await;
         let mine = world.caller(&world.login(PASSWORD).await.unwrap());
         let linked = site.enter("google").await;
         assert_eq!(world.caller(&linked).user, mine.user);
@@ -134,6 +132,19 @@ both_databases! {
         // With a password left, the link may go.
         let (found, _) = world.credentials().list(&mine, NOW).await.unwrap();
         assert!(world.credentials().delete(&mine, found[0].id, NOW).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_gets_an_address_later_does_not_get_the_account(at: Database) {
+        let world = world(&at).await;
+        let site = site(&world).await;
+        site.provider.sign_in_as(person(EMAIL, true));
+        let mine = world.caller(&site.enter("google").await);
+        let successor = Person { subject: "1852".to_owned(), ..person(EMAIL, true) };
+        site.provider.sign_in_as(successor);
+        refused!(site.visit("google").await, Error::OidcSignInFirst);
+        let (found, _) = world.credentials().list(&mine, NOW).await.unwrap();
+        assert_eq!(found.len(), 1);
     }
 
     #[tokio::test]
@@ -205,15 +216,21 @@ both_databases! {
         let world = world(&at).await;
         let site = site(&world).await;
         world.register(EMAIL, PASSWORD).await;
-        let code = world.code(EMAIL).await;
-        let accounts = &world.rules.accounts;
-        accounts.verify_contact(EMAIL, &code, &Origin::default(), NOW).await.unwrap();
+        world.verified().await;
         let (authenticator, _) = world.confirmed(false).await;
         let SignIn::Wanted(begun) = site.visit("google").await.unwrap() else {
             panic!("no second factor was wanted");
         };
+        // Nothing is added to the account by the address alone.
+        let links = "SELECT count(*) FROM credentials WHERE kind = 'oidc'";
+        assert_eq!(world.count(links).await, 0);
+        let told = world.sent(Template::CredentialChanged).await;
         let next = NOW + Duration::from_secs(30);
         let tokens = world.complete(&begun, authenticator.code(next), next).await.unwrap();
         assert_eq!(world.caller_at(&tokens, next).amr, ["fed", "otp", "mfa"]);
+        assert_eq!(world.count(links).await, 1);
+        assert_eq!(world.sent(Template::CredentialChanged).await, told + 1);
+        // Nor is a linked identity enough.
+        assert!(matches!(site.visit("google").await.unwrap(), SignIn::Wanted(_)));
     }
 }

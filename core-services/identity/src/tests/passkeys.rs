@@ -29,11 +29,17 @@ impl World {
             .await
     }
 
-    async fn passkey(&self, caller: &Caller) -> Authenticator {
+    pub(super) async fn passkey(&self, caller: &Caller) -> Authenticator {
         let begun = self.begin_registration(caller).await;
         let (key, made) = create(&begun.options);
         self.keep(caller, &begun.ticket, made).await.unwrap();
         key
+    }
+
+    pub(super) async fn sign_in_with(&self, key: &mut Authenticator) -> Result<Tokens, Error> {
+        let asked = self.ask().await;
+        let signed = key.answer(&asked.options, CeremonyFault::None);
+        self.enter(&asked.ticket, &signed).await
     }
 
     async fn ask(&self) -> Ceremony {

@@ -32,13 +32,22 @@ impl World {
     /// An authenticator that was confirmed at `NOW`, and the recovery codes.
     pub(super) async fn confirmed(&self, allow_sms: bool) -> (Authenticator, Vec<String>) {
         let caller = self.caller(&self.login(PASSWORD).await.unwrap());
-        let enrolled = self.credentials().enroll_totp(&caller, NOW).await.unwrap();
+        self.confirmed_by(&caller, allow_sms).await
+    }
+
+    /// The same in a session that is there already.
+    pub(super) async fn confirmed_by(
+        &self,
+        caller: &Caller,
+        allow_sms: bool,
+    ) -> (Authenticator, Vec<String>) {
+        let enrolled = self.credentials().enroll_totp(caller, NOW).await.unwrap();
         let authenticator = Authenticator::new(&enrolled.secret);
         let code = authenticator.digits(NOW);
         let here = super::at("laptop");
         let credentials = self.credentials();
         let codes = credentials
-            .confirm_totp(&caller, &code, allow_sms, &here, NOW)
+            .confirm_totp(caller, &code, allow_sms, &here, NOW)
             .await;
         (authenticator, codes.unwrap())
     }
@@ -55,21 +64,20 @@ impl World {
             .await
     }
 
-    async fn verified_phone(&self) {
-        let caller = self.caller(&self.login(PASSWORD).await.unwrap());
+    async fn verified_phone(&self, caller: &Caller, number: &str) {
         let change = ProfileChange {
-            phone: Some(PHONE.to_owned()),
+            phone: Some(number.to_owned()),
             ..ProfileChange::default()
         };
         self.rules
             .profiles
-            .update(&caller, &change, None, NOW)
+            .update(caller, &change, None, NOW)
             .await
             .unwrap();
-        let code = self.code(PHONE).await;
+        let code = self.code(number).await;
         let accounts = &self.rules.accounts;
         accounts
-            .verify_contact(PHONE, &code, &Origin::default(), NOW)
+            .verify_contact(number, &code, &Origin::default(), NOW)
             .await
             .unwrap();
     }
@@ -195,7 +203,7 @@ both_databases! {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let (authenticator, _) = world.confirmed(false).await;
+        let (authenticator, _) = world.confirmed_by(&caller, false).await;
         let begun = world.begin_login(NOW).await;
         let (current, new) = (PASSWORD.to_owned(), "analytical-engine".to_owned());
         let accounts = &world.rules.accounts;
@@ -203,6 +211,70 @@ both_databases! {
         let next = NOW + STEP;
         let tried = world.complete(&begun, authenticator.code(next), next).await;
         refused!(tried, Error::BadMfaToken);
+    }
+
+    #[tokio::test]
+    async fn sessions_of_one_factor_end_when_two_are_wanted(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let (mine, other) = (world.login(PASSWORD).await.unwrap(), world.login(PASSWORD).await.unwrap());
+        world.confirmed_by(&world.caller(&mine), false).await;
+        assert!(!world.is_live(&other).await);
+        refused!(world.refresh(&other.refresh, NOW).await, Error::BadRefreshToken);
+        assert!(world.refresh(&mine.refresh, NOW).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_no_way_around_the_second_factor(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        world.verified().await;
+        let (authenticator, codes) = world.confirmed(false).await;
+        let begun = world.begin_login(NOW).await;
+        world.rules.accounts.start_reset(EMAIL, NOW).await.unwrap();
+        world.reset(&world.code(EMAIL).await, PASSWORD).await.unwrap();
+        let next = NOW + STEP;
+        // What waited is over, and who has the new password is asked again.
+        let tried = world.complete(&begun, authenticator.code(next), next).await;
+        refused!(tried, Error::BadMfaToken);
+        let begun = world.begin_login(next).await;
+        let code = Proof::RecoveryCode(codes[0].clone());
+        assert!(world.complete(&begun, code, next).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_first_proof_of_the_address_ends_what_a_stranger_has_added(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let stranger = world.caller(&world.login(PASSWORD).await.unwrap());
+        let (mut key, _) = (world.passkey(&stranger).await, world.confirmed_by(&stranger, false).await);
+        let told = world.sent(Template::CredentialChanged).await;
+        world.rules.accounts.start_reset(EMAIL, NOW).await.unwrap();
+        world.reset(&world.code(EMAIL).await, "the owner's own").await.unwrap();
+        refused!(world.sign_in_with(&mut key).await, Error::BadPasskey);
+        let mine = world.caller(&world.login("the owner's own").await.unwrap());
+        let (found, left) = world.credentials().list(&mine, NOW).await.unwrap();
+        assert_eq!((found.len(), left), (0, 0));
+        assert_eq!(world.sent(Template::CredentialChanged).await, told + 2);
+    }
+
+    #[tokio::test]
+    async fn codes_go_to_the_number_that_was_allowed(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        world.verified_phone(&caller, PHONE).await;
+        world.confirmed_by(&caller, true).await;
+        let begun = world.begin_login(NOW).await;
+        world.credentials().send_sms(&begun.ticket, NOW).await.unwrap();
+        let sent = world.code(PHONE).await;
+        // A thief of the session needs no fresh sign-in for this.
+        world.verified_phone(&caller, "+442071838751").await;
+        let next = world.begin_login(NOW).await;
+        assert_eq!(next.methods, ["totp", "recovery_code"]);
+        refused!(world.credentials().send_sms(&next.ticket, NOW).await, Error::Invalid("send_sms", _));
+        let tried = world.complete(&begun, Proof::Sms(sent), NOW).await;
+        refused!(tried, Error::BadSecondFactor);
     }
 
     #[tokio::test]
@@ -245,8 +317,8 @@ both_databases! {
         let allowed = world.credentials().confirm_totp(&caller, &code, true, &here, NOW).await;
         refused!(allowed, Error::Invalid("allow_sms", _));
 
-        world.verified_phone().await;
-        world.confirmed(true).await;
+        world.verified_phone(&caller, PHONE).await;
+        world.confirmed_by(&caller, true).await;
         let begun = world.begin_login(NOW).await;
         assert_eq!(begun.methods, ["totp", "recovery_code", "sms"]);
         let tried = world.complete(&begun, Proof::Sms("123456".to_owned()), NOW).await;
@@ -268,8 +340,8 @@ both_databases! {
         let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
         let eve = world.caller(&eve);
         let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        world.verified_phone().await;
-        world.confirmed(true).await;
+        world.verified_phone(&caller, PHONE).await;
+        world.confirmed_by(&caller, true).await;
         let (found, _) = world.credentials().list(&caller, NOW).await.unwrap();
         let kinds: Vec<_> = found.iter().map(|found| found.kind.as_str()).collect();
         assert_eq!(kinds, ["totp", "sms"]);
