@@ -105,29 +105,6 @@ mod tests {
             ),
             format!(
                 "{:?}",
-                CompleteMfaRequest {
-                    mfa_token: secret(),
-                    code: secret(),
-                    recovery_code: secret(),
-                    sms_code: secret(),
-                    ..CompleteMfaRequest::default()
-                }
-            ),
-            format!(
-                "{:?}",
-                EnrollTotpResponse {
-                    secret: secret(),
-                    otpauth_uri: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                RecoveryCodes {
-                    recovery_codes: vec![secret()]
-                }
-            ),
-            format!(
-                "{:?}",
                 FinishPasswordResetRequest {
                     email: secret(),
                     code: secret(),
@@ -148,6 +125,39 @@ mod tests {
                     phone: secret(),
                     name: secret(),
                     ..Profile::default()
+                }
+            ),
+        ];
+        for text in printed {
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_credentials() {
+        let secret = || "s3cret".to_owned();
+        let printed = [
+            format!(
+                "{:?}",
+                CompleteMfaRequest {
+                    mfa_token: secret(),
+                    code: secret(),
+                    recovery_code: secret(),
+                    sms_code: secret(),
+                    ..CompleteMfaRequest::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                EnrollTotpResponse {
+                    secret: secret(),
+                    otpauth_uri: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                RecoveryCodes {
+                    recovery_codes: vec![secret()]
                 }
             ),
         ];
