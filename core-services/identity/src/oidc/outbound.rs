@@ -133,3 +133,42 @@ pub(super) fn allowed(provider: &Provider, address: &str) -> Result<Url, Trouble
 fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::PathBuf};
+
+    use core_platform::policy::Profile;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_is_spoken_to_where_it_is_written_down() {
+        let origins = ["https://id.example", "https://keys.example:8443"];
+        let provider = Provider {
+            name: "id".to_owned(),
+            profile: Profile::Oidc,
+            issuer: "https://id.example".to_owned(),
+            api: String::new(),
+            origins: BTreeSet::from(origins.map(str::to_owned)),
+            client_id: "us".to_owned(),
+            client_secret_file: PathBuf::new(),
+            scopes: Vec::new(),
+        };
+        let check = |address: &str, expected: bool| {
+            assert_eq!(allowed(&provider, address).is_ok(), expected, "{address}");
+        };
+        check("https://id.example/token?a=b", true);
+        check("https://ID.example:443/token", true);
+        check("https://keys.example:8443/jwks", true);
+        check("https://keys.example/jwks", false);
+        check("http://id.example/token", false);
+        check("https://id.example.evil.example/token", false);
+        check("https://id.example@evil.example/token", false);
+        check("https://ada:secret@id.example/token", false);
+        check("http://169.254.169.254/latest/meta-data", false);
+        check("http://127.0.0.1:8100/metrics", false);
+        check("file:///etc/passwd", false);
+        check("/token", false);
+    }
+}

@@ -203,6 +203,34 @@ both_databases! {
     }
 
     #[tokio::test]
+    async fn who_answers_is_who_was_asked(at: Database) {
+        let world = world(&at).await;
+        let site = site(&world).await;
+        let issuer = site.provider.issuer();
+        for (iss, is_refused, expected) in [
+            ("https://another.example", false, "the provider's answer is not valid"),
+            (issuer, true, "the provider did not sign you in"),
+        ] {
+            let started = site.start("google").await;
+            let (code, state) = site.provider.consent(&started.url);
+            let callback = Callback {
+                code: &code,
+                state: &state,
+                iss,
+                is_refused,
+                cookie: Some(&started.cookie),
+            };
+            let here = super::at("laptop");
+            let finished = site.oidc.finish("google", &callback, &here, NOW).await;
+            assert_eq!(finished.err().unwrap().to_string(), expected);
+            // Neither is it tried again.
+            let again = Callback { iss: issuer, is_refused: false, ..callback };
+            refused!(site.oidc.finish("google", &again, &here, NOW).await, Error::BadOidcState);
+        }
+        assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
+    }
+
+    #[tokio::test]
     async fn keys_may_change_between_two_visits(at: Database) {
         let world = world(&at).await;
         let site = site(&world).await;

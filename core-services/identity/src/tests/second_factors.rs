@@ -259,6 +259,26 @@ both_databases! {
     }
 
     #[tokio::test]
+    async fn credentials_go_with_their_user(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        world.passkey(&caller).await;
+        world.confirmed_by(&caller, false).await;
+        world.begin_login(NOW).await;
+        let mut tx = world.db.begin().await.unwrap();
+        query("DELETE FROM users").execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        for left in [
+            "SELECT count(*) FROM credentials",
+            "SELECT count(*) FROM recovery_codes",
+            "SELECT count(*) FROM tickets",
+        ] {
+            assert_eq!(world.count(left).await, 0, "{left}");
+        }
+    }
+
+    #[tokio::test]
     async fn codes_go_to_the_number_that_was_allowed(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
