@@ -206,6 +206,24 @@ both_databases! {
     }
 
     #[tokio::test]
+    async fn one_person_has_twenty_at_most(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        // Begun while there was room.
+        let last = world.begin_registration(&caller).await;
+        for _ in 0..20 {
+            world.passkey(&caller).await;
+        }
+        let (_, made) = create(&last.options);
+        refused!(world.keep(&caller, &last.ticket, made).await, Error::TooManyCredentials);
+        let begun = world.credentials().begin_passkey_registration(&caller, NOW).await;
+        refused!(begun, Error::TooManyCredentials);
+        let (found, _) = world.credentials().list(&caller, NOW).await.unwrap();
+        assert_eq!(found.len(), 20);
+    }
+
+    #[tokio::test]
     async fn a_passkey_is_a_second_factor_of_its_owner(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;

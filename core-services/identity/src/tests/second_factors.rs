@@ -3,7 +3,7 @@
 use totp_rs::{Builder, Secret};
 
 use super::*;
-use crate::{credentials::Proof, profiles::ProfileChange};
+use crate::{credentials::Proof, profiles::ProfileChange, store::tickets};
 
 const STEP: Duration = Duration::from_secs(30);
 const PHONE: &str = "+442071838750";
@@ -256,6 +256,21 @@ both_databases! {
         let (found, left) = world.credentials().list(&mine, NOW).await.unwrap();
         assert_eq!((found.len(), left), (0, 0));
         assert_eq!(world.sent(Template::CredentialChanged).await, told + 2);
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_forgotten(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        world.confirmed(false).await;
+        world.begin_login(NOW).await;
+        let waiting = "SELECT count(*) FROM tickets";
+        for (after, left) in [(MINUTE * 4, 1), (MINUTE * 5, 0)] {
+            let mut tx = world.db.begin().await.unwrap();
+            tickets::sweep(&mut tx, NOW + after).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(world.count(waiting).await, left, "{after:?}");
+        }
     }
 
     #[tokio::test]
