@@ -71,6 +71,27 @@ pub(crate) async fn of_user(on: impl Into<On<'_>>, user: Uuid) -> Result<Vec<Con
         .collect()
 }
 
+/// The addresses of these users; a page of them at most.
+pub(crate) async fn emails(db: &Db, users: Vec<Uuid>) -> Result<Vec<ContactRow>, Error> {
+    let rows = query(
+        "SELECT user_id, kind, value, verified_at FROM contacts
+         WHERE user_id {any_uuid:$1} AND kind = 'email'",
+    )
+    .bind(users)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ContactRow {
+                user: row.get(0)?,
+                kind: row.get(1)?,
+                value: row.get(2)?,
+                verified_at: row.get(3)?,
+            })
+        })
+        .collect()
+}
+
 /// Whose it is: an address's only user, or a number's, the one who proved it first.
 pub(crate) async fn owner(
     on: impl Into<On<'_>>,
