@@ -115,7 +115,12 @@ impl Fact {
             | Self::RoleRevoked { by, .. }
             | Self::Suspended { by }
             | Self::Reinstated { by } => Some(by.clone()),
-            Self::Deleted => Some(Actor::System),
+            // What follows from another's deed by our rules.
+            Self::SessionRevoked {
+                reason: Reason::Suspended,
+                ..
+            }
+            | Self::Deleted => Some(Actor::System),
             _ => None,
         }
     }
@@ -150,7 +155,16 @@ impl About<'_> {
         }
     }
 
-    /// What is no user's matter, or was done to them by others.
+    /// What was done to a user, not by them.
+    pub(crate) fn to(user: Uuid) -> Self {
+        Self {
+            user: Some(user),
+            proved: false,
+            network: "",
+        }
+    }
+
+    /// What is no user's matter.
     pub(crate) fn nobody() -> Self {
         Self {
             user: None,

@@ -9,7 +9,7 @@ use core_platform::{
     clock,
     db::{self, Db},
 };
-use futures::{Stream, stream};
+use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,7 @@ impl Revocations {
     pub(crate) async fn watch(
         &self,
         after: i64,
-    ) -> Result<impl Stream<Item = Result<Batch, db::Error>> + Send + use<>, db::Error> {
+    ) -> Result<BoxStream<'static, Result<Batch, db::Error>>, db::Error> {
         // Numbers that were never given: the database is an older copy. All of it again.
         let after = if after > revocations::newest(&self.db).await? {
             0
@@ -87,14 +87,15 @@ impl Revocations {
             after,
             is_first: true,
         };
-        Ok(stream::unfold(Some(watcher), async |watcher| {
-            let mut watcher = watcher?;
+        let batches = stream::unfold(Some(watcher), |watcher| async move {
+            let mut watcher: Watcher = watcher?;
             match watcher.next().await {
                 Ok(batch) => batch.map(|batch| (Ok(batch), Some(watcher))),
                 // The stream ends with it; who listens comes back with the cursor.
                 Err(error) => Some((Err(error), None)),
             }
-        }))
+        });
+        Ok(batches.boxed())
     }
 }
 

@@ -60,7 +60,7 @@ impl SigningKeys {
             let mut tx = db.begin().await?;
             match keys::insert(&mut tx, &sealed(&first, vault)?, now).await {
                 // Another replica was a moment earlier.
-                Err(db::Error::Taken(_)) => {}
+                Err(db::Error::Taken(_)) => drop(tx),
                 made => {
                     made?;
                     tx.commit().await?;
