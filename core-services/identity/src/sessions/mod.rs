@@ -41,7 +41,7 @@ pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
 /// Ended sessions are kept for so long: they know the user's devices.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-const DEVICE: Field = Field::new("sessions.device");
+pub(crate) const DEVICE: Field = Field::new("sessions.device");
 
 /// A pair of tokens. No `Debug`: both are secrets.
 pub(crate) struct Tokens {
