@@ -6,6 +6,8 @@
 mod grants;
 mod users;
 
+use std::collections::BTreeSet;
+
 use core_platform::{
     audit::{Audit, Entry, Filter},
     clock::UnixMicros,
@@ -37,6 +39,19 @@ pub(crate) struct Administration {
 }
 
 impl Administration {
+    /// All roles, and what each may do.
+    ///
+    /// # Errors
+    /// [`Error::SessionEnded`], or the database.
+    pub(crate) async fn roles(
+        &self,
+        caller: &Caller,
+        now: UnixMicros,
+    ) -> Result<Vec<(String, BTreeSet<String>)>, Error> {
+        self.sessions.require_live(caller, now).await?;
+        Ok(self.sessions.roles.list())
+    }
+
     /// Entries of the audit log, newest first.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ impl Exports {
     async fn contacts(&self, key: &SubjectKey) -> Result<Value, Error> {
         let rows = contacts::of_user(&self.db, key.subject()).await?;
         let listed = rows.into_iter().map(|row| {
-            Ok(json!({
+            Ok::<_, Error>(json!({
                 "kind": row.kind,
                 "value": key.open_text(CONTACT, &row.value)?,
                 "verified_at": row.verified_at.map(time),
@@ -84,7 +84,7 @@ impl Exports {
     async fn sessions_of(&self, key: &SubjectKey) -> Result<Value, Error> {
         let rows = sessions::history(&self.db, key.subject(), SESSIONS_MAX).await?;
         let listed = rows.into_iter().map(|(row, revoked_at)| {
-            Ok(json!({
+            Ok::<_, Error>(json!({
                 "id": row.id,
                 "device": key.open_text(DEVICE, &row.device)?,
                 "network": row.network,

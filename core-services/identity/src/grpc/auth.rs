@@ -214,7 +214,7 @@ impl AuthService for Auth {
 
     async fn get_jwks(&self, request: Request<GetJwksRequest>) -> Result<Response<Jwks>, Status> {
         self.validator.check(request.get_ref())?;
-        let keys = self.sessions.signer.jwks().into_iter().map(|key| Jwk {
+        let keys = self.sessions.signer.jwks(clock::now()).into_iter().map(|key| Jwk {
             kty: key.kty.to_owned(),
             crv: key.crv.to_owned(),
             kid: key.kid,
