@@ -42,6 +42,7 @@ use core_platform::{
     policy::PolicyStore,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
+    validate::Validator,
 };
 use core_proto::{
     auth::v1::{
@@ -122,8 +123,6 @@ pub enum StartError {
     Db(#[from] core_platform::db::Error),
     #[error("data keys: {0}")]
     Crypto(#[from] core_platform::crypto::Error),
-    #[error("signing keys: {0}")]
-    Keys(#[from] keys::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
     #[error("{0}")]
@@ -235,6 +234,44 @@ impl Rules {
         jobs.add(Upkeep::KIND, options, Upkeep);
         jobs.schedule(Upkeep::KIND, Upkeep::SCHEDULE)
     }
+
+    /// What is answered.
+    fn parts(
+        self,
+        cursors: Cursors,
+        revocations: Revocations,
+        validator: Arc<Validator>,
+    ) -> Parts {
+        let auth = AuthServiceServer::new(grpc::Auth {
+            accounts: self.accounts.clone(),
+            sessions: self.sessions,
+            validator: validator.clone(),
+        });
+        let keys = KeyServiceServer::new(grpc::Keys {
+            api_keys: self.api_keys,
+            signing_keys: self.keys,
+            revocations,
+            validator: validator.clone(),
+        });
+        let user = UserServiceServer::new(grpc::Users {
+            profiles: self.profiles,
+            relationships: self.relationships,
+            exports: self.exports,
+            accounts: self.accounts,
+            cursors: cursors.clone(),
+            validator: validator.clone(),
+        });
+        let administration = AdminServiceServer::new(grpc::Admin {
+            administration: self.administration,
+            cursors,
+            validator,
+        });
+        Parts::default()
+            .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(keys.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(administration.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
 }
 
 /// # Errors
@@ -273,37 +310,11 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     .await?;
     rules.jobs(&mut jobs)?;
     let signer = rules.sessions.signer.clone();
-    let auth = AuthServiceServer::new(grpc::Auth {
-        accounts: rules.accounts.clone(),
-        sessions: rules.sessions,
-        validator: validator.clone(),
-    });
-    let keys = KeyServiceServer::new(grpc::Keys {
-        api_keys: rules.api_keys,
-        signing_keys: rules.keys.clone(),
-        revocations,
-        validator: validator.clone(),
-    });
-    let user = UserServiceServer::new(grpc::Users {
-        profiles: rules.profiles,
-        relationships: rules.relationships,
-        exports: rules.exports,
-        accounts: rules.accounts,
-        cursors: cursors.clone(),
-        validator: validator.clone(),
-    });
-    let administration = AdminServiceServer::new(grpc::Admin {
-        administration: rules.administration,
-        cursors,
-        validator,
-    });
-    Ok(Parts::default()
-        .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(keys.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(administration.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    let follow = rules.keys.clone().follow(stop);
+    Ok(rules
+        .parts(cursors, revocations, validator)
         .task("revocations", look_out.run())
-        .task("signing-keys", rules.keys.follow(stop))
+        .task("signing-keys", follow)
         .verifier(signer.verifier())
         .admin(admin(signer))
         .jobs(jobs))
