@@ -1,9 +1,12 @@
 //! Rotating the signing keys.
 
-use core_platform::audit::Actor;
+use core_platform::{
+    audit::Actor,
+    jobs::{NewJob, enqueue},
+};
 
 use super::*;
-use crate::keys::PUBLISHED_AHEAD;
+use crate::keys::{PUBLISHED_AHEAD, Rotation};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -78,15 +81,20 @@ both_databases! {
     async fn the_job_rotates_old_keys_and_forgets_dead_ones(at: Database) {
         let world = world(&at).await;
         let age = async |days: u64| {
+            let then = clock::now() - Duration::from_secs(days * 24 * 3600);
+            let job = NewJob::new(Rotation::KIND, &()).unwrap();
             let mut tx = world.db.begin().await.unwrap();
-            let then = UnixMicros(clock::now().0 - Duration::from_secs(days * 24 * 3600).as_micros() as i64);
-            query("UPDATE signing_keys SET signs_from = $1 WHERE generation = (SELECT MAX(generation) FROM signing_keys)")
-                .bind(then).execute(&mut tx).await.unwrap();
-            core_platform::jobs::enqueue(&mut tx,
-                core_platform::jobs::NewJob::new(crate::keys::Rotation::KIND, &()).unwrap(),
-                clock::now()).await.unwrap();
+            query(
+                "UPDATE signing_keys SET signs_from = $1
+                 WHERE generation = (SELECT MAX(generation) FROM signing_keys)",
+            )
+            .bind(then)
+            .execute(&mut tx)
+            .await
+            .unwrap();
+            enqueue(&mut tx, job, clock::now()).await.unwrap();
             tx.commit().await.unwrap();
-            world.work(crate::keys::Rotation::KIND).await;
+            world.work(Rotation::KIND).await;
         };
         let keys = "SELECT count(*) FROM signing_keys";
         age(29).await;
