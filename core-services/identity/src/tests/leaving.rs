@@ -86,6 +86,7 @@ both_databases! {
         let eve = world.somebody("eve@example.org", now).await;
         world.rules.relationships.put(&eve, ada.user, Kind::Follow, now).await.unwrap();
         world.rules.exports.request(&ada, now).await.unwrap();
+        world.work(Assembly::KIND).await;
         world.rules.accounts.close(&ada, now).await.unwrap();
         refused!(world.open(ada.user, now).await, Error::BadCredentials);
         world.sweep().await;
