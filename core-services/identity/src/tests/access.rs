@@ -108,7 +108,7 @@ impl Served {
         (rpc.access.clone(), rpc.step_up)
     }
 
-    /// A sign-in of this moment, and one that is too old for what needs a fresh one.
+    /// A sign-in of this moment.
     async fn token(&self, user: Uuid) -> String {
         self.world.open(user, clock::now()).await.unwrap().access
     }
@@ -120,6 +120,10 @@ impl Served {
             days: None,
         };
         let (keys, now) = (&self.world.rules.api_keys, clock::now());
+        // There may be fifty; each is asked for once.
+        for old in keys.of_user(owner.user, now).await.unwrap() {
+            keys.revoke(owner, old.id, now).await.unwrap();
+        }
         let (key, _) = keys.create(owner, new, now).await.unwrap();
         let found = keys.introspect(&key.text(), now).await.unwrap().unwrap();
         found.access.unwrap().0
