@@ -112,7 +112,7 @@ impl SigningKeys {
             .await?;
         tx.commit().await?;
         self.reload().await?;
-        tracing::info!(kid = next.kid, "the next signing key is published");
+        tracing::info!(kid = %next.kid, "the next signing key is published");
         Ok(rotated(&next))
     }
 
