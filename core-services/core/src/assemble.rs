@@ -111,7 +111,10 @@ async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
             identity: None,
             replicas: 1,
         };
-        ("nats", Bus::Nats(Nats::connect(&nats, &events).await?))
+        (
+            "nats",
+            Bus::Nats(Box::new(Nats::connect(&nats, &events).await?)),
+        )
     } else {
         let db = open(settings, EVENTS).await?;
         built.databases.push(db.clone());

@@ -55,20 +55,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
-    let grpc = bind(
-        settings.process.grpc,
-        serve::CONNECTIONS_MAX,
-        PROCESS,
-        &metrics,
-    )
-    .await?;
-    let admin = bind(
-        settings.process.admin,
-        admin::CONNECTIONS_MAX,
-        "admin",
-        &metrics,
-    )
-    .await?;
+    let (grpc, admin) = listeners(&settings.process, &metrics).await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
@@ -154,6 +141,16 @@ fn spawned(
     (name, work): (&'static str, core_platform::service::Work),
 ) -> (&'static str, JoinHandle<()>) {
     (name, tokio::spawn(work))
+}
+
+/// For calls, and for operators.
+async fn listeners(
+    settings: &config::Settings,
+    metrics: &Metrics,
+) -> anyhow::Result<(Listener, Listener)> {
+    let grpc = bind(settings.grpc, serve::CONNECTIONS_MAX, PROCESS, metrics).await?;
+    let admin = bind(settings.admin, admin::CONNECTIONS_MAX, "admin", metrics).await?;
+    Ok((grpc, admin))
 }
 
 async fn bind(

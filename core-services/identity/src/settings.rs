@@ -3,10 +3,7 @@
 //! of its secrets can be printed.
 //! Refuses rules of the business: those are policy.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use core_platform::config::{Secret, SecretError, secret};
 
@@ -63,7 +60,12 @@ pub struct Flags {
     #[arg(long, env = "CORE_SMTP_USER", value_name = "NAME")]
     smtp_user: Option<String>,
     /// The password for that name
-    #[arg(long, env = "CORE_SMTP_PASSWORD", hide_env_values = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        env = "CORE_SMTP_PASSWORD",
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
     smtp_password: Option<Secret>,
     /// A file that holds CORE_SMTP_PASSWORD
     #[arg(long, env = "CORE_SMTP_PASSWORD_FILE", value_name = "FILE")]
@@ -80,7 +82,12 @@ pub struct Flags {
     #[arg(long, env = "CORE_SMS_URL", value_name = "URL")]
     sms_url: Option<String>,
     /// The gateway's bearer token
-    #[arg(long, env = "CORE_SMS_TOKEN", hide_env_values = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        env = "CORE_SMS_TOKEN",
+        hide_env_values = true,
+        value_name = "TEXT"
+    )]
     sms_token: Option<Secret>,
     /// A file that holds CORE_SMS_TOKEN
     #[arg(long, env = "CORE_SMS_TOKEN_FILE", value_name = "FILE")]
@@ -152,8 +159,8 @@ impl Flags {
             mail: self.mail()?,
             sms: self.sms()?,
         };
-        // Made once here, so that what is wrong with them shows before anything is bound.
-        crate::messages::Mailer::new(&settings.mail, Path::new(""))?;
+        // What is wrong with them shows before anything is bound.
+        settings.mail.check()?;
         settings
             .sms
             .as_ref()
@@ -223,7 +230,13 @@ mod tests {
         flags: Flags,
     }
 
+    fn install_provider() {
+        // Fails where another test did it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+
     fn error_of(arguments: &[&str]) -> Option<String> {
+        install_provider();
         let list = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../policies/services/breached-passwords.txt"
@@ -254,11 +267,14 @@ mod tests {
         check(&["--audience", "a b"], Some("--audience"));
         check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
         check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);
-        let missing = "--sms-token-file=/nonexistent";
+        check(&["--sms-url", "http://x"], Some("CORE_SMS_TOKEN"));
         check(
-            &["--sms-url", "http://x", missing],
-            Some("--sms-token-file"),
+            &["--sms-url", "gopher://x", "--sms-token", "t"],
+            Some("--sms-url"),
         );
+        check(&["--smtp-user", "ada"], Some("CORE_SMTP_PASSWORD"));
+        let missing = ["--sms-url", "http://x", "--sms-token-file=/nonexistent"];
+        check(&missing, Some("CORE_SMS_TOKEN_FILE"));
     }
 
     #[test]

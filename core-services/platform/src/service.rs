@@ -61,10 +61,13 @@ pub struct Context {
 /// A task that runs beside the calls.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Adds one protobuf service to the routes.
+type Mount = Box<dyn FnOnce(&mut RoutesBuilder) + Send>;
+
 /// What a service gives. A part that it has none of is left out.
 #[derive(Default)]
 pub struct Parts {
-    mounts: Vec<Box<dyn FnOnce(&mut RoutesBuilder) + Send>>,
+    mounts: Vec<Mount>,
     admin: Router,
     tasks: Vec<(&'static str, Work)>,
     consumers: Vec<Consumer>,

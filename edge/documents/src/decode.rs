@@ -45,10 +45,10 @@ pub fn tree(
     budget: &mut NodeBudget,
     report: &mut Report,
 ) -> Option<Rc<Node>> {
-    let faults_before = report.len();
+    let faults_before = report.count();
     let Some(root) = yaml::parse(file, text, report) else {
         // Nothing, or comments only.
-        if report.len() == faults_before {
+        if report.count() == faults_before {
             let fault = Fault::new(codes::MISSING, "the file is empty").hint(VERSION_HINT);
             report.push(Mark::of_file(file), fault);
         }

@@ -313,7 +313,9 @@ impl Report {
             .retain(|(mark, fault)| !is_excused(*mark, fault));
     }
 
-    pub fn len(&self) -> usize {
+    /// How many faults there are by now.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.faults.len()
     }
 

@@ -65,7 +65,10 @@ async fn a_mailed_code_verifies_the_address() {
     assert!(mail.header("message-id").is_some() && mail.header("date").is_some());
 
     let refused = verify(&edge, EMAIL, "12345x").await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "BAD_CODE"));
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::InvalidArgument, "BAD_CODE")
+    );
     verify(&edge, EMAIL, &code(mail.body())).await.unwrap();
     let access = edge.login(EMAIL, PASSWORD).await.unwrap().access_token;
     assert!(edge.profile(&access).await.unwrap().email_verified);
@@ -73,7 +76,11 @@ async fn a_mailed_code_verifies_the_address() {
     // Somebody registers it once more: the same answer, and a mail to its owner.
     edge.register(EMAIL).await.unwrap();
     let told = relay.mail_to(EMAIL, |mail| !has_code(mail)).await;
-    assert!(told.header("subject").unwrap().contains("tried to register"));
+    assert!(
+        told.header("subject")
+            .unwrap()
+            .contains("tried to register")
+    );
 }
 
 #[tokio::test]
@@ -123,26 +130,41 @@ async fn a_forgotten_password_is_replaced() {
         let request = StartPasswordResetRequest {
             email: email.to_owned(),
         };
-        let answer = edge.auth.clone().start_password_reset(request).await.unwrap();
+        let answer = edge
+            .auth
+            .clone()
+            .start_password_reset(request)
+            .await
+            .unwrap();
         let mut metadata = answer.metadata().clone();
         metadata.remove("date");
         answers.push(format!("{metadata:?}"));
     }
     assert_eq!(answers[0], answers[1]);
     let mail = relay
-        .mail_to(EMAIL, |mail| mail.header("subject") == Some("Your code for a new password"))
+        .mail_to(EMAIL, |mail| {
+            mail.header("subject") == Some("Your code for a new password")
+        })
         .await;
     let finish = FinishPasswordResetRequest {
         email: EMAIL.to_owned(),
         code: code(mail.body()),
         new_password: "analytical-engine".to_owned(),
     };
-    let done = edge.auth.clone().finish_password_reset(finish).await.unwrap();
+    let done = edge
+        .auth
+        .clone()
+        .finish_password_reset(finish)
+        .await
+        .unwrap();
     assert_eq!(done.metadata().get("x-http-status").unwrap(), "204");
     assert!(edge.login(EMAIL, PASSWORD).await.is_err());
     assert!(edge.login(EMAIL, "analytical-engine").await.is_ok());
     assert!(edge.refresh(&held.refresh_token).await.is_err());
-    assert!(relay.mails().iter().all(|mail| mail.to == [EMAIL]), "nobody got one");
+    assert!(
+        relay.mails().iter().all(|mail| mail.to == [EMAIL]),
+        "nobody got one"
+    );
 }
 
 #[tokio::test]
@@ -167,10 +189,15 @@ async fn a_relay_in_trouble_gets_the_mail_later() {
         }
         relay.set(Fault::None);
         let mail = relay.mail_to(email, has_code).await;
-        verify(&world.edge(&core), email, &code(mail.body())).await.unwrap();
+        verify(&world.edge(&core), email, &code(mail.body()))
+            .await
+            .unwrap();
     }
     let lines = core.output().join("\n");
-    assert!(!lines.contains("@example.org"), "no address in the log: {lines}");
+    assert!(
+        !lines.contains("@example.org"),
+        "no address in the log: {lines}"
+    );
 }
 
 #[tokio::test]
@@ -193,7 +220,12 @@ async fn without_a_relay_mails_are_files() {
     let request = ResendVerificationRequest {
         contact: "nobody@example.org".to_owned(),
     };
-    let sent = edge.auth.clone().resend_verification(request).await.unwrap();
+    let sent = edge
+        .auth
+        .clone()
+        .resend_verification(request)
+        .await
+        .unwrap();
     assert_eq!(sent.metadata().get("x-http-status").unwrap(), "202");
 }
 
@@ -214,25 +246,54 @@ async fn changes_are_made_to_the_version_they_were_made_for() {
             ..UpdateProfileRequest::default()
         };
         let mut request = with_token(change, &access);
-        request.metadata_mut().insert("if-match", tag.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("if-match", tag.parse().unwrap());
         request
     };
-    let changed = edge.user.clone().update_profile(change("\"1\"")).await.unwrap();
-    assert_eq!(changed.metadata().get("x-http-header-etag").unwrap(), "\"2\"");
-    let refused = edge.user.clone().update_profile(change("\"1\"")).await.unwrap_err();
+    let changed = edge
+        .user
+        .clone()
+        .update_profile(change("\"1\""))
+        .await
+        .unwrap();
+    assert_eq!(
+        changed.metadata().get("x-http-header-etag").unwrap(),
+        "\"2\""
+    );
+    let refused = edge
+        .user
+        .clone()
+        .update_profile(change("\"1\""))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&refused), "VERSION_MISMATCH");
     assert_eq!(refused.metadata().get("x-http-status").unwrap(), "412");
 
     let public = GetPublicProfileRequest {
         handle: "countess".to_owned(),
     };
-    let public = edge.user.clone().get_public_profile(public).await.unwrap().into_inner();
+    let public = edge
+        .user
+        .clone()
+        .get_public_profile(public)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(public.display_name, "Countess");
     let missing = GetPublicProfileRequest {
         handle: "nobody".to_owned(),
     };
-    let missing = edge.user.clone().get_public_profile(missing).await.unwrap_err();
-    assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "NO_SUCH_USER"));
+    let missing = edge
+        .user
+        .clone()
+        .get_public_profile(missing)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (missing.code(), reason(&missing).as_str()),
+        (Code::NotFound, "NO_SUCH_USER")
+    );
     let batch = BatchGetUsersRequest {
         ids: vec![public.id],
     };
@@ -272,5 +333,8 @@ async fn preferences_and_sessions() {
     };
     let request = with_token(revoke, &access);
     edge.auth.clone().revoke_session(request).await.unwrap();
-    assert_eq!(reason(&edge.profile(&access).await.unwrap_err()), "SESSION_ENDED");
+    assert_eq!(
+        reason(&edge.profile(&access).await.unwrap_err()),
+        "SESSION_ENDED"
+    );
 }

@@ -15,7 +15,7 @@ use core_platform::{clock::UnixMicros, config::Secret, jobs::Failure};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
-    transport::smtp::{self, authentication::Credentials},
+    transport::smtp::{self, AsyncSmtpTransportBuilder, authentication::Credentials},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -50,6 +50,37 @@ pub enum Error {
     Url,
 }
 
+impl MailSettings {
+    /// Looks at everything and makes nothing: what is built needs a running runtime.
+    ///
+    /// # Errors
+    /// A sender or relay that can't be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.read().map(|_| ())
+    }
+
+    fn read(&self) -> Result<(Mailbox, Option<AsyncSmtpTransportBuilder>), Error> {
+        let from = self
+            .from
+            .parse()
+            .map_err(|_| Error::From(self.from.clone()))?;
+        let Some(url) = &self.url else {
+            return Ok((from, None));
+        };
+        // `check-config` prints the URL, so a password has another place.
+        if url.contains('@') {
+            return Err(Error::Url);
+        }
+        let relay = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
+        let mut relay = relay.map_err(|_| Error::Url)?.timeout(Some(SMTP_TIMEOUT));
+        if let Some((user, password)) = &self.login {
+            let password = password.expose().to_owned();
+            relay = relay.credentials(Credentials::new(user.clone(), password));
+        }
+        Ok((from, Some(relay)))
+    }
+}
+
 /// Sends mail.
 #[derive(Clone)]
 pub(crate) struct Mailer {
@@ -69,27 +100,10 @@ impl Mailer {
     /// # Errors
     /// A sender or relay that can't be used.
     pub(crate) fn new(settings: &MailSettings, outbox: &Path) -> Result<Self, Error> {
-        let from = settings
-            .from
-            .parse()
-            .map_err(|_| Error::From(settings.from.clone()))?;
-        let way = match &settings.url {
+        let (from, relay) = settings.read()?;
+        let way = match relay {
+            Some(relay) => Way::Smtp(relay.build()),
             None => Way::Files(outbox.to_owned()),
-            Some(url) => {
-                // `check-config` prints it.
-                if url.contains('@') {
-                    return Err(Error::Url);
-                }
-                let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
-                let mut transport = transport
-                    .map_err(|_| Error::Url)?
-                    .timeout(Some(SMTP_TIMEOUT));
-                if let Some((user, password)) = &settings.login {
-                    let password = password.expose().to_owned();
-                    transport = transport.credentials(Credentials::new(user.clone(), password));
-                }
-                Way::Smtp(transport.build())
-            }
         };
         Ok(Self { from, way })
     }

@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 use tonic::async_trait;
 use uuid::Uuid;
 
-pub(crate) use mail::{Error as MailError, Mailer};
 pub use mail::MailSettings;
-pub(crate) use sms::{Error as SmsError, Sms};
+pub(crate) use mail::{Error as MailError, Mailer};
 pub use sms::SmsSettings;
+pub(crate) use sms::{Error as SmsError, Sms};
 pub(crate) use templates::Template;
 
 use crate::contacts::{Contact, Kind};

@@ -195,7 +195,8 @@ fn any_history_leaves_one_line_or_none() {
 }
 
 async fn replay(steps: Vec<Step>) {
-    let world = world(&Database::sqlite()).await;
+    let at = Database::sqlite();
+    let world = world(&at).await;
     world.register(EMAIL, PASSWORD).await;
     // The line as it should be: every token, and when it was traded.
     let mut line = vec![(world.login(PASSWORD).await.unwrap().refresh, None)];

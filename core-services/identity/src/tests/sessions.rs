@@ -25,7 +25,7 @@ both_databases! {
         let sessions = &world.rules.sessions;
         let laptop = world.login(PASSWORD).await.unwrap();
         let phone = super::at("phone");
-        let phone = world.login_at(EMAIL, PASSWORD, &phone, NOW + MINUTE).await.unwrap();
+        let phone = world.login_at(EMAIL, PASSWORD, &phone, NOW + Duration::from_secs(20)).await.unwrap();
         let (mine, other) = (world.caller(&laptop), world.caller(&phone));
         let listed = sessions.list(&mine, NOW + MINUTE).await.unwrap();
         let devices: Vec<_> = listed.iter().map(|session| session.device.as_str()).collect();

@@ -147,13 +147,16 @@ impl Upstream {
                 return Err(errors::internal("a message was sent already"));
             };
             tries += 1;
-            let request = Request::from_parts(parts.clone(), body);
-            let answer = self.attempt(request, deadline).await;
+            let request = timed(parts.clone(), body, deadline)?;
+            let entered = Entered::new(self)?;
+            let answer = self.attempt(entered, request, deadline).await;
             let code = code(&answer);
             self.count(code);
             if code != Code::Unavailable {
                 // A refusal is an answer, too: the target is well.
-                lock(&self.budget).succeeded();
+                if code != Code::DeadlineExceeded {
+                    lock(&self.budget).succeeded();
+                }
                 return answer;
             }
             let paid = lock(&self.budget).failed();
@@ -176,17 +179,10 @@ impl Upstream {
 
     async fn attempt(
         &self,
-        mut request: Request<Body>,
+        mut entered: Entered<'_>,
+        request: Request<Body>,
         deadline: Option<Instant>,
     ) -> Result<Response<Body>, Status> {
-        if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // What can't be answered in time isn't sent.
-            let given = left.checked_sub(HOP_MARGIN).filter(|left| !left.is_zero());
-            let value = deadline::give(given.ok_or_else(too_late)?);
-            request.headers_mut().insert(deadline::GRPC_TIMEOUT, value);
-        }
-        let mut entered = Entered::new(self)?;
         let since = Instant::now();
         let sending = async {
             match &self.link {
@@ -304,6 +300,17 @@ fn deadline(parts: &Parts, inherited: &Inherited, method: Method) -> Option<Inst
     // A stream outlives the call that it was opened in.
     let left = inherited.deadline.filter(|_| !method.streams);
     [set, left, own].into_iter().flatten().min()
+}
+
+/// A try that says how much time is left; what can't be answered in time isn't sent.
+fn timed(mut parts: Parts, body: Body, deadline: Option<Instant>) -> Result<Request<Body>, Status> {
+    if let Some(deadline) = deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let given = left.checked_sub(HOP_MARGIN).filter(|left| !left.is_zero());
+        let value = deadline::give(given.ok_or_else(too_late)?);
+        parts.headers.insert(deadline::GRPC_TIMEOUT, value);
+    }
+    Ok(Request::from_parts(parts, body))
 }
 
 async fn whole(body: Body) -> Result<Bytes, Status> {

@@ -195,7 +195,7 @@ pub(crate) async fn try_bus(setting: &str, settings: &Settings) -> Result<Bus, b
         identity: None,
         replicas: 1,
     };
-    Ok(Bus::Nats(Nats::connect(&nats, settings).await?))
+    Ok(Bus::Nats(Box::new(Nats::connect(&nats, settings).await?)))
 }
 
 /// A consumer whose events take effect.

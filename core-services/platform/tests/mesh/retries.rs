@@ -171,6 +171,8 @@ async fn an_open_breaker_sends_nothing() {
         assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
     }
     assert_eq!(setup.tries(&mut 0), 5);
+    // What is not sent is not tried again either: it fails at once.
+    assert_eq!((setup.retries("sent"), setup.retries("no_budget")), (0, 0));
 }
 
 #[tokio::test]

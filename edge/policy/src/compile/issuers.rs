@@ -26,7 +26,7 @@ const COOLDOWN_BOUNDS: RangeInclusive<Duration> =
 impl Compiler<'_> {
     pub(super) fn issuer(&mut self, at: &At<IssuerDoc>) -> IssuerSpec {
         let doc = &at.value;
-        let faults_before = self.report.len();
+        let faults_before = self.report.count();
         let name = doc.name.given().map_or("", |name| &name.value);
         let identifier = self.required(&doc.issuer, at.mark, "issuer", "issuer");
         let identifier = identifier.and_then(|issuer| {
@@ -62,7 +62,7 @@ impl Compiler<'_> {
             self.fetching(&jwks.value, &mut spec);
         }
         // The verifier's own judgement is last; what it would say of a stand-in is noise.
-        if self.report.len() == faults_before
+        if self.report.count() == faults_before
             && let Err(error) = spec.check()
         {
             let (message, hint) = match error.fault.split_once("\nhint: ") {

@@ -155,7 +155,10 @@ fn shipped_files_are_valid_formatted_and_name_the_schema() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // The services' own, in a language of their own.
+                if !path.ends_with("policies/services") {
+                    folders.push(path);
+                }
                 continue;
             }
             if path.extension().is_none_or(|ending| ending != "yaml") {

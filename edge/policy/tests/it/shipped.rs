@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use http::{HeaderMap, Method};
 use palisade_policy::Loaded;
 use palisade_policy::model::Route;
-use palisade_policy::routing::PathMatch;
-use palisade_policy::routing::{Request, Selected};
+use palisade_policy::routing::{PathMatch, Request, Segment, Selected};
 
 use crate::folder::Scratch;
 
@@ -169,11 +168,12 @@ fn every_translated_path_is_bound() {
                 assert!(service.is_some(), "{path} is no service");
                 continue;
             }
-            PathMatch::Exact(path) => path,
-            other => panic!("{other:?} is not exact"),
+            PathMatch::Exact(path) => path.clone(),
+            PathMatch::Template(segments) => example(segments),
+            other => panic!("{other:?} is neither exact nor a template"),
         };
         for method in &rule.conditions.methods {
-            let found = translator.find(method, path);
+            let found = translator.find(method, &path);
             assert!(
                 matches!(found, palisade_translate::Find::Found(_)),
                 "{method} {path}"
@@ -186,6 +186,15 @@ fn every_translated_path_is_bound() {
         translator.bindings().count(),
         "a binding has no route"
     );
+}
+
+/// A path that the template matches.
+fn example(segments: &[Segment]) -> String {
+    let segment = |segment: &Segment| match segment {
+        Segment::Literal(text) => format!("/{text}"),
+        Segment::Capture(name) => format!("/some-{name}"),
+    };
+    segments.iter().map(segment).collect()
 }
 
 #[test]
@@ -210,7 +219,7 @@ fn facts_name_every_file() {
     assert!(
         loaded
             .summary()
-            .starts_with("13 routes, 1 cluster, 1 issuer, 3 limits from "),
+            .starts_with("16 routes, 1 cluster, 1 issuer, 3 limits from "),
         "{}",
         loaded.summary()
     );

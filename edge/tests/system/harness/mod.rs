@@ -196,10 +196,9 @@ async fn start_core(files: &Files, grpc: SocketAddr, admin: SocketAddr) -> Core 
     command.env_clear().arg("all");
     command.args(["--grpc", &grpc.to_string(), "--admin", &admin.to_string()]);
     command.args(["--log", files.log, "--drain-delay", "0s"]);
-    command.arg("--policies").arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../policies/services"
-    ));
+    command
+        .arg("--policies")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/services"));
     command.arg("--data-dir").arg(files.core_data());
     command.arg("--tls-cert").arg(certs.join("mesh/core.pem"));
     command.arg("--tls-key").arg(certs.join("mesh/core.key"));

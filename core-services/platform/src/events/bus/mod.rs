@@ -36,7 +36,8 @@ pub enum Error {
 #[derive(Clone)]
 pub enum Bus {
     Embedded(Embedded),
-    Nats(Nats),
+    /// Boxed: it is large.
+    Nats(Box<Nats>),
 }
 
 /// Something the bus delivered.
@@ -67,7 +68,7 @@ pub enum Verdict {
 /// One consumer's place in the events of one domain.
 pub enum Subscription {
     Embedded(embedded::Subscription),
-    Nats(nats::Subscription),
+    Nats(Box<nats::Subscription>),
 }
 
 /// Letters of a consumer's name.
@@ -107,7 +108,9 @@ impl Bus {
             Self::Embedded(bus) => {
                 Subscription::Embedded(bus.subscribe(consumer, domain, types).await?)
             }
-            Self::Nats(bus) => Subscription::Nats(bus.subscribe(consumer, domain, types).await?),
+            Self::Nats(bus) => {
+                Subscription::Nats(Box::new(bus.subscribe(consumer, domain, types).await?))
+            }
         })
     }
 
