@@ -11,6 +11,9 @@ use core_platform::{
     service::Assembled,
     validate::Validator,
 };
+use core_proto::user::v1::{
+    ListAuditEventsRequest, ListUsersRequest, admin_service_client::AdminServiceClient,
+};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value as Wire};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
@@ -87,11 +90,10 @@ impl Served {
         let service = method.parent_service().full_name();
         let path = format!("/{service}/{}", method.name());
         let path = PathAndQuery::try_from(path).unwrap();
-        let mut request = Request::new(message);
-        if let Some(token) = token {
-            let value = format!("Bearer {token}").parse().unwrap();
-            request.metadata_mut().insert("authorization", value);
-        }
+        let request = match token {
+            Some(token) => with(message, token),
+            None => Request::new(message),
+        };
         // What is answered is of no interest: any message reads as an empty one.
         let codec = ProstCodec::<DynamicMessage, ()>::default();
         if method.is_server_streaming() {
@@ -128,6 +130,13 @@ impl Served {
         let found = keys.introspect(&key.text(), now).await.unwrap().unwrap();
         found.access.unwrap().0
     }
+}
+
+fn with<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
 }
 
 fn reason(status: &Status) -> String {
@@ -243,6 +252,53 @@ both_databases! {
             }
         }
         assert!(checked > 30, "{checked}");
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_for_who_asked(at: Database) {
+        let served = served(&at).await;
+        let now = clock::now();
+        let boss = served.world.holder("boss@example.org", "admin", now).await;
+        let other = served.world.holder("second@example.org", "admin", now).await;
+        served.world.somebody(EMAIL, now).await;
+        let token = served.token(boss.user).await;
+        let mut admin = AdminServiceClient::new(served.dialer.channel(EDGE));
+        let mut asked = ListUsersRequest {
+            page_size: 2,
+            ..ListUsersRequest::default()
+        };
+        let first = admin.list_users(with(asked.clone(), &token)).await.unwrap().into_inner();
+        assert_eq!(first.users.len(), 2);
+        assert_eq!(first.users[0].email, EMAIL);
+        asked.page_token = first.next_page_token;
+        let theirs = served.token(other.user).await;
+        let refused = admin.list_users(with(asked.clone(), &theirs)).await.unwrap_err();
+        assert_eq!(reason(&refused), "INVALID_PAGE_TOKEN");
+        let last = admin.list_users(with(asked, &token)).await.unwrap().into_inner();
+        assert_eq!(last.users.len(), 1);
+        assert!(last.next_page_token.is_empty());
+        assert_eq!(last.users[0].roles, ["admin"]);
+
+        let mut asked = ListAuditEventsRequest {
+            page_size: 2,
+            action: "login".to_owned(),
+            ..ListAuditEventsRequest::default()
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        loop {
+            let page = admin.list_audit_events(with(asked.clone(), &token)).await;
+            let page = page.unwrap().into_inner();
+            for event in page.events {
+                assert_eq!(event.action, "login");
+                assert!(seen.insert(event.id), "shown twice");
+            }
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            asked.page_token = page.next_page_token;
+        }
+        // Five sessions of the holders and Ada, two opened here.
+        assert_eq!(seen.len(), 7);
     }
 
     #[tokio::test]
