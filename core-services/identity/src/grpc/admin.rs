@@ -110,7 +110,7 @@ impl AdminService for Admin {
             .await?;
         let (found, next_page_token) = pages.cut(found, |entry| entry.seq)?;
         Ok(Response::new(ListAuditEventsResponse {
-            events: found.into_iter().map(Into::into).collect(),
+            events: found.into_iter().map(wire_event).collect(),
             next_page_token,
         }))
     }
@@ -166,18 +166,16 @@ fn micros(at: Timestamp) -> UnixMicros {
     UnixMicros(at.seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
 }
 
-impl From<Entry> for AuditEvent {
-    fn from(entry: Entry) -> Self {
-        Self {
-            id: entry.id.to_string(),
-            at: Some(timestamp(entry.at)),
-            actor_kind: entry.actor_kind,
-            actor: entry.actor,
-            action: entry.action,
-            subject: entry.subject.unwrap_or_default(),
-            detail: entry.detail,
-            network: entry.address_prefix.unwrap_or_default(),
-        }
+fn wire_event(entry: Entry) -> AuditEvent {
+    AuditEvent {
+        id: entry.id.to_string(),
+        at: Some(timestamp(entry.at)),
+        actor_kind: entry.actor_kind,
+        actor: entry.actor,
+        action: entry.action,
+        subject: entry.subject.unwrap_or_default(),
+        detail: entry.detail,
+        network: entry.address_prefix.unwrap_or_default(),
     }
 }
 

@@ -145,7 +145,7 @@ impl World {
     }
 
     fn caller(&self, tokens: &Tokens) -> Caller {
-        self.verifier.verify(&tokens.access, NOW).unwrap()
+        self.caller_at(tokens, NOW)
     }
 
     /// Who calls with this token at `now`.

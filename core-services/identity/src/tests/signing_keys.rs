@@ -46,7 +46,6 @@ both_databases! {
         for replica in &replicas {
             let keys = replica.keys.clone();
             rotations.spawn(async move {
-                // Their clocks differ a little, too.
                 keys.rotate(Actor::System, NOW + HOUR).await.unwrap().kid
             });
         }
