@@ -312,10 +312,9 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
             "login.failed",
             json!({ "severity": severity, "failures": failures }),
         ),
-        Fact::ApiKeyCreated { key, scopes } => (
-            "api_key.created",
-            json!({ "key": key, "scopes": scopes }),
-        ),
+        Fact::ApiKeyCreated { key, scopes } => {
+            ("api_key.created", json!({ "key": key, "scopes": scopes }))
+        }
         Fact::ApiKeyRevoked { key } => ("api_key.revoked", json!({ "key": key })),
         Fact::SigningKeyMade { kid, .. } => ("signing_key.made", json!({ "kid": kid })),
         Fact::RoleGranted { role, .. } => ("role.granted", json!({ "role": role })),

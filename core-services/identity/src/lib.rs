@@ -45,12 +45,8 @@ use core_platform::{
     validate::Validator,
 };
 use core_proto::{
-    auth::v1::{
-        auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer,
-    },
-    user::v1::{
-        admin_service_server::AdminServiceServer, user_service_server::UserServiceServer,
-    },
+    auth::v1::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
+    user::v1::{admin_service_server::AdminServiceServer, user_service_server::UserServiceServer},
 };
 
 use accounts::{Accounts, Deletion};
@@ -236,12 +232,7 @@ impl Rules {
     }
 
     /// What is answered.
-    fn parts(
-        self,
-        cursors: Cursors,
-        revocations: Revocations,
-        validator: Arc<Validator>,
-    ) -> Parts {
+    fn parts(self, cursors: Cursors, revocations: Revocations, validator: Arc<Validator>) -> Parts {
         let auth = AuthServiceServer::new(grpc::Auth {
             accounts: self.accounts.clone(),
             sessions: self.sessions,

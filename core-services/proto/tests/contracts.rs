@@ -132,7 +132,10 @@ fn http_bindings_are_the_published_ones() {
     check("auth.v1.KeyService.WatchRevocations", &[]);
     for (rpc, binding) in [
         ("GrantRole", "POST /v1/admin/users/{user_id}/roles"),
-        ("RevokeRole", "DELETE /v1/admin/users/{user_id}/roles/{role}"),
+        (
+            "RevokeRole",
+            "DELETE /v1/admin/users/{user_id}/roles/{role}",
+        ),
         ("ListRoles", "GET /v1/admin/roles"),
         ("ListAuditEvents", "GET /v1/admin/audit"),
         ("ListUsers", "GET /v1/admin/users"),
@@ -304,11 +307,8 @@ fn what_comes_in_is_bounded() {
             let bounded = match kind {
                 Kind::Bool => true,
                 // By the handler, which knows its JSON.
-                Kind::Message(message) => [
-                    "google.protobuf.Struct",
-                    "google.protobuf.Timestamp",
-                ]
-                .contains(&message.full_name()),
+                Kind::Message(message) => ["google.protobuf.Struct", "google.protobuf.Timestamp"]
+                    .contains(&message.full_name()),
                 // A position in a list of ours.
                 Kind::Int64 => has(&rules_of("int64"), "gte"),
                 Kind::Int32 => has(&rules_of("int32"), "lte"),

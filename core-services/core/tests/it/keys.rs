@@ -4,8 +4,8 @@ use std::{fs, process::Output};
 
 use core_proto::{
     auth::v1::{
-        CreateApiKeyRequest, CreateApiKeyResponse, IntrospectRequest, RevokeApiKeyRequest,
-        Revocation, WatchRevocationsRequest, key_service_client::KeyServiceClient,
+        CreateApiKeyRequest, CreateApiKeyResponse, IntrospectRequest, Revocation,
+        RevokeApiKeyRequest, WatchRevocationsRequest, key_service_client::KeyServiceClient,
     },
     user::v1::{ListUsersRequest, admin_service_client::AdminServiceClient},
 };
@@ -62,7 +62,10 @@ async fn an_operator_appoints_the_first_administrator() {
 
     let (status, error) = grant(&world, EMAIL, "king");
     assert_eq!(status, Some(2), "{error}");
-    assert!(error.contains("`king`") && error.contains("hint:"), "{error}");
+    assert!(
+        error.contains("`king`") && error.contains("hint:"),
+        "{error}"
+    );
     let (status, error) = grant(&world, "nobody@example.org", "admin");
     assert_eq!(status, Some(1), "{error}");
     // While the service runs, and whatever the case of the address.

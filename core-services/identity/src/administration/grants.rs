@@ -53,13 +53,7 @@ impl Administration {
         self.give(owner.user, role, Actor::Operator, now).await
     }
 
-    async fn give(
-        &self,
-        user: Uuid,
-        role: &str,
-        by: Actor,
-        now: UnixMicros,
-    ) -> Result<(), Error> {
+    async fn give(&self, user: Uuid, role: &str, by: Actor, now: UnixMicros) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         if users::lock(&mut tx, user).await?.is_none() {
             return Err(Error::NoSuchUser);
@@ -115,11 +109,7 @@ impl Administration {
 
     /// The caller's rights as they are now, not as the token says: a role that was taken
     /// away must not be given on.
-    async fn require_rights(
-        &self,
-        caller: &Caller,
-        role: &str,
-    ) -> Result<(), Error> {
+    async fn require_rights(&self, caller: &Caller, role: &str) -> Result<(), Error> {
         let asked = self.permissions(role)?;
         let own = self.sessions.roles.rights(&self.db, caller.user).await?;
         if own.permissions.contains(GIVES) && asked.is_subset(&own.permissions) {

@@ -18,12 +18,7 @@ use core_platform::{
 use uuid::Uuid;
 
 use crate::{
-    contacts::Codes,
-    error::Error,
-    facts::Facts,
-    roles::ADMIN,
-    sessions::Sessions,
-    store::roles,
+    contacts::Codes, error::Error, facts::Facts, roles::ADMIN, sessions::Sessions, store::roles,
 };
 
 pub(crate) use users::Listed;

@@ -85,7 +85,10 @@ impl ApiKeys {
         }
         let rights = self.sessions.roles.rights(&mut tx, caller.user).await?;
         if !new.scopes.is_subset(&rights.permissions) {
-            return Err(Error::Invalid("scopes", "has a permission that is not yours"));
+            return Err(Error::Invalid(
+                "scopes",
+                "has a permission that is not yours",
+            ));
         }
         let held = api_keys::of_user(&mut tx, caller.user, now).await?.len();
         if held >= API_KEYS_PER_USER_MAX {

@@ -117,11 +117,10 @@ impl Exports {
     async fn relationships(&self, user: Uuid) -> Result<Value, Error> {
         let mut all = Vec::new();
         for kind in Kind::ALL {
-            let rows =
-                relationships::from(&self.db, user, kind, None, RELATIONSHIPS_MAX).await?;
-            all.extend(rows.into_iter().map(|row| {
-                json!({ "kind": kind.name(), "user_id": row.user, "since": time(row.since) })
-            }));
+            let rows = relationships::from(&self.db, user, kind, None, RELATIONSHIPS_MAX).await?;
+            all.extend(rows.into_iter().map(
+                |row| json!({ "kind": kind.name(), "user_id": row.user, "since": time(row.since) }),
+            ));
         }
         Ok(Value::Array(all))
     }

@@ -28,10 +28,7 @@ pub(crate) struct Admin {
 
 #[async_trait]
 impl AdminService for Admin {
-    async fn grant_role(
-        &self,
-        request: Request<GrantRoleRequest>,
-    ) -> Result<Response<()>, Status> {
+    async fn grant_role(&self, request: Request<GrantRoleRequest>) -> Result<Response<()>, Status> {
         self.validator.check(request.get_ref())?;
         let GrantRoleRequest { user_id, role } = request.get_ref();
         let user = uuid("user_id", user_id)?;
@@ -163,7 +160,11 @@ impl AdminService for Admin {
 
 fn micros(at: Timestamp) -> UnixMicros {
     let nanos = i64::from(at.nanos);
-    UnixMicros(at.seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
+    UnixMicros(
+        at.seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(nanos / 1_000),
+    )
 }
 
 fn wire_event(entry: Entry) -> AuditEvent {
@@ -181,9 +182,9 @@ fn wire_event(entry: Entry) -> AuditEvent {
 
 impl From<Listed> for User {
     fn from(listed: Listed) -> Self {
-        let (email, email_verified) = listed.email.map_or_else(Default::default, |email| {
-            (email.value, email.verified)
-        });
+        let (email, email_verified) = listed
+            .email
+            .map_or_else(Default::default, |email| (email.value, email.verified));
         let user = listed.user;
         Self {
             id: user.id.to_string(),

@@ -95,9 +95,7 @@ impl KeyService for Keys {
         self.validator.check(request.get_ref())?;
         let token = &request.get_ref().token;
         let found = self.api_keys.introspect(token, clock::now()).await?;
-        Ok(Response::new(
-            found.map(Into::into).unwrap_or_default(),
-        ))
+        Ok(Response::new(found.map(Into::into).unwrap_or_default()))
     }
 
     type WatchRevocationsStream = BoxStream<'static, Result<WireRevocations, Status>>;

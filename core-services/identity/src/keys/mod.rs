@@ -251,7 +251,10 @@ mod tests {
         );
         let header = jsonwebtoken::decode_header(&token).unwrap();
         assert_eq!(header.typ.as_deref(), Some("at+jwt"));
-        assert_eq!(header.kid.as_deref(), Some(signer.jwks(NOW)[0].kid.as_str()));
+        assert_eq!(
+            header.kid.as_deref(),
+            Some(signer.jwks(NOW)[0].kid.as_str())
+        );
     }
 
     #[test]
@@ -290,6 +293,9 @@ mod tests {
         assert_eq!(caller.auth_time, None);
         assert_eq!(caller.scopes, ["profile:read"]);
         let late = until + Duration::from_secs(31);
-        assert_eq!(signer.verifier().verify(&token, late), Err(Refusal::Expired));
+        assert_eq!(
+            signer.verifier().verify(&token, late),
+            Err(Refusal::Expired)
+        );
     }
 }

@@ -124,7 +124,13 @@ impl SigningKeys {
             self.rotate(Actor::System, now).await?;
         }
         self.reload().await?;
-        let oldest = self.signer.keys.load().published(now).next().map(|key| key.generation);
+        let oldest = self
+            .signer
+            .keys
+            .load()
+            .published(now)
+            .next()
+            .map(|key| key.generation);
         let mut tx = self.db.begin().await?;
         let gone = keys::forget_before(&mut tx, oldest.unwrap_or(0)).await?;
         tx.commit().await?;

@@ -154,9 +154,8 @@ mod tests {
     /// Keys that are rotated every half hour, far more often than any: at each minute the
     /// keys there are then, made when the rotation asked for them.
     fn known(keys: &[StoredKey], now: UnixMicros) -> KeySet {
-        let made = |key: &&StoredKey| {
-            key.generation == 1 || key.signs_from <= now + PUBLISHED_AHEAD
-        };
+        let made =
+            |key: &&StoredKey| key.generation == 1 || key.signs_from <= now + PUBLISHED_AHEAD;
         let known = keys.iter().filter(made).map(Key::new);
         KeySet(known.collect::<Result<_, _>>().unwrap())
     }
@@ -171,7 +170,9 @@ mod tests {
         let published: Vec<BTreeSet<String>> = (0..180)
             .map(|n| {
                 let set = known(&keys, minutes(n));
-                set.published(minutes(n)).map(|key| key.kid.clone()).collect()
+                set.published(minutes(n))
+                    .map(|key| key.kid.clone())
+                    .collect()
             })
             .collect();
         let (mut checked, mut signers) = (0, BTreeSet::new());

@@ -14,10 +14,7 @@ pub(crate) struct ExportRow {
 }
 
 /// The user's only one, if there is one.
-pub(crate) async fn of_user(
-    on: impl Into<On<'_>>,
-    user: Uuid,
-) -> Result<Option<ExportRow>, Error> {
+pub(crate) async fn of_user(on: impl Into<On<'_>>, user: Uuid) -> Result<Option<ExportRow>, Error> {
     let row = query(
         "SELECT id, created_at, expires_at, archive IS NOT NULL
          FROM account_exports WHERE user_id = $1",
@@ -38,11 +35,7 @@ fn export_row(row: &Row) -> Result<ExportRow, Error> {
 }
 
 /// In the place of an older one.
-pub(crate) async fn put(
-    tx: &mut Tx,
-    user: Uuid,
-    new: &ExportRow,
-) -> Result<(), Error> {
+pub(crate) async fn put(tx: &mut Tx, user: Uuid, new: &ExportRow) -> Result<(), Error> {
     query(
         "INSERT INTO account_exports (id, user_id, created_at, expires_at, archive)
          VALUES ($1, $2, $3, $4, NULL)

@@ -31,14 +31,13 @@ pub(crate) async fn exists(
     target: Uuid,
     kind: Kind,
 ) -> Result<bool, Error> {
-    let found = query(
-        "SELECT 1 FROM relationships WHERE user_id = $1 AND target_id = $2 AND kind = $3",
-    )
-    .bind(user)
-    .bind(target)
-    .bind(kind.name())
-    .fetch_optional(&mut *tx)
-    .await?;
+    let found =
+        query("SELECT 1 FROM relationships WHERE user_id = $1 AND target_id = $2 AND kind = $3")
+            .bind(user)
+            .bind(target)
+            .bind(kind.name())
+            .fetch_optional(&mut *tx)
+            .await?;
     Ok(found.is_some())
 }
 
@@ -79,14 +78,13 @@ pub(crate) async fn remove(
     target: Uuid,
     kind: Kind,
 ) -> Result<bool, Error> {
-    let done = query(
-        "DELETE FROM relationships WHERE user_id = $1 AND target_id = $2 AND kind = $3",
-    )
-    .bind(user)
-    .bind(target)
-    .bind(kind.name())
-    .execute(tx)
-    .await?;
+    let done =
+        query("DELETE FROM relationships WHERE user_id = $1 AND target_id = $2 AND kind = $3")
+            .bind(user)
+            .bind(target)
+            .bind(kind.name())
+            .execute(tx)
+            .await?;
     Ok(done > 0)
 }
 

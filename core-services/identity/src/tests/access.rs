@@ -46,7 +46,11 @@ struct Served {
 
 async fn served(at: &Database) -> Served {
     let world = world(at).await;
-    let names: Vec<_> = DEFINITION.grpc.iter().map(|grpc| (DEFINITION.name, *grpc)).collect();
+    let names: Vec<_> = DEFINITION
+        .grpc
+        .iter()
+        .map(|grpc| (DEFINITION.name, *grpc))
+        .collect();
     let contracts = Arc::new(Contracts::new(core_proto::DESCRIPTOR_SET, &names).unwrap());
     let validator = Arc::new(Validator::new(&contracts).unwrap());
     let stop = CancellationToken::new();
@@ -61,7 +65,12 @@ async fn served(at: &Database) -> Served {
     let layer = RpcLayer(Arc::new(rules.policies(world.policies.clone())));
     let (dialer, incoming) = memory::listener();
     let stopped = stop.clone().cancelled_owned();
-    tokio::spawn(serve::memory(incoming, layer, assembled.routes.routes(), stopped));
+    tokio::spawn(serve::memory(
+        incoming,
+        layer,
+        assembled.routes.routes(),
+        stopped,
+    ));
     Served {
         world,
         contracts,
@@ -97,7 +106,10 @@ impl Served {
         // What is answered is of no interest: any message reads as an empty one.
         let codec = ProstCodec::<DynamicMessage, ()>::default();
         if method.is_server_streaming() {
-            client.server_streaming(request, path, codec).await.map(drop)
+            client
+                .server_streaming(request, path, codec)
+                .await
+                .map(drop)
         } else {
             client.unary(request, path, codec).await.map(drop)
         }
@@ -105,7 +117,9 @@ impl Served {
 
     fn access(&self, method: &MethodDescriptor) -> (Access, bool) {
         let service = method.parent_service().full_name();
-        let rpc = self.contracts.find(&format!("/{service}/{}", method.name()));
+        let rpc = self
+            .contracts
+            .find(&format!("/{service}/{}", method.name()));
         let rpc = rpc.unwrap();
         (rpc.access.clone(), rpc.step_up)
     }
