@@ -372,6 +372,7 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        response_bounds::only_described(session, body);
         let length = body.as_ref().map_or(0, Bytes::len);
         self.bound_write(session, length, ctx);
         Ok(None)

@@ -9,6 +9,8 @@ use tonic::metadata::MetadataMap;
 /// Set by the edge; the client's address comes first, proxies between it and us after.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const USER_AGENT: &str = "user-agent";
+/// What the edge's own client adds behind what the caller's said.
+const ADDED: &str = " tonic/";
 /// Browsers' are half of that; what is longer is cut.
 const DEVICE_CHARS_MAX: usize = 200;
 
@@ -27,6 +29,7 @@ impl Origin {
         let first = text(FORWARDED_FOR).and_then(|list| list.split(',').next());
         let network = first.and_then(|text| network(text.trim()));
         let device = text(USER_AGENT).unwrap_or_default();
+        let device = device.rsplit_once(ADDED).map_or(device, |(of, _)| of);
         Self {
             network: network.unwrap_or_default(),
             device: device.chars().take(DEVICE_CHARS_MAX).collect(),
@@ -74,5 +77,7 @@ mod tests {
         metadata.insert(USER_AGENT, "x".repeat(5_000).parse().unwrap());
         assert_eq!(Origin::of(&metadata).device.len(), DEVICE_CHARS_MAX);
         assert_eq!(Origin::of(&MetadataMap::new()), Origin::default());
+        metadata.insert(USER_AGENT, "curl/8.5.0 tonic/0.14.9".parse().unwrap());
+        assert_eq!(Origin::of(&metadata).device, "curl/8.5.0");
     }
 }

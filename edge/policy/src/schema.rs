@@ -39,6 +39,8 @@ pub fn schema() -> Value {
     }
     finish(&mut root);
     root["definitions"] = Value::Object(finished);
+    // One order, whichever kind of map `serde_json` was built with.
+    root.sort_all_objects();
     root
 }
 

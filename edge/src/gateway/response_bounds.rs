@@ -45,6 +45,14 @@ pub(super) fn check_piece(piece: Option<&Bytes>, ctx: &mut RequestCtx) -> Result
     deadlines::check(ctx)
 }
 
+/// A cache asks by GET for what a HEAD describes; what it may not keep still has a body then, which an
+/// HTTP/2 client takes for a broken answer (RFC 9110, 9.3.2; RFC 9113, 8.1.1).
+pub(super) fn only_described(session: &Session, piece: &mut Option<Bytes>) {
+    if session.req_header().method == Method::HEAD {
+        *piece = None;
+    }
+}
+
 fn too_large() -> Result<()> {
     let what = "response body over the route's bound";
     Err(Error::explain(RESPONSE_TOO_LARGE, what).into_in())

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 44] = [
+const ALLOWED: [&str; 45] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -46,6 +46,8 @@ const ALLOWED: [&str; 44] = [
     "www-authenticate",
     "x-accel-buffering",
     "x-content-type-options",
+    // Metadata of a service, for those who call it by gRPC.
+    "x-http-header-etag",
     "x-request-id",
     // Set by the policies of tests.
     "x-test-edit",

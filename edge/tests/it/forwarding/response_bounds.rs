@@ -96,6 +96,25 @@ async fn what_is_only_described_is_not_judged() {
     }
 }
 
+/// A cache asks by GET, and does not keep what was asked for with credentials.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_described_has_no_body_whatever_the_cache_asked_for() {
+    for (speaks, origin) in origins().await {
+        let edge = edge(speaks, &origin, "cluster: origin, cache: {}").await;
+        for protocol in Protocol::ALL {
+            let mut client = client(&edge, protocol).await;
+            for n in 0..8 {
+                let target = format!("/fresh-bytes/4?{protocol:?}-{n}");
+                let credentials = [("authorization", "Basic dTpw")];
+                let sent = client.send(Method::HEAD, &target, &credentials, "").await;
+                let head = sent.unwrap_or_else(|error| panic!("{protocol:?} {speaks}: {error:?}"));
+                assert_eq!((head.status, head.body.len()), (200, 0), "{protocol:?}");
+                assert_eq!(client.get(&target).await.body.len(), 4, "{protocol:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_answer_is_not_kept() {
     let origin = Origin::h1().await;

@@ -199,6 +199,10 @@ async fn start_core(files: &Files, grpc: SocketAddr, admin: SocketAddr) -> Core 
     command
         .arg("--policies")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/services"));
+    command.arg("--breached-passwords").arg(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../policies/services/breached-passwords.txt"
+    ));
     command.arg("--data-dir").arg(files.core_data());
     command.arg("--tls-cert").arg(certs.join("mesh/core.pem"));
     command.arg("--tls-key").arg(certs.join("mesh/core.key"));
