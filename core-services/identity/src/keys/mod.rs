@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use set::KeySet;
 
-pub(crate) use rotate::{Rotated, Rotation, SigningKeys};
+pub(crate) use rotate::{Rotation, SigningKeys};
 pub(crate) use set::BELIEVED_FOR;
 #[cfg(test)]
 pub(crate) use set::{PUBLISHED_AHEAD, StoredKey};

@@ -2,7 +2,7 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Error, On, Tx, query},
+    db::{Db, Error, On, Tx, query},
 };
 use uuid::Uuid;
 
