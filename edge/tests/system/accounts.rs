@@ -95,6 +95,15 @@ impl Api {
         }
     }
 
+    /// The same program over the same connection.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            secrets: self.secrets.clone(),
+            device: self.device,
+        }
+    }
+
     pub(crate) fn on_device(self, name: &'static str) -> Self {
         Self {
             device: Some(name),

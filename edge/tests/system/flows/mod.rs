@@ -7,6 +7,7 @@ mod profile;
 mod sessions;
 mod trouble;
 mod leaving;
+mod lineage;
 
 use std::fs;
 
