@@ -34,6 +34,8 @@ pub(crate) enum Event {
     ContactVerified,
     SecondFactorWanted,
     SecondFactorWrong,
+    AccountClosed,
+    AccountDeleted,
 }
 
 impl Counters {
@@ -70,6 +72,8 @@ impl Counters {
             Event::ContactVerified => "contact_verified",
             Event::SecondFactorWanted => "second_factor_wanted",
             Event::SecondFactorWrong => "second_factor_wrong",
+            Event::AccountClosed => "account_closed",
+            Event::AccountDeleted => "account_deleted",
         };
         self.events.with_label_values(&[label]).inc();
     }

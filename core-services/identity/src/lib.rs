@@ -11,6 +11,13 @@ mod oidc;
 mod credentials;
 mod sessions;
 mod profiles;
+mod relationships;
+mod api_keys;
+mod revocations;
+mod administration;
+mod exports;
+mod upkeep;
+mod roles;
 mod contacts;
 mod messages;
 mod password;
@@ -27,38 +34,49 @@ mod site;
 mod settings;
 mod error;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, http::header, routing::get};
 use core_platform::{
     audit::Audit,
-    clock::UnixMicros,
+    clock::{self, UnixMicros},
     crypto::Vault,
+    cursor::Cursors,
     db::Db,
-    jobs::Options,
+    jobs::{CronError, Jobs, Options},
     metrics::Metrics,
+    policy::PolicyStore,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
+    validate::Validator,
 };
 use core_proto::{
     auth::v1::{
         auth_service_server::AuthServiceServer, credential_service_server::CredentialServiceServer,
+        key_service_server::KeyServiceServer,
     },
-    user::v1::user_service_server::UserServiceServer,
+    user::v1::{admin_service_server::AdminServiceServer, user_service_server::UserServiceServer},
 };
 
-use accounts::Accounts;
+use accounts::{Accounts, Deletion};
+use administration::Administration;
+use api_keys::ApiKeys;
 use contacts::Codes;
 use counters::Counters;
 use credentials::Credentials;
+use exports::{Assembly, Exports};
 use facts::Facts;
-use keys::{Signer, StoredKey};
+use keys::{Rotation, Signer, SigningKeys};
 use messages::{Mailer, Sender, Sms};
 use oidc::Oidc;
 use password::Hasher;
 use profiles::Profiles;
+use relationships::Relationships;
+use revocations::Revocations;
+use roles::Roles;
 use sessions::Sessions;
 use tickets::Tickets;
+use upkeep::Upkeep;
 
 pub use breached::Breached;
 pub use error::Error;
@@ -80,19 +98,34 @@ pub const DEFINITION: Definition = Definition {
     grpc: &[
         "auth.v1.AuthService",
         "auth.v1.CredentialService",
+        "auth.v1.KeyService",
         "user.v1.UserService",
+        "user.v1.AdminService",
     ],
     migrations: &MIGRATIONS,
     redis_database: 0,
 };
 
 /// What the operator decides about accounts.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Policy {
     /// May only who has verified the address sign in?
     pub require_verified: bool,
     pub breached: Breached,
     pub site: Site,
+    /// From closing an account until everything of it goes.
+    pub deletion_grace: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require_verified: false,
+            breached: Breached::default(),
+            site: Site::default(),
+            deletion_grace: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
 }
 
 /// Why the service could not start.
@@ -102,8 +135,6 @@ pub enum StartError {
     Db(#[from] core_platform::db::Error),
     #[error("data keys: {0}")]
     Crypto(#[from] core_platform::crypto::Error),
-    #[error("signing keys: {0}")]
-    Keys(#[from] keys::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
     #[error("{0}")]
@@ -111,47 +142,56 @@ pub enum StartError {
     #[error("the HTTP client for other providers: {0}")]
     Oidc(#[from] reqwest::Error),
     #[error("{0}")]
-    Schedule(#[from] core_platform::jobs::CronError),
-    #[error("{0}")]
     Mail(#[from] messages::MailError),
     #[error("{0}")]
     Sms(#[from] messages::SmsError),
     #[error("metrics: {0}")]
     Metrics(String),
+    #[error(transparent)]
+    Schedule(#[from] CronError),
+    #[error(transparent)]
+    Rules(#[from] Error),
 }
 
 /// The rules, put together.
 struct Rules {
+    keys: SigningKeys,
     accounts: Arc<Accounts>,
+    oidc: Arc<Oidc>,
     sessions: Sessions,
     profiles: Profiles,
+    relationships: Relationships,
+    api_keys: ApiKeys,
+    administration: Administration,
+    exports: Arc<Exports>,
 }
 
 impl Rules {
     /// On a migrated database; makes the first signing key if there is none.
     async fn new(
-        db: Db,
-        vault: Vault,
+        (db, vault): (Db, Vault),
         tokens: &TokenSettings,
         policy: Policy,
+        policies: Arc<PolicyStore>,
         metrics: &Metrics,
         now: UnixMicros,
     ) -> Result<Self, StartError> {
-        let keys = store::keys::signing_keys(&db, StoredKey::generate, now).await?;
+        let audit = Audit::new(&vault)?;
+        let facts = Facts::new(audit.clone());
+        let keys = SigningKeys::open((&db, &vault, &facts), tokens, now).await?;
         let counters = Counters::new(metrics)?;
-        let facts = Facts::new(Audit::new(&vault)?);
         let codes = Codes::new(vault.clone());
         let sessions = Sessions {
             db: db.clone(),
             vault: vault.clone(),
-            signer: Signer::new(tokens, &keys)?,
+            signer: keys.signer.clone(),
+            roles: Roles::new(policies.clone()),
             facts: facts.clone(),
             counters: counters.clone(),
         };
-        let profiles = Profiles {
+        let api_keys = ApiKeys {
             db: db.clone(),
             vault: vault.clone(),
-            codes: codes.clone(),
             sessions: sessions.clone(),
             facts: facts.clone(),
         };
@@ -167,22 +207,108 @@ impl Rules {
             site_name: policy.site.name.as_str().into(),
             require_verified: policy.require_verified,
         };
-        let accounts = Accounts {
-            db,
-            vault,
+        let public_url = policy.site.public_url.clone();
+        let accounts = Arc::new(Accounts {
+            db: db.clone(),
+            vault: vault.clone(),
             hasher: Hasher::new(metrics)?,
-            codes,
+            codes: codes.clone(),
             sessions: sessions.clone(),
-            credentials,
-            facts,
+            credentials: credentials.clone(),
+            api_keys: api_keys.clone(),
+            facts: facts.clone(),
             counters,
             policy,
-        };
+        });
         Ok(Self {
-            accounts: Arc::new(accounts),
+            keys,
+            profiles: Profiles {
+                db: db.clone(),
+                vault: vault.clone(),
+                codes: codes.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            relationships: Relationships {
+                db: db.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            administration: Administration {
+                db: db.clone(),
+                vault: vault.clone(),
+                codes: codes.clone(),
+                audit: audit.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            exports: Arc::new(Exports {
+                db: db.clone(),
+                vault: vault.clone(),
+                audit,
+                sessions: sessions.clone(),
+                credentials,
+                api_keys: api_keys.clone(),
+                facts: facts.clone(),
+            }),
+            oidc: Arc::new(Oidc::new(accounts.clone(), policies, &public_url)?),
+            accounts,
+            api_keys,
             sessions,
-            profiles,
         })
+    }
+
+    /// What is done without anybody asking.
+    fn jobs(&self, jobs: &mut Jobs) -> Result<(), CronError> {
+        let options = Options::default();
+        jobs.add(Assembly::KIND, options, Assembly(self.exports.clone()));
+        jobs.add(Deletion::KIND, options, Deletion(self.accounts.clone()));
+        jobs.schedule(Deletion::KIND, Deletion::SCHEDULE)?;
+        jobs.add(Rotation::KIND, options, Rotation(self.keys.clone()));
+        jobs.schedule(Rotation::KIND, Rotation::SCHEDULE)?;
+        jobs.add(tickets::SWEEP, options, tickets::Sweep);
+        jobs.schedule(tickets::SWEEP, tickets::SWEEP_AT)?;
+        jobs.add(Upkeep::KIND, options, Upkeep);
+        jobs.schedule(Upkeep::KIND, Upkeep::SCHEDULE)
+    }
+
+    /// What is answered.
+    fn parts(self, cursors: Cursors, revocations: Revocations, validator: Arc<Validator>) -> Parts {
+        let auth = AuthServiceServer::new(grpc::Auth {
+            accounts: self.accounts.clone(),
+            sessions: self.sessions,
+            validator: validator.clone(),
+        });
+        let credential = CredentialServiceServer::new(grpc::CredentialRpc {
+            credentials: self.accounts.credentials.clone(),
+            oidc: self.oidc,
+            validator: validator.clone(),
+        });
+        let keys = KeyServiceServer::new(grpc::Keys {
+            api_keys: self.api_keys,
+            signing_keys: self.keys,
+            revocations,
+            validator: validator.clone(),
+        });
+        let user = UserServiceServer::new(grpc::Users {
+            profiles: self.profiles,
+            relationships: self.relationships,
+            exports: self.exports,
+            accounts: self.accounts,
+            cursors: cursors.clone(),
+            validator: validator.clone(),
+        });
+        let administration = AdminServiceServer::new(grpc::Admin {
+            administration: self.administration,
+            cursors,
+            validator,
+        });
+        Parts::default()
+            .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(credential.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(keys.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(administration.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
 
@@ -192,10 +318,11 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     let Context {
         db,
         vault,
+        policies,
         metrics,
         validator,
-        policies,
         mut jobs,
+        stop,
         now,
         data_dir,
         ..
@@ -206,44 +333,34 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         sms: settings.sms.as_ref().map(Sms::new).transpose()?,
     };
     jobs.add(messages::SEND, Sender::options(), sender);
-    jobs.add(tickets::SWEEP, Options::default(), tickets::Sweep);
-    jobs.schedule(tickets::SWEEP, tickets::SWEEP_AT)?;
 
+    let cursors = Cursors::new(&vault)?;
+    let (revocations, look_out) = Revocations::new(&db, &stop);
     let policy = settings.policy.clone();
-    let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
-    let verifier = rules.sessions.signer.verifier();
-    let jwks = rules.sessions.signer.jwks_json();
-    let oidc = Oidc::new(
-        rules.accounts.clone(),
+    let rules = Rules::new(
+        (db, vault),
+        &settings.tokens,
+        policy,
         policies,
-        &settings.policy.site.public_url,
-    )?;
-    let credential = CredentialServiceServer::new(grpc::CredentialRpc {
-        credentials: rules.accounts.credentials.clone(),
-        oidc: Arc::new(oidc),
-        validator: validator.clone(),
-    });
-    let auth = AuthServiceServer::new(grpc::Auth {
-        accounts: rules.accounts,
-        sessions: rules.sessions,
-        validator: validator.clone(),
-    });
-    let user = UserServiceServer::new(grpc::Users {
-        profiles: rules.profiles,
-        validator,
-    });
-    Ok(Parts::default()
-        .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(credential.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .verifier(verifier)
-        .admin(admin(jwks))
+        &metrics,
+        now,
+    )
+    .await?;
+    rules.jobs(&mut jobs)?;
+    let signer = rules.sessions.signer.clone();
+    let follow = rules.keys.clone().follow(stop);
+    Ok(rules
+        .parts(cursors, revocations, validator)
+        .task("revocations", look_out.run())
+        .task("signing-keys", follow)
+        .verifier(signer.verifier())
+        .admin(admin(signer))
         .jobs(jobs))
 }
 
 /// What the admin listener serves for this service: the public keys, so that an
 /// edge on the same machine needs no certificate to fetch them.
-fn admin(jwks: String) -> Router {
+fn admin(signer: Signer) -> Router {
     Router::new().route(
         "/.well-known/jwks.json",
         get(move || async move {
@@ -251,9 +368,38 @@ fn admin(jwks: String) -> Router {
                 (header::CONTENT_TYPE, "application/jwk-set+json"),
                 (header::CACHE_CONTROL, "public, max-age=300"),
             ];
-            (headers, jwks)
+            (headers, signer.jwks_json(clock::now()))
         }),
     )
+}
+
+/// Gives a role to the user with this address, on a migrated database: how the first
+/// administrator comes to be, before anybody could give roles.
+///
+/// # Errors
+/// No such user or role, or the database.
+pub async fn grant_role(
+    (db, vault): (Db, Vault),
+    policies: Arc<PolicyStore>,
+    (email, role): (&str, &str),
+    now: UnixMicros,
+) -> Result<(), StartError> {
+    // Nobody signs anything here, so the names in tokens don't matter.
+    let tokens = TokenSettings {
+        issuer: SERVICE.to_owned(),
+        audience: SERVICE.to_owned(),
+    };
+    let metrics = Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?;
+    let rules = Rules::new(
+        (db, vault),
+        &tokens,
+        Policy::default(),
+        policies,
+        &metrics,
+        now,
+    )
+    .await?;
+    Ok(rules.administration.appoint(email, role, now).await?)
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
     auth::v1::{
-        BeginPasskeyLoginResponse, BeginPasskeyRegistrationResponse, ChangeContactRequest,
-        ChangePasswordRequest, CompleteMfaRequest, ConfirmTotpRequest, Credential,
-        EnrollTotpResponse, FinishOidcRequest, FinishPasskeyLoginRequest,
-        FinishPasskeyRegistrationRequest, FinishPasswordResetRequest, LoginRequest, RecoveryCodes,
-        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session, StartOidcResponse,
+        ApiKey, BeginPasskeyLoginResponse, BeginPasskeyRegistrationResponse, ChangeContactRequest,
+        ChangePasswordRequest, CompleteMfaRequest, ConfirmTotpRequest, CreateApiKeyRequest,
+        CreateApiKeyResponse, Credential, EnrollTotpResponse, FinishOidcRequest,
+        FinishPasskeyLoginRequest, FinishPasskeyRegistrationRequest, FinishPasswordResetRequest,
+        IntrospectRequest, IntrospectResponse, LoginRequest, RecoveryCodes, RefreshRequest,
+        RegisterRequest, ResendVerificationRequest, Session, StartOidcResponse,
         StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
     },
+    google::api::HttpBody,
     platform::v1::Event,
-    user::v1::{Profile, UpdateProfileRequest},
+    user::v1::{ListUsersRequest, Profile, UpdateProfileRequest, User},
 };
 
 macro_rules! opaque {
@@ -51,8 +53,16 @@ opaque!(
     RecoveryCodes,
     StartOidcResponse,
     FinishOidcRequest,
+    ApiKey,
+    CreateApiKeyRequest,
+    CreateApiKeyResponse,
+    IntrospectRequest,
+    IntrospectResponse,
     UpdateProfileRequest,
     Profile,
+    ListUsersRequest,
+    User,
+    HttpBody,
     Event,
 );
 
@@ -116,6 +126,28 @@ mod tests {
                 VerifyContactRequest {
                     contact: secret(),
                     code: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                CreateApiKeyResponse {
+                    key: secret(),
+                    api_key: None
+                }
+            ),
+            format!("{:?}", IntrospectRequest { token: secret() }),
+            format!(
+                "{:?}",
+                IntrospectResponse {
+                    access_token: secret(),
+                    ..IntrospectResponse::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                HttpBody {
+                    data: secret().into_bytes(),
+                    ..HttpBody::default()
                 }
             ),
             format!(

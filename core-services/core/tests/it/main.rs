@@ -8,6 +8,7 @@ mod harness;
 
 mod accounts;
 mod credentials;
+mod keys;
 mod messages;
 mod mesh;
 mod input;

@@ -3,6 +3,7 @@
 //! a password is only ever compared by `password`.
 //! Refuses a clock: `now` comes in.
 
+mod close;
 mod contacts;
 mod login;
 mod password;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     Policy,
+    api_keys::ApiKeys,
     contacts::{CODE_LIFETIME, Codes, Contact, Issue, Kind, Purpose},
     counters::{Counters, Event},
     credentials::Credentials,
@@ -29,6 +31,7 @@ use crate::{
     store::contacts as rows,
 };
 
+pub(crate) use close::Deletion;
 pub(crate) use password::Reset;
 pub(crate) use register::{NewAccount, Registration};
 
@@ -40,6 +43,7 @@ pub(crate) struct Accounts {
     pub(crate) codes: Codes,
     pub(crate) sessions: Sessions,
     pub(crate) credentials: Credentials,
+    pub(crate) api_keys: ApiKeys,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
     pub(crate) policy: Policy,

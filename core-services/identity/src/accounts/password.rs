@@ -164,6 +164,7 @@ impl Accounts {
             network: &origin.network,
         };
         if is_first_proof {
+            self.api_keys.end_all(&mut tx, &about, now).await?;
             self.credentials.forget(&mut tx, &about, now).await?;
         }
         self.facts

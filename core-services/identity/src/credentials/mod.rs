@@ -125,12 +125,16 @@ impl Credentials {
         now: UnixMicros,
     ) -> Result<(Vec<Credential>, i64), Error> {
         self.sessions.require_live(caller, now).await?;
-        let found = rows::of_user(&self.db, caller.user).await?;
         let key = self.vault.key(&self.db, caller.user).await?;
-        let shown = found.iter().map(|row| credential(&key, row));
-        let shown = shown.collect::<Result<Vec<_>, _>>()?;
+        let shown = self.of_user(&key).await?;
         let left = recovery_codes::left(&self.db, caller.user).await?;
         Ok((shown, left))
+    }
+
+    /// The credentials of a user, the oldest first.
+    pub(crate) async fn of_user(&self, key: &SubjectKey) -> Result<Vec<Credential>, Error> {
+        let found = rows::of_user(&self.db, key.subject()).await?;
+        found.iter().map(|row| credential(key, row)).collect()
     }
 
     /// Takes one of the caller's away.

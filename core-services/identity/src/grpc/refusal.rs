@@ -23,6 +23,7 @@ impl From<Error> for Status {
                 details.set_error_info("TOO_MANY_ATTEMPTS", errors::DOMAIN, []);
                 Self::with_error_details(Code::ResourceExhausted, said, details)
             }
+            Error::Suspended => refused(Code::PermissionDenied, "ACCOUNT_SUSPENDED"),
             Error::Unverified => refused(Code::PermissionDenied, "CONTACT_UNVERIFIED"),
             // Not UNAUTHENTICATED: a client would throw its good token away.
             Error::WrongPassword => refused(Code::PermissionDenied, "WRONG_PASSWORD"),
@@ -45,6 +46,13 @@ impl From<Error> for Status {
             Error::OidcSignInFirst => refused(Code::FailedPrecondition, "OIDC_SIGN_IN_FIRST"),
             Error::NoSuchSession => refused(Code::NotFound, "NO_SUCH_SESSION"),
             Error::NoSuchUser => refused(Code::NotFound, "NO_SUCH_USER"),
+            Error::NoSuchApiKey => refused(Code::NotFound, "NO_SUCH_API_KEY"),
+            Error::NoSuchExport => refused(Code::NotFound, "NO_SUCH_EXPORT"),
+            Error::ExportNotReady => refused(Code::FailedPrecondition, "EXPORT_NOT_READY"),
+            Error::LastAdmin => refused(Code::FailedPrecondition, "LAST_ADMIN"),
+            Error::BeyondOwnRights => refused(Code::PermissionDenied, "BEYOND_OWN_RIGHTS"),
+            Error::TooMany(_) => refused(Code::FailedPrecondition, "TOO_MANY"),
+            Error::Blocked => refused(Code::FailedPrecondition, "BLOCKED"),
             Error::HandleTaken => refused(Code::AlreadyExists, "HANDLE_TAKEN"),
             Error::Changed => {
                 // RFC 9110 section 15.5.13; gRPC has no code of its own for it.
@@ -65,6 +73,7 @@ impl From<Error> for Status {
             | Error::Random(_)
             | Error::Json(_)
             | Error::Library(_) => errors::internal(&said),
+            Error::Archive(_) => errors::internal(&said),
         }
     }
 }

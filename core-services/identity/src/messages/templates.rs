@@ -17,6 +17,7 @@ pub(crate) enum Template {
     NewDevice,
     CredentialChanged,
     SignInCode,
+    AccountClosed,
 }
 
 /// A text with its values in.
@@ -36,6 +37,7 @@ impl Template {
             Self::NewDevice => include_str!("../../templates/new_device.txt"),
             Self::CredentialChanged => include_str!("../../templates/credential_changed.txt"),
             Self::SignInCode => include_str!("../../templates/sign_in_code.txt"),
+            Self::AccountClosed => include_str!("../../templates/account_closed.txt"),
         }
     }
 
@@ -88,13 +90,16 @@ mod tests {
             Template::NewDevice,
             Template::CredentialChanged,
             Template::SignInCode,
+            Template::AccountClosed,
         ] {
             let (subject, body) = template.source().split_once("\n\n").unwrap();
             assert!(!subject.is_empty() && !subject.contains('\n'), "{subject}");
             assert!(body.is_ascii() && body.ends_with('\n'), "{body}");
             for placeholder in template.source().split('{').skip(1) {
                 let name = placeholder.split('}').next().unwrap();
-                let known = ["code", "minutes", "device", "network", "kind", "what"];
+                let known = [
+                    "code", "minutes", "device", "network", "kind", "days", "what",
+                ];
                 assert!(known.contains(&name), "{name}");
             }
         }

@@ -24,6 +24,8 @@ pub(crate) enum Reason {
     SecondFactor,
     TokenReuse,
     Limit,
+    Suspended,
+    AccountClosed,
 }
 
 impl Reason {
@@ -37,6 +39,8 @@ impl Reason {
             Self::SecondFactor => "second_factor",
             Self::TokenReuse => "token_reuse",
             Self::Limit => "limit",
+            Self::Suspended => "suspended",
+            Self::AccountClosed => "account_closed",
         }
     }
 }
@@ -60,7 +64,8 @@ impl Sessions {
         }
         let about = About {
             user: Some(user),
-            proved: reason != Reason::TokenReuse,
+            // Nobody knows who used a token twice, and a suspension is another's deed.
+            proved: !matches!(reason, Reason::TokenReuse | Reason::Suspended),
             network: "",
         };
         self.facts.tell(tx, &facts, &about, now).await?;

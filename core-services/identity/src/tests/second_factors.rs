@@ -2,6 +2,7 @@
 
 use totp_rs::{Builder, Secret};
 
+use super::api_keys::key as api_key;
 use super::*;
 use crate::{credentials::Proof, profiles::ProfileChange, store::tickets};
 
@@ -248,10 +249,13 @@ both_databases! {
         world.register(EMAIL, PASSWORD).await;
         let stranger = world.caller(&world.login(PASSWORD).await.unwrap());
         let (mut key, _) = (world.passkey(&stranger).await, world.confirmed_by(&stranger, false).await);
+        let keys = &world.rules.api_keys;
+        let (program, _) = keys.create(&stranger, api_key(&["profile:read"]), NOW).await.unwrap();
         let told = world.sent(Template::CredentialChanged).await;
         world.rules.accounts.start_reset(EMAIL, NOW).await.unwrap();
         world.reset(&world.code(EMAIL).await, "the owner's own").await.unwrap();
         refused!(world.sign_in_with(&mut key).await, Error::BadPasskey);
+        assert!(keys.introspect(&program.text(), NOW).await.unwrap().is_none());
         let mine = world.caller(&world.login("the owner's own").await.unwrap());
         let (found, left) = world.credentials().list(&mine, NOW).await.unwrap();
         assert_eq!((found.len(), left), (0, 0));
