@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod credential;
 mod keys;
 mod pages;
 mod refusal;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use admin::Admin;
 pub(crate) use auth::Auth;
+pub(crate) use credential::CredentialRpc;
 pub(crate) use keys::Keys;
 pub(crate) use user::Users;
 
