@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod clock;
+pub mod backoff;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
