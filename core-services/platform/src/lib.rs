@@ -36,5 +36,6 @@ pub mod policy;
 pub mod service;
 
 mod migrations;
+mod reason;
 
 pub use migrations::MIGRATIONS;

@@ -7,11 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Event, Events, Failure, dead_letters::shortened, inbox};
+use super::{Consumer, Event, Events, Failure, inbox};
 use crate::{
     clock,
     clock::UnixMicros,
     db::{self, Db, query},
+    reason::shortened,
 };
 
 /// An operator waits; the look is one indexed read.

@@ -37,8 +37,6 @@ pub(crate) const PAUSES: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(15 * 60),
 };
-/// Characters of an error that are kept for operators.
-const ERROR_CHARS_MAX: usize = 500;
 
 /// What runs the jobs of one kind. An attempt may be repeated: effects go through
 /// [`JobContext::begin`], calls to others carry the job's id as idempotency key.
@@ -253,11 +251,6 @@ impl Jobs {
         self.schedules.push(Schedule::parse(kind, pattern)?);
         Ok(())
     }
-}
-
-/// The part of a reason that is kept.
-pub(crate) fn shortened(reason: &str) -> String {
-    reason.chars().take(ERROR_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -22,13 +22,13 @@ use uuid::Uuid;
 use super::{
     Failure, JobContext, Jobs, Kind, PAUSES, cron,
     lease::{Lease, Watch},
-    shortened,
     store::{self, Claimed},
 };
 use crate::{
     clock::{self, UnixMicros},
     db::{self, Db},
     metrics::Metrics,
+    reason::shortened,
 };
 
 /// How a worker keeps time.

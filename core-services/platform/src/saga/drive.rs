@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     db::Tx,
-    jobs::{Failure, Job, JobContext, PAUSES, shortened},
+    jobs::{Failure, Job, JobContext, PAUSES},
+    reason::shortened,
 };
 
 pub(super) struct Driver<D>(pub(super) Arc<Definition<D>>);
