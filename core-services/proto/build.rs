@@ -8,7 +8,14 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 2] = ["auth/v1/auth.proto", "user/v1/user.proto"];
+const FILES: [&str; 4] = [
+    "auth/v1/auth.proto",
+    "auth/v1/keys.proto",
+    "user/v1/user.proto",
+    "user/v1/admin.proto",
+];
+/// Google's, but a message that our RPCs speak.
+const HTTP_BODY: &str = "google/api/httpbody.proto";
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
 const INTERNAL_FILES: [&str; 3] = [
     "auth/v1/events.proto",
@@ -42,8 +49,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.ResendVerificationRequest",
             ".auth.v1.ChangeContactRequest",
             ".auth.v1.Session",
+            ".auth.v1.ApiKey",
+            ".auth.v1.CreateApiKeyRequest",
+            ".auth.v1.CreateApiKeyResponse",
+            ".auth.v1.IntrospectRequest",
+            ".auth.v1.IntrospectResponse",
+            ".google.api.HttpBody",
             ".user.v1.UpdateProfileRequest",
+            ".user.v1.ListUsersRequest",
             ".user.v1.Profile",
+            ".user.v1.User",
             ".platform.v1.Event",
         ])
         .compile_fds_with_config(
@@ -90,6 +105,7 @@ fn own_files(compiler: &Compiler) -> tonic_prost_build::FileDescriptorSet {
     set.file.retain(|file| {
         FILES.contains(&file.name())
             || INTERNAL_FILES.contains(&file.name())
+            || file.name() == HTTP_BODY
             || file.name().starts_with("google/protobuf/")
     });
     set

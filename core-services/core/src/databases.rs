@@ -57,6 +57,10 @@ impl Stores {
     pub(crate) fn location(&self, database: &str) -> Location {
         self.databases.location(database, &self.data_dir)
     }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
 }
 
 /// Where the databases are that are not in the data directory.

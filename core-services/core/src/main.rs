@@ -13,6 +13,7 @@ mod stop;
 mod offline;
 mod migrate;
 mod backup;
+mod ops;
 mod environment;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, OpsCommand};
 use services::Service;
 
 const EXIT_FAILED: u8 = 1;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Migrate(flags) => migrate::run(&flags),
         Command::Backup(flags) => backup::backup(&flags),
         Command::Restore(flags) => backup::restore(&flags),
+        Command::Ops(OpsCommand::GrantRole(flags)) => ops::grant_role(&flags),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)

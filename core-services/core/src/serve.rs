@@ -13,7 +13,7 @@ use core_platform::{
     health::Health,
     listen::Listener,
     metrics::Metrics,
-    rpc::{RpcLayer, Rules, Services},
+    rpc::{RpcLayer, Rules},
     serve,
     service_token::Verifier,
     telemetry,
@@ -73,12 +73,11 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         .verifier
         .ok_or_else(|| anyhow!("none of these services can check access tokens"))?;
 
-    let mut rules = Rules::new(contracts, settings.peers.clone(), verifier, metrics.clone());
+    let peers = settings.peers.clone();
+    let mut rules =
+        Rules::new(contracts, peers, verifier, metrics.clone()).policies(policies.clone());
     if let Some(tokens) = service_tokens(&settings, &names).await? {
-        rules = rules.services(Services {
-            tokens,
-            policies: policies.clone(),
-        });
+        rules = rules.services(tokens);
     }
 
     let (reporter, health_service) = tonic_health::server::health_reporter();

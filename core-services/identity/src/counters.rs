@@ -32,6 +32,8 @@ pub(crate) enum Event {
     CodeWithheld,
     CodeWrong,
     ContactVerified,
+    AccountClosed,
+    AccountDeleted,
 }
 
 impl Counters {
@@ -66,6 +68,8 @@ impl Counters {
             Event::CodeWithheld => "code_withheld",
             Event::CodeWrong => "code_wrong",
             Event::ContactVerified => "contact_verified",
+            Event::AccountClosed => "account_closed",
+            Event::AccountDeleted => "account_deleted",
         };
         self.events.with_label_values(&[label]).inc();
     }

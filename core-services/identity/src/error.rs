@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use core_platform::{audit, crypto, db};
+use core_platform::{audit, crypto, db, jobs::Failure};
 
 use crate::{keys, password};
 
@@ -23,6 +23,8 @@ pub enum Error {
     Throttled(Duration),
     #[error("the e-mail address has to be verified first")]
     Unverified,
+    #[error("the account is suspended")]
+    Suspended,
     /// Unknown, used, expired, revoked: one answer for all.
     #[error("the refresh token is not valid")]
     BadRefreshToken,
@@ -46,6 +48,24 @@ pub enum Error {
     Changed,
     #[error("no such user")]
     NoSuchUser,
+    #[error("no such API key")]
+    NoSuchApiKey,
+    #[error("no such export")]
+    NoSuchExport,
+    /// It is being made.
+    #[error("the export is not ready yet")]
+    ExportNotReady,
+    /// Nobody could undo it.
+    #[error("this is the last administrator")]
+    LastAdmin,
+    #[error("the role may do more than you")]
+    BeyondOwnRights,
+    /// Of what there are as many as there may be.
+    #[error("there may be no more {0}")]
+    TooMany(&'static str),
+    /// The caller blocks the other.
+    #[error("you block this user")]
+    Blocked,
     /// The field, and what is wrong with it.
     #[error("{0}: {1}")]
     Invalid(&'static str, &'static str),
@@ -61,6 +81,15 @@ pub enum Error {
     Audit(#[from] audit::Error),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error("the archive: {0}")]
+    Archive(#[from] std::io::Error),
     #[error(transparent)]
     Db(#[from] db::Error),
+}
+
+/// A job tries again: what is wrong now may be right later.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::retry(error)
+    }
 }

@@ -11,13 +11,19 @@ use core_platform::{
 };
 use core_proto::{
     auth::v1::{LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
-    user::v1::{ContactVerified, UserProfile, UserSettings},
+    user::v1::{ContactVerified, RelationshipChanged, UserDeleted, UserProfile, UserSettings},
 };
 use prost_types::{Struct, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{contacts::Kind, keys::ACCESS_LIFETIME, sessions::Reason};
+use crate::{
+    contacts::Kind,
+    keys::{ACCESS_LIFETIME, BELIEVED_FOR},
+    revocations::WRITTEN,
+    sessions::Reason,
+    store::revocations,
+};
 
 /// What happened to a user.
 pub(crate) enum Fact {
@@ -57,6 +63,77 @@ pub(crate) enum Fact {
         severity: &'static str,
         failures: i64,
     },
+    ApiKeyCreated {
+        key: Uuid,
+        scopes: Vec<String>,
+    },
+    ApiKeyRevoked {
+        key: Uuid,
+    },
+    SigningKeyMade {
+        kid: String,
+        by: Actor,
+    },
+    RoleGranted {
+        role: String,
+        by: Actor,
+    },
+    RoleRevoked {
+        role: String,
+        by: Actor,
+    },
+    Suspended {
+        by: Actor,
+    },
+    Reinstated {
+        by: Actor,
+    },
+    RelationshipChanged {
+        target: Uuid,
+        kind: &'static str,
+        active: bool,
+    },
+    ExportRequested {
+        export: Uuid,
+    },
+    ExportDownloaded {
+        export: Uuid,
+    },
+    DeletionRequested {
+        delete_at: UnixMicros,
+    },
+    DeletionCancelled,
+    Deleted,
+}
+
+impl Fact {
+    /// Who did it, where that is not the user whom it is about.
+    fn by(&self) -> Option<Actor> {
+        match self {
+            Self::SigningKeyMade { by, .. }
+            | Self::RoleGranted { by, .. }
+            | Self::RoleRevoked { by, .. }
+            | Self::Suspended { by }
+            | Self::Reinstated { by } => Some(by.clone()),
+            // What follows from another's deed by our rules.
+            Self::SessionRevoked {
+                reason: Reason::Suspended,
+                ..
+            }
+            | Self::Deleted => Some(Actor::System),
+            _ => None,
+        }
+    }
+
+    /// Of what the tokens are dead now: kind, and id unless it is the user's.
+    fn revokes(&self) -> Option<(&'static str, Option<Uuid>)> {
+        match self {
+            Self::SessionRevoked { session, .. } => Some(("session", Some(*session))),
+            Self::ApiKeyRevoked { key } => Some(("api_key", Some(*key))),
+            Self::Suspended { .. } | Self::DeletionRequested { .. } => Some(("user", None)),
+            _ => None,
+        }
+    }
 }
 
 /// Whose fact it is, and where it came from.
@@ -74,6 +151,24 @@ impl About<'_> {
         Self {
             user: Some(user),
             proved: true,
+            network: "",
+        }
+    }
+
+    /// What was done to a user, not by them.
+    pub(crate) fn to(user: Uuid) -> Self {
+        Self {
+            user: Some(user),
+            proved: false,
+            network: "",
+        }
+    }
+
+    /// What is no user's matter.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            user: None,
+            proved: false,
             network: "",
         }
     }
@@ -105,6 +200,16 @@ impl Facts {
         for fact in facts {
             if let Some(entry) = entry(fact, about) {
                 self.audit.record(tx, entry, now).await?;
+            }
+        }
+        // Last, under the log's lock: their numbers ascend in the order of the commits.
+        for fact in facts {
+            if let Some((kind, id)) = fact.revokes()
+                && let Some(subject) = id.or(about.user)
+            {
+                let until = now + BELIEVED_FOR;
+                revocations::insert(tx, kind, subject, now, until).await?;
+                WRITTEN.notify_waiters();
             }
         }
         Ok(())
@@ -164,7 +269,18 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
             failures: i32::try_from(*failures).unwrap_or(i32::MAX),
             network: about.network.to_owned(),
         }),
-        Fact::PasswordChanged | Fact::PasswordReset | Fact::LoggedIn { .. } => return None,
+        Fact::RelationshipChanged {
+            target,
+            kind,
+            active,
+        } => new("relationship.changed").data(&RelationshipChanged {
+            target_id: target.to_string(),
+            kind: (*kind).to_owned(),
+            active: *active,
+        }),
+        Fact::Deleted => new("user.deleted").data(&UserDeleted {}),
+        // What only auditors have to know.
+        _ => return None,
     };
     Some(match about.user.filter(|_| about.proved) {
         Some(user) => event.actor(user.to_string()),
@@ -176,7 +292,9 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
     let (action, detail) = match fact {
         Fact::Registered { .. } => ("user.registered", Value::Null),
         // What a profile says is no matter of security.
-        Fact::ProfileUpdated { .. } | Fact::SettingsUpdated { .. } => return None,
+        Fact::ProfileUpdated { .. }
+        | Fact::SettingsUpdated { .. }
+        | Fact::RelationshipChanged { .. } => return None,
         Fact::ContactVerified { kind, changed } => (
             "contact.verified",
             json!({ "kind": kind.name(), "changed": changed }),
@@ -194,10 +312,28 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
             "login.failed",
             json!({ "severity": severity, "failures": failures }),
         ),
+        Fact::ApiKeyCreated { key, scopes } => {
+            ("api_key.created", json!({ "key": key, "scopes": scopes }))
+        }
+        Fact::ApiKeyRevoked { key } => ("api_key.revoked", json!({ "key": key })),
+        Fact::SigningKeyMade { kid, .. } => ("signing_key.made", json!({ "kid": kid })),
+        Fact::RoleGranted { role, .. } => ("role.granted", json!({ "role": role })),
+        Fact::RoleRevoked { role, .. } => ("role.revoked", json!({ "role": role })),
+        Fact::Suspended { .. } => ("user.suspended", Value::Null),
+        Fact::Reinstated { .. } => ("user.reinstated", Value::Null),
+        Fact::ExportRequested { export } => ("export.requested", json!({ "export": export })),
+        Fact::ExportDownloaded { export } => ("export.downloaded", json!({ "export": export })),
+        Fact::DeletionRequested { delete_at } => (
+            "deletion.requested",
+            json!({ "delete_at": delete_at.seconds() }),
+        ),
+        Fact::DeletionCancelled => ("deletion.cancelled", Value::Null),
+        Fact::Deleted => ("user.deleted", Value::Null),
     };
-    let actor = match about.user.filter(|_| about.proved) {
-        Some(user) => Actor::User(user),
-        None => Actor::Anonymous,
+    let actor = match (fact.by(), about.user.filter(|_| about.proved)) {
+        (Some(by), _) => by,
+        (None, Some(user)) => Actor::User(user),
+        (None, None) => Actor::Anonymous,
     };
     Some(NewEntry {
         actor,

@@ -8,6 +8,13 @@ mod grpc;
 mod accounts;
 mod sessions;
 mod profiles;
+mod relationships;
+mod api_keys;
+mod revocations;
+mod administration;
+mod exports;
+mod upkeep;
+mod roles;
 mod contacts;
 mod messages;
 mod password;
@@ -21,32 +28,43 @@ mod counters;
 mod settings;
 mod error;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, http::header, routing::get};
 use core_platform::{
     audit::Audit,
-    clock::UnixMicros,
+    clock::{self, UnixMicros},
     crypto::Vault,
+    cursor::Cursors,
     db::Db,
+    jobs::{CronError, Jobs, Options},
     metrics::Metrics,
+    policy::PolicyStore,
     serve::MESSAGE_BYTES_MAX,
     service::{Context, Definition, Parts},
+    validate::Validator,
 };
 use core_proto::{
-    auth::v1::auth_service_server::AuthServiceServer,
-    user::v1::user_service_server::UserServiceServer,
+    auth::v1::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
+    user::v1::{admin_service_server::AdminServiceServer, user_service_server::UserServiceServer},
 };
 
-use accounts::Accounts;
+use accounts::{Accounts, Deletion};
+use administration::Administration;
+use api_keys::ApiKeys;
 use contacts::Codes;
 use counters::Counters;
+use exports::{Assembly, Exports};
 use facts::Facts;
-use keys::{Signer, StoredKey};
+use keys::{Rotation, Signer, SigningKeys};
 use messages::{Mailer, Sender, Sms};
 use password::Hasher;
 use profiles::Profiles;
+use relationships::Relationships;
+use revocations::Revocations;
+use roles::Roles;
 use sessions::Sessions;
+use upkeep::Upkeep;
 
 pub use breached::Breached;
 pub use error::Error;
@@ -64,17 +82,34 @@ const OUTBOX: &str = "outbox";
 /// What is known of this service before it starts.
 pub const DEFINITION: Definition = Definition {
     name: SERVICE,
-    grpc: &["auth.v1.AuthService", "user.v1.UserService"],
+    grpc: &[
+        "auth.v1.AuthService",
+        "auth.v1.KeyService",
+        "user.v1.UserService",
+        "user.v1.AdminService",
+    ],
     migrations: &MIGRATIONS,
     redis_database: 0,
 };
 
 /// What the operator decides about accounts.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Policy {
     /// May only who has verified the address sign in?
     pub require_verified: bool,
     pub breached: Breached,
+    /// From closing an account until everything of it goes.
+    pub deletion_grace: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require_verified: false,
+            breached: Breached::default(),
+            deletion_grace: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
 }
 
 /// Why the service could not start.
@@ -84,8 +119,6 @@ pub enum StartError {
     Db(#[from] core_platform::db::Error),
     #[error("data keys: {0}")]
     Crypto(#[from] core_platform::crypto::Error),
-    #[error("signing keys: {0}")]
-    Keys(#[from] keys::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
     #[error("{0}")]
@@ -94,58 +127,141 @@ pub enum StartError {
     Sms(#[from] messages::SmsError),
     #[error("metrics: {0}")]
     Metrics(String),
+    #[error(transparent)]
+    Schedule(#[from] CronError),
+    #[error(transparent)]
+    Rules(#[from] Error),
 }
 
 /// The rules, put together.
 struct Rules {
-    accounts: Accounts,
+    keys: SigningKeys,
+    accounts: Arc<Accounts>,
     sessions: Sessions,
     profiles: Profiles,
+    relationships: Relationships,
+    api_keys: ApiKeys,
+    administration: Administration,
+    exports: Arc<Exports>,
 }
 
 impl Rules {
     /// On a migrated database; makes the first signing key if there is none.
     async fn new(
-        db: Db,
-        vault: Vault,
+        (db, vault): (Db, Vault),
         tokens: &TokenSettings,
         policy: Policy,
+        policies: Arc<PolicyStore>,
         metrics: &Metrics,
         now: UnixMicros,
     ) -> Result<Self, StartError> {
-        let keys = store::keys::signing_keys(&db, StoredKey::generate, now).await?;
+        let audit = Audit::new(&vault)?;
+        let facts = Facts::new(audit.clone());
+        let keys = SigningKeys::open((&db, &vault, &facts), tokens, now).await?;
         let counters = Counters::new(metrics)?;
-        let facts = Facts::new(Audit::new(&vault)?);
         let codes = Codes::new(vault.clone());
         let sessions = Sessions {
             db: db.clone(),
             vault: vault.clone(),
-            signer: Signer::new(tokens, &keys)?,
+            signer: keys.signer.clone(),
+            roles: Roles::new(policies),
             facts: facts.clone(),
             counters: counters.clone(),
         };
-        let profiles = Profiles {
+        let api_keys = ApiKeys {
             db: db.clone(),
             vault: vault.clone(),
-            codes: codes.clone(),
             sessions: sessions.clone(),
             facts: facts.clone(),
         };
-        let accounts = Accounts {
-            db,
-            vault,
-            hasher: Hasher::new(metrics)?,
-            codes,
-            sessions: sessions.clone(),
-            facts,
-            counters,
-            policy,
-        };
         Ok(Self {
-            accounts,
+            keys,
+            profiles: Profiles {
+                db: db.clone(),
+                vault: vault.clone(),
+                codes: codes.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            relationships: Relationships {
+                db: db.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            administration: Administration {
+                db: db.clone(),
+                vault: vault.clone(),
+                codes: codes.clone(),
+                audit: audit.clone(),
+                sessions: sessions.clone(),
+                facts: facts.clone(),
+            },
+            exports: Arc::new(Exports {
+                db: db.clone(),
+                vault: vault.clone(),
+                audit,
+                sessions: sessions.clone(),
+                api_keys: api_keys.clone(),
+                facts: facts.clone(),
+            }),
+            accounts: Arc::new(Accounts {
+                db,
+                vault,
+                hasher: Hasher::new(metrics)?,
+                codes,
+                sessions: sessions.clone(),
+                facts,
+                counters,
+                policy,
+            }),
+            api_keys,
             sessions,
-            profiles,
         })
+    }
+
+    /// What is done without anybody asking.
+    fn jobs(&self, jobs: &mut Jobs) -> Result<(), CronError> {
+        let options = Options::default();
+        jobs.add(Assembly::KIND, options, Assembly(self.exports.clone()));
+        jobs.add(Deletion::KIND, options, Deletion(self.accounts.clone()));
+        jobs.schedule(Deletion::KIND, Deletion::SCHEDULE)?;
+        jobs.add(Rotation::KIND, options, Rotation(self.keys.clone()));
+        jobs.schedule(Rotation::KIND, Rotation::SCHEDULE)?;
+        jobs.add(Upkeep::KIND, options, Upkeep);
+        jobs.schedule(Upkeep::KIND, Upkeep::SCHEDULE)
+    }
+
+    /// What is answered.
+    fn parts(self, cursors: Cursors, revocations: Revocations, validator: Arc<Validator>) -> Parts {
+        let auth = AuthServiceServer::new(grpc::Auth {
+            accounts: self.accounts.clone(),
+            sessions: self.sessions,
+            validator: validator.clone(),
+        });
+        let keys = KeyServiceServer::new(grpc::Keys {
+            api_keys: self.api_keys,
+            signing_keys: self.keys,
+            revocations,
+            validator: validator.clone(),
+        });
+        let user = UserServiceServer::new(grpc::Users {
+            profiles: self.profiles,
+            relationships: self.relationships,
+            exports: self.exports,
+            accounts: self.accounts,
+            cursors: cursors.clone(),
+            validator: validator.clone(),
+        });
+        let administration = AdminServiceServer::new(grpc::Admin {
+            administration: self.administration,
+            cursors,
+            validator,
+        });
+        Parts::default()
+            .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(keys.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(administration.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
 
@@ -155,9 +271,11 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     let Context {
         db,
         vault,
+        policies,
         metrics,
         validator,
         mut jobs,
+        stop,
         now,
         data_dir,
         ..
@@ -169,30 +287,33 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     };
     jobs.add(messages::SEND, Sender::options(), sender);
 
+    let cursors = Cursors::new(&vault)?;
+    let (revocations, look_out) = Revocations::new(&db, &stop);
     let policy = settings.policy.clone();
-    let rules = Rules::new(db, vault, &settings.tokens, policy, &metrics, now).await?;
-    let verifier = rules.sessions.signer.verifier();
-    let jwks = rules.sessions.signer.jwks_json();
-    let auth = AuthServiceServer::new(grpc::Auth {
-        accounts: Arc::new(rules.accounts),
-        sessions: rules.sessions,
-        validator: validator.clone(),
-    });
-    let user = UserServiceServer::new(grpc::Users {
-        profiles: rules.profiles,
-        validator,
-    });
-    Ok(Parts::default()
-        .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .verifier(verifier)
-        .admin(admin(jwks))
+    let rules = Rules::new(
+        (db, vault),
+        &settings.tokens,
+        policy,
+        policies,
+        &metrics,
+        now,
+    )
+    .await?;
+    rules.jobs(&mut jobs)?;
+    let signer = rules.sessions.signer.clone();
+    let follow = rules.keys.clone().follow(stop);
+    Ok(rules
+        .parts(cursors, revocations, validator)
+        .task("revocations", look_out.run())
+        .task("signing-keys", follow)
+        .verifier(signer.verifier())
+        .admin(admin(signer))
         .jobs(jobs))
 }
 
 /// What the admin listener serves for this service: the public keys, so that an
 /// edge on the same machine needs no certificate to fetch them.
-fn admin(jwks: String) -> Router {
+fn admin(signer: Signer) -> Router {
     Router::new().route(
         "/.well-known/jwks.json",
         get(move || async move {
@@ -200,9 +321,38 @@ fn admin(jwks: String) -> Router {
                 (header::CONTENT_TYPE, "application/jwk-set+json"),
                 (header::CACHE_CONTROL, "public, max-age=300"),
             ];
-            (headers, jwks)
+            (headers, signer.jwks_json(clock::now()))
         }),
     )
+}
+
+/// Gives a role to the user with this address, on a migrated database: how the first
+/// administrator comes to be, before anybody could give roles.
+///
+/// # Errors
+/// No such user or role, or the database.
+pub async fn grant_role(
+    (db, vault): (Db, Vault),
+    policies: Arc<PolicyStore>,
+    (email, role): (&str, &str),
+    now: UnixMicros,
+) -> Result<(), StartError> {
+    // Nobody signs anything here, so the names in tokens don't matter.
+    let tokens = TokenSettings {
+        issuer: SERVICE.to_owned(),
+        audience: SERVICE.to_owned(),
+    };
+    let metrics = Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?;
+    let rules = Rules::new(
+        (db, vault),
+        &tokens,
+        Policy::default(),
+        policies,
+        &metrics,
+        now,
+    )
+    .await?;
+    Ok(rules.administration.appoint(email, role, now).await?)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! of its secrets can be printed.
 //! Refuses rules of the business: those are policy.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use core_platform::config::{Secret, SecretError, secret};
 
@@ -11,6 +11,7 @@ use crate::{Breached, MailSettings, Policy, SmsSettings, TokenSettings};
 
 /// Longer than any name two systems have agreed on.
 const NAME_BYTES_MAX: usize = 255;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,6 +44,15 @@ pub struct Flags {
         value_name = "FILE"
     )]
     breached_passwords: PathBuf,
+    /// Days from closing an account until everything of it goes; signing in before keeps it
+    #[arg(
+        long,
+        env = "CORE_DELETION_GRACE_DAYS",
+        default_value_t = 14,
+        value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(0..=365)
+    )]
+    deletion_grace_days: u32,
     /// Mail relay: `smtp://host:25`, `smtps://host:465`, `smtp://host:587?tls=required`; without it mails are written into the data directory, under `outbox`
     #[arg(long, env = "CORE_SMTP_URL", value_name = "URL")]
     smtp_url: Option<String>,
@@ -144,6 +154,7 @@ impl Flags {
             policy: Policy {
                 require_verified: self.require_verified,
                 breached: Breached::load(&self.breached_passwords)?,
+                deletion_grace: DAY * self.deletion_grace_days,
             },
             mail: self.mail()?,
             sms: self.sms()?,

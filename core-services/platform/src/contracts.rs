@@ -14,7 +14,7 @@ const ACCESS: &str = "platform.v1.access";
 pub enum Access {
     /// Anyone; a token is not read.
     Public,
-    /// Any caller with a valid access token.
+    /// Any person with a valid access token; no API key.
     Authenticated,
     /// A caller whose token carries this scope.
     Permission(String),

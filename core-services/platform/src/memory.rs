@@ -39,7 +39,7 @@ pub struct Dialer(mpsc::Sender<Pipe>);
 
 impl Dialer {
     /// A channel on which `caller` calls.
-    pub(crate) fn channel(&self, caller: &str) -> Channel {
+    pub fn channel(&self, caller: &str) -> Channel {
         let connect = Connect {
             sender: self.0.clone(),
             caller: Peer(caller.to_owned()),

@@ -21,6 +21,17 @@ pub mod auth {
     }
 }
 
+pub mod google {
+    #[allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the text is in the .proto file"
+    )]
+    pub mod api {
+        tonic::include_proto!("google.api");
+    }
+}
+
 pub mod user {
     #[allow(
         clippy::all,

@@ -7,12 +7,14 @@ use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
     auth::v1::{
-        ChangeContactRequest, ChangePasswordRequest, FinishPasswordResetRequest, LoginRequest,
-        RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
+        ApiKey, ChangeContactRequest, ChangePasswordRequest, CreateApiKeyRequest,
+        CreateApiKeyResponse, FinishPasswordResetRequest, IntrospectRequest, IntrospectResponse,
+        LoginRequest, RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
         StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
     },
+    google::api::HttpBody,
     platform::v1::Event,
-    user::v1::{Profile, UpdateProfileRequest},
+    user::v1::{ListUsersRequest, Profile, UpdateProfileRequest, User},
 };
 
 macro_rules! opaque {
@@ -37,8 +39,16 @@ opaque!(
     ResendVerificationRequest,
     ChangeContactRequest,
     Session,
+    ApiKey,
+    CreateApiKeyRequest,
+    CreateApiKeyResponse,
+    IntrospectRequest,
+    IntrospectResponse,
     UpdateProfileRequest,
     Profile,
+    ListUsersRequest,
+    User,
+    HttpBody,
     Event,
 );
 
@@ -100,6 +110,28 @@ mod tests {
                 VerifyContactRequest {
                     contact: secret(),
                     code: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                CreateApiKeyResponse {
+                    key: secret(),
+                    api_key: None
+                }
+            ),
+            format!("{:?}", IntrospectRequest { token: secret() }),
+            format!(
+                "{:?}",
+                IntrospectResponse {
+                    access_token: secret(),
+                    ..IntrospectResponse::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                HttpBody {
+                    data: secret().into_bytes(),
+                    ..HttpBody::default()
                 }
             ),
             format!(

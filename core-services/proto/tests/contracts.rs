@@ -120,6 +120,39 @@ fn http_bindings_are_the_published_ones() {
         check(&format!("user.v1.UserService.{rpc}"), &[binding]);
     }
     check("user.v1.UserService.BatchGetUsers", &[]);
+    for (rpc, binding) in [
+        ("CreateApiKey", "POST /v1/api-keys"),
+        ("ListApiKeys", "GET /v1/api-keys"),
+        ("RevokeApiKey", "DELETE /v1/api-keys/{id}"),
+        ("RotateSigningKey", "POST /v1/admin/signing-keys:rotate"),
+    ] {
+        check(&format!("auth.v1.KeyService.{rpc}"), &[binding]);
+    }
+    check("auth.v1.KeyService.Introspect", &[]);
+    check("auth.v1.KeyService.WatchRevocations", &[]);
+    for (rpc, binding) in [
+        ("GrantRole", "POST /v1/admin/users/{user_id}/roles"),
+        (
+            "RevokeRole",
+            "DELETE /v1/admin/users/{user_id}/roles/{role}",
+        ),
+        ("ListRoles", "GET /v1/admin/roles"),
+        ("ListAuditEvents", "GET /v1/admin/audit"),
+        ("ListUsers", "GET /v1/admin/users"),
+        ("SuspendUser", "POST /v1/admin/users/{user_id}:suspend"),
+    ] {
+        check(&format!("user.v1.AdminService.{rpc}"), &[binding]);
+    }
+    for (rpc, binding) in [
+        ("PutRelationship", "PUT /v1/relationships/{user_id}"),
+        ("DeleteRelationship", "DELETE /v1/relationships/{user_id}"),
+        ("ListRelationships", "GET /v1/relationships"),
+        ("ExportAccount", "POST /v1/account:export"),
+        ("DownloadExport", "GET /v1/account/exports/{id}"),
+        ("DeleteAccount", "DELETE /v1/account"),
+    ] {
+        check(&format!("user.v1.UserService.{rpc}"), &[binding]);
+    }
     check(
         "user.v1.UserService.GetProfile",
         &["GET /profile", "GET /user/profile", "GET /v1/profile"],
@@ -156,7 +189,7 @@ fn every_rpc_says_who_may_call_it() {
 
 /// What could take an account away from its owner.
 #[test]
-fn a_contact_is_changed_after_a_fresh_login_only() {
+fn what_takes_an_account_away_needs_a_fresh_login() {
     let pool = pool();
     let option = pool.get_extension_by_name("platform.v1.access").unwrap();
     let methods = methods(&pool).into_iter();
@@ -166,7 +199,19 @@ fn a_contact_is_changed_after_a_fresh_login_only() {
         access.get_field_by_name("step_up").unwrap().as_bool() == Some(true)
     });
     let names: Vec<_> = fresh.map(|method| method.name().to_owned()).collect();
-    assert!(names.contains(&"ChangeContact".to_owned()), "{names:?}");
+    for needed in [
+        "ChangeContact",
+        "CreateApiKey",
+        "RotateSigningKey",
+        "GrantRole",
+        "RevokeRole",
+        "SuspendUser",
+        "ExportAccount",
+        "DownloadExport",
+        "DeleteAccount",
+    ] {
+        assert!(names.contains(&needed.to_owned()), "{needed}: {names:?}");
+    }
 }
 
 #[test]
@@ -176,12 +221,21 @@ fn json_names_are_the_proto_names() {
     for method in methods(&pool) {
         messages.extend([method.input(), method.output()]);
     }
-    for name in ["auth.v1.Jwk", "auth.v1.Session"] {
+    for name in [
+        "auth.v1.ApiKey",
+        "auth.v1.Jwk",
+        "auth.v1.Revocation",
+        "auth.v1.Session",
+        "user.v1.AuditEvent",
+        "user.v1.Relationship",
+        "user.v1.Role",
+        "user.v1.User",
+    ] {
         messages.push(pool.get_message_by_name(name).unwrap());
     }
     for message in messages {
         // Google's own types have ProtoJSON forms of their own.
-        if message.package_name() == "google.protobuf" {
+        if message.package_name().starts_with("google.") {
             continue;
         }
         for field in message.fields() {
@@ -253,7 +307,11 @@ fn what_comes_in_is_bounded() {
             let bounded = match kind {
                 Kind::Bool => true,
                 // By the handler, which knows its JSON.
-                Kind::Message(message) => message.full_name() == "google.protobuf.Struct",
+                Kind::Message(message) => ["google.protobuf.Struct", "google.protobuf.Timestamp"]
+                    .contains(&message.full_name()),
+                // A position in a list of ours.
+                Kind::Int64 => has(&rules_of("int64"), "gte"),
+                Kind::Int32 => has(&rules_of("int32"), "lte"),
                 Kind::String if field.is_list() => {
                     let list = rules_of("repeated");
                     let items = list.get_field_by_name("items").unwrap().into_owned();

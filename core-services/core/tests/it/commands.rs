@@ -129,9 +129,9 @@ fn only_known_services_are_served() {
 fn migrate_goes_down_and_up() {
     let world = World::new();
     for (arguments, expected) in [
-        (&[][..], "identity: schema version 3\n"),
+        (&[][..], "identity: schema version 43\n"),
         (&["--to", "0"][..], "identity: schema version 0\n"),
-        (&[][..], "identity: schema version 3\n"),
+        (&[][..], "identity: schema version 43\n"),
     ] {
         let mut command = world.command("migrate");
         let Output {

@@ -3,6 +3,7 @@
 //! a password is only ever compared by `password`.
 //! Refuses a clock: `now` comes in.
 
+mod close;
 mod contacts;
 mod login;
 mod password;
@@ -29,6 +30,7 @@ use crate::{
     store::contacts as rows,
 };
 
+pub(crate) use close::Deletion;
 pub(crate) use password::Reset;
 pub(crate) use register::Registration;
 

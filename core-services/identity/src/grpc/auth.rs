@@ -214,14 +214,19 @@ impl AuthService for Auth {
 
     async fn get_jwks(&self, request: Request<GetJwksRequest>) -> Result<Response<Jwks>, Status> {
         self.validator.check(request.get_ref())?;
-        let keys = self.sessions.signer.jwks().into_iter().map(|key| Jwk {
-            kty: key.kty.to_owned(),
-            crv: key.crv.to_owned(),
-            kid: key.kid,
-            alg: key.alg.to_owned(),
-            r#use: key.usage.to_owned(),
-            x: key.x,
-        });
+        let keys = self
+            .sessions
+            .signer
+            .jwks(clock::now())
+            .into_iter()
+            .map(|key| Jwk {
+                kty: key.kty.to_owned(),
+                crv: key.crv.to_owned(),
+                kid: key.kid,
+                alg: key.alg.to_owned(),
+                r#use: key.usage.to_owned(),
+                x: key.x,
+            });
         Ok(Response::new(Jwks {
             keys: keys.collect(),
         }))

@@ -3,7 +3,10 @@
 //! token and never from the message, and reads the time once.
 //! Refuses to decide anything else.
 
+mod admin;
 mod auth;
+mod keys;
+mod pages;
 mod refusal;
 mod user;
 
@@ -15,7 +18,9 @@ use tonic::{
 };
 use uuid::Uuid;
 
+pub(crate) use admin::Admin;
 pub(crate) use auth::Auth;
+pub(crate) use keys::Keys;
 pub(crate) use user::Users;
 
 /// The edge sets the HTTP status from it; other gRPC callers don't see a difference.

@@ -23,12 +23,20 @@ impl From<Error> for Status {
                 details.set_error_info("TOO_MANY_ATTEMPTS", errors::DOMAIN, []);
                 Self::with_error_details(Code::ResourceExhausted, said, details)
             }
+            Error::Suspended => refused(Code::PermissionDenied, "ACCOUNT_SUSPENDED"),
             Error::Unverified => refused(Code::PermissionDenied, "CONTACT_UNVERIFIED"),
             // Not UNAUTHENTICATED: a client would throw its good token away.
             Error::WrongPassword => refused(Code::PermissionDenied, "WRONG_PASSWORD"),
             Error::BadCode => refused(Code::InvalidArgument, "BAD_CODE"),
             Error::NoSuchSession => refused(Code::NotFound, "NO_SUCH_SESSION"),
             Error::NoSuchUser => refused(Code::NotFound, "NO_SUCH_USER"),
+            Error::NoSuchApiKey => refused(Code::NotFound, "NO_SUCH_API_KEY"),
+            Error::NoSuchExport => refused(Code::NotFound, "NO_SUCH_EXPORT"),
+            Error::ExportNotReady => refused(Code::FailedPrecondition, "EXPORT_NOT_READY"),
+            Error::LastAdmin => refused(Code::FailedPrecondition, "LAST_ADMIN"),
+            Error::BeyondOwnRights => refused(Code::PermissionDenied, "BEYOND_OWN_RIGHTS"),
+            Error::TooMany(_) => refused(Code::FailedPrecondition, "TOO_MANY"),
+            Error::Blocked => refused(Code::FailedPrecondition, "BLOCKED"),
             Error::HandleTaken => refused(Code::AlreadyExists, "HANDLE_TAKEN"),
             Error::Changed => {
                 // RFC 9110 section 15.5.13; gRPC has no code of its own for it.
@@ -44,9 +52,11 @@ impl From<Error> for Status {
             Error::Db(error) => error.into(),
             Error::Crypto(error) => error.into(),
             Error::Audit(error) => error.into(),
-            Error::Password(_) | Error::Keys(_) | Error::Random(_) | Error::Json(_) => {
-                errors::internal(&said)
-            }
+            Error::Password(_)
+            | Error::Keys(_)
+            | Error::Random(_)
+            | Error::Json(_)
+            | Error::Archive(_) => errors::internal(&said),
         }
     }
 }

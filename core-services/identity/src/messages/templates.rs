@@ -15,6 +15,7 @@ pub(crate) enum Template {
     PasswordChanged,
     ContactChanged,
     NewDevice,
+    AccountClosed,
 }
 
 /// A text with its values in.
@@ -32,6 +33,7 @@ impl Template {
             Self::PasswordChanged => include_str!("../../templates/password_changed.txt"),
             Self::ContactChanged => include_str!("../../templates/contact_changed.txt"),
             Self::NewDevice => include_str!("../../templates/new_device.txt"),
+            Self::AccountClosed => include_str!("../../templates/account_closed.txt"),
         }
     }
 
@@ -82,13 +84,14 @@ mod tests {
             Template::PasswordChanged,
             Template::ContactChanged,
             Template::NewDevice,
+            Template::AccountClosed,
         ] {
             let (subject, body) = template.source().split_once("\n\n").unwrap();
             assert!(!subject.is_empty() && !subject.contains('\n'), "{subject}");
             assert!(body.is_ascii() && body.ends_with('\n'), "{body}");
             for placeholder in template.source().split('{').skip(1) {
                 let name = placeholder.split('}').next().unwrap();
-                let known = ["code", "minutes", "device", "network", "kind"];
+                let known = ["code", "minutes", "device", "network", "kind", "days"];
                 assert!(known.contains(&name), "{name}");
             }
         }

@@ -22,6 +22,8 @@ pub(crate) enum Reason {
     PasswordReset,
     TokenReuse,
     Limit,
+    Suspended,
+    AccountClosed,
 }
 
 impl Reason {
@@ -34,6 +36,8 @@ impl Reason {
             Self::PasswordReset => "password_reset",
             Self::TokenReuse => "token_reuse",
             Self::Limit => "limit",
+            Self::Suspended => "suspended",
+            Self::AccountClosed => "account_closed",
         }
     }
 }
@@ -57,7 +61,8 @@ impl Sessions {
         }
         let about = About {
             user: Some(user),
-            proved: reason != Reason::TokenReuse,
+            // Nobody knows who used a token twice, and a suspension is another's deed.
+            proved: !matches!(reason, Reason::TokenReuse | Reason::Suspended),
             network: "",
         };
         self.facts.tell(tx, &facts, &about, now).await?;

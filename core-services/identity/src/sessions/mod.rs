@@ -14,7 +14,7 @@ use core_platform::{
     clock::UnixMicros,
     crypto::{Field, Vault},
     db::Db,
-    token::Caller,
+    token::{Caller, Kind},
 };
 use uuid::Uuid;
 
@@ -23,7 +23,8 @@ use crate::{
     error::Error,
     facts::Facts,
     keys::{ACCESS_LIFETIME, Grant, Signer},
-    store::sessions,
+    roles::Roles,
+    store::{api_keys, sessions},
 };
 
 pub(crate) use end::Reason;
@@ -40,10 +41,7 @@ pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
 /// Ended sessions are kept for so long: they know the user's devices.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-const DEVICE: Field = Field::new("sessions.device");
-
-/// What every user may do. Roles that give more come from grants.
-const ROLES: [&str; 1] = ["user"];
+pub(crate) const DEVICE: Field = Field::new("sessions.device");
 
 /// A pair of tokens. No `Debug`: both are secrets.
 pub(crate) struct Tokens {
@@ -70,6 +68,7 @@ pub(crate) struct Sessions {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
     pub(crate) signer: Signer,
+    pub(crate) roles: Roles,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
 }
@@ -104,9 +103,18 @@ impl Sessions {
             .collect()
     }
 
-    /// Refuses callers whose session has ended: their access token may live on for minutes.
+    /// Refuses callers whose session or key has ended: their access token may live on for
+    /// minutes.
     pub(crate) async fn require_live(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
-        match sessions::is_live(&self.db, caller.user, caller.session, now).await? {
+        let (db, user, id) = (&self.db, caller.user, caller.session);
+        let live = match caller.kind {
+            Kind::User => sessions::is_live(db, user, id, now).await?,
+            Kind::ApiKey => {
+                let key = api_keys::live(db, id, now).await?;
+                key.is_some_and(|key| key.user == user)
+            }
+        };
+        match live {
             true => Ok(()),
             false => Err(Error::SessionEnded),
         }
@@ -118,19 +126,5 @@ impl Sessions {
             refresh,
             expires_in: i32::try_from(ACCESS_LIFETIME.as_secs()).unwrap_or(i32::MAX),
         })
-    }
-}
-
-/// The roles of a user, for the claim of that name.
-pub(crate) fn roles_of(_user: Uuid) -> Vec<String> {
-    ROLES.map(str::to_owned).to_vec()
-}
-
-/// What roles may do, for the claim `scope`.
-pub(crate) fn scopes_of(roles: &[String]) -> String {
-    if roles.iter().any(|role| role == "user") {
-        "profile:read profile:write".to_owned()
-    } else {
-        String::new()
     }
 }

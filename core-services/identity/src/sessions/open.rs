@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     DEVICE, ENDED_KEPT, Reason, SESSION_LIFETIME, SESSIONS_PER_USER_MAX, Sessions, TOKEN_LIFETIME,
-    Tokens, roles_of, token::RefreshToken,
+    Tokens, token::RefreshToken,
 };
 use crate::{
     contacts::{Contact, Kind, before},
@@ -18,7 +18,7 @@ use crate::{
     messages::{self, Message, NEWS_LIFETIME, Template},
     origin::Origin,
     profiles::CONTACT,
-    store::{contacts, refresh_tokens, sessions},
+    store::{contacts, refresh_tokens, sessions, users},
 };
 
 /// Who has proved what, and where.
@@ -40,6 +40,7 @@ impl Sessions {
         new: &NewSession<'_>,
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
+        let kept = self.admit(tx, new.user, now).await?;
         let key = self.vault.key(&mut *tx, new.user).await?;
         // A blind index of its own for each user: it links nobody with anybody.
         let device = format!("{}:{}", new.user, new.origin.device);
@@ -75,6 +76,9 @@ impl Sessions {
             session,
             amr: amr.clone(),
         }];
+        if kept {
+            facts.push(Fact::DeletionCancelled);
+        }
         if had_any && !had_this {
             self.warn(tx, &key, new, now).await?;
             facts.push(Fact::NewDevice { session });
@@ -86,14 +90,34 @@ impl Sessions {
             network: &new.origin.network,
         };
         self.facts.tell(tx, &facts, &about, now).await?;
+        let rights = self.roles.rights(&mut *tx, new.user).await?;
         let grant = Grant {
             user: new.user,
             session,
             auth_time: new.auth_time,
             amr: &amr,
-            roles: &roles_of(new.user),
+            roles: &rights.roles,
+            scope: &rights.scope(),
         };
         self.tokens(&grant, refresh.text(), now)
+    }
+
+    /// Lets in who is not suspended. Who closed the account keeps it by coming back in
+    /// time: true then.
+    async fn admit(&self, tx: &mut Tx, user: Uuid, now: UnixMicros) -> Result<bool, Error> {
+        let standing = users::standing(tx, user).await?;
+        let standing = standing.ok_or(Error::BadCredentials)?;
+        if standing.suspended_at.is_some() {
+            return Err(Error::Suspended);
+        }
+        match standing.delete_at {
+            None => Ok(false),
+            Some(at) if at <= now => Err(Error::BadCredentials),
+            Some(_) => {
+                users::set_deletion(tx, user, None).await?;
+                Ok(true)
+            }
+        }
     }
 
     async fn make_room(

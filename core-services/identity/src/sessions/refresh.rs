@@ -8,7 +8,7 @@ use std::time::Duration;
 use core_platform::{clock::UnixMicros, db::Tx};
 use uuid::Uuid;
 
-use super::{Reason, Sessions, TOKEN_LIFETIME, Tokens, roles_of, token::RefreshToken};
+use super::{Reason, Sessions, TOKEN_LIFETIME, Tokens, token::RefreshToken};
 use crate::{
     counters::Event,
     error::Error,
@@ -82,7 +82,7 @@ impl Sessions {
                     return Err(Error::BadRefreshToken);
                 }
                 self.counters.count(Event::RefreshedAgain);
-                self.renewed(&row, &successor, now)
+                self.renewed(&mut tx, &row, &successor, now).await
             }
             Verdict::Good => {
                 let successor = token.successor(Uuid::now_v7(), &self.vault)?;
@@ -96,7 +96,7 @@ impl Sessions {
                 };
                 refresh_tokens::insert(&mut tx, &new, now).await?;
                 sessions::seen(&mut tx, row.session, &origin.network, now).await?;
-                let tokens = self.renewed(&row, &successor, now)?;
+                let tokens = self.renewed(&mut tx, &row, &successor, now).await?;
                 tx.commit().await?;
                 Ok(tokens)
             }
@@ -127,19 +127,22 @@ impl Sessions {
         Ok(())
     }
 
-    fn renewed(
+    async fn renewed(
         &self,
+        tx: &mut Tx,
         row: &TokenRow,
         successor: &RefreshToken,
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
         let amr: Vec<String> = row.amr.split_whitespace().map(str::to_owned).collect();
+        let rights = self.roles.rights(&mut *tx, row.user).await?;
         let grant = Grant {
             user: row.user,
             session: row.session,
             auth_time: row.auth_time,
             amr: &amr,
-            roles: &roles_of(row.user),
+            roles: &rights.roles,
+            scope: &rights.scope(),
         };
         self.tokens(&grant, successor.text(), now)
     }

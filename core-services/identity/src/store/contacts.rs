@@ -2,7 +2,7 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Error, On, Tx, query},
+    db::{Db, Error, On, Tx, query},
 };
 use uuid::Uuid;
 
@@ -59,6 +59,27 @@ pub(crate) async fn of_user(on: impl Into<On<'_>>, user: Uuid) -> Result<Vec<Con
         .bind(user)
         .fetch_all(on)
         .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ContactRow {
+                user: row.get(0)?,
+                kind: row.get(1)?,
+                value: row.get(2)?,
+                verified_at: row.get(3)?,
+            })
+        })
+        .collect()
+}
+
+/// The addresses of these users; a page of them at most.
+pub(crate) async fn emails(db: &Db, users: Vec<Uuid>) -> Result<Vec<ContactRow>, Error> {
+    let rows = query(
+        "SELECT user_id, kind, value, verified_at FROM contacts
+         WHERE user_id {any_uuid:$1} AND kind = 'email'",
+    )
+    .bind(users)
+    .fetch_all(db)
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(ContactRow {

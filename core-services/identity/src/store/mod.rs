@@ -12,11 +12,16 @@ pub(crate) mod codes;
 pub(crate) mod attempts;
 pub(crate) mod preferences;
 pub(crate) mod keys;
+pub(crate) mod api_keys;
+pub(crate) mod revocations;
+pub(crate) mod roles;
+pub(crate) mod relationships;
+pub(crate) mod exports;
 
 use core_platform::db::Migration;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: [Migration; 3] = [
+pub const MIGRATIONS: [Migration; 7] = [
     Migration {
         version: 1,
         name: "accounts",
@@ -34,5 +39,29 @@ pub const MIGRATIONS: [Migration; 3] = [
         name: "signing_keys",
         up: include_str!("../../migrations/0003_signing_keys.up.sql"),
         down: include_str!("../../migrations/0003_signing_keys.down.sql"),
+    },
+    Migration {
+        version: 40,
+        name: "keys",
+        up: include_str!("../../migrations/0040_keys.up.sql"),
+        down: include_str!("../../migrations/0040_keys.down.sql"),
+    },
+    Migration {
+        version: 41,
+        name: "administration",
+        up: include_str!("../../migrations/0041_administration.up.sql"),
+        down: include_str!("../../migrations/0041_administration.down.sql"),
+    },
+    Migration {
+        version: 42,
+        name: "relationships",
+        up: include_str!("../../migrations/0042_relationships.up.sql"),
+        down: include_str!("../../migrations/0042_relationships.down.sql"),
+    },
+    Migration {
+        version: 43,
+        name: "account_exports",
+        up: include_str!("../../migrations/0043_account_exports.up.sql"),
+        down: include_str!("../../migrations/0043_account_exports.down.sql"),
     },
 ];

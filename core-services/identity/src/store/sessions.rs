@@ -114,6 +114,26 @@ pub(crate) async fn live(
     rows.iter().map(session_row).collect()
 }
 
+/// The newest ones, live or ended, and when they were ended before their time.
+pub(crate) async fn history(
+    db: &Db,
+    user: Uuid,
+    limit: i64,
+) -> Result<Vec<(SessionRow, Option<UnixMicros>)>, Error> {
+    let rows = query(
+        "SELECT id, amr, device, network, created_at, last_seen_at, expires_at, revoked_at
+         FROM sessions WHERE user_id = $1
+         ORDER BY created_at DESC, id DESC LIMIT $2",
+    )
+    .bind(user)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((session_row(row)?, row.get(7)?)))
+        .collect()
+}
+
 fn session_row(row: &Row) -> Result<SessionRow, Error> {
     Ok(SessionRow {
         id: row.get(0)?,

@@ -115,6 +115,113 @@ pub(crate) async fn touch(tx: &mut Tx, id: Uuid, now: UnixMicros) -> Result<(), 
     Ok(())
 }
 
+/// Whether a user may sign in.
+pub(crate) struct Standing {
+    pub(crate) suspended_at: Option<UnixMicros>,
+    /// Their owner closed the account; everything goes then.
+    pub(crate) delete_at: Option<UnixMicros>,
+}
+
+/// Held until the transaction ends: who is suspended meanwhile gets no session.
+pub(crate) async fn standing(tx: &mut Tx, id: Uuid) -> Result<Option<Standing>, Error> {
+    let row = query("SELECT suspended_at, delete_at FROM users WHERE id = $1 {for_update}")
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Standing {
+        suspended_at: row.get(0)?,
+        delete_at: row.get(1)?,
+    }))
+}
+
+pub(crate) async fn set_suspended(
+    tx: &mut Tx,
+    id: Uuid,
+    at: Option<UnixMicros>,
+) -> Result<(), Error> {
+    query("UPDATE users SET suspended_at = $2 WHERE id = $1")
+        .bind(id)
+        .bind(at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn set_deletion(
+    tx: &mut Tx,
+    id: Uuid,
+    at: Option<UnixMicros>,
+) -> Result<(), Error> {
+    query("UPDATE users SET delete_at = $2 WHERE id = $1")
+        .bind(id)
+        .bind(at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Those whose time has come, the longest due first.
+pub(crate) async fn due(db: &Db, now: UnixMicros, limit: i64) -> Result<Vec<Uuid>, Error> {
+    let rows = query("SELECT id FROM users WHERE delete_at <= $1 ORDER BY delete_at LIMIT $2")
+        .bind(now)
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Forgets a user and all rows that hang on them.
+pub(crate) async fn remove(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
+    query("DELETE FROM users WHERE id = $1")
+        .bind(id)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A user as administrators list them.
+pub(crate) struct ListedRow {
+    pub(crate) id: Uuid,
+    pub(crate) handle: String,
+    pub(crate) display_name: String,
+    pub(crate) created_at: UnixMicros,
+    pub(crate) standing: Standing,
+}
+
+/// Newest first, from `after` on: ids ascend with time (RFC 9562 section 5.7).
+pub(crate) async fn page(
+    db: &Db,
+    only: Option<Uuid>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<ListedRow>, Error> {
+    let rows = query(
+        "SELECT id, handle, display_name, created_at, suspended_at, delete_at FROM users
+         WHERE ($1 IS NULL OR id = $1) AND ($2 IS NULL OR id < $2)
+         ORDER BY id DESC LIMIT $3",
+    )
+    .bind(only)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ListedRow {
+                id: row.get(0)?,
+                handle: row.get(1)?,
+                display_name: row.get(2)?,
+                created_at: row.get(3)?,
+                standing: Standing {
+                    suspended_at: row.get(4)?,
+                    delete_at: row.get(5)?,
+                },
+            })
+        })
+        .collect()
+}
+
 pub(crate) async fn public(db: &Db, handle: &str) -> Result<Option<PublicRow>, Error> {
     let row = query("SELECT id, handle, display_name, created_at FROM users WHERE handle = $1")
         .bind(handle)

@@ -3,32 +3,43 @@
 use std::{sync::Arc, time::Duration};
 
 use core_platform::{
-    clock::UnixMicros,
+    clock::{self, UnixMicros},
     crypto::{KeyRing, SERVICE_SUBJECT, Vault},
     db::{Db, Location, query},
+    jobs::{Jobs, Settings as JobSettings, Worker},
     metrics::Metrics,
+    policy::PolicyStore,
     token::{Caller, Verifier},
 };
-use core_testing::{Database, both_databases};
+use core_testing::{Database, both_databases, eventually};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
     Breached, Error, MIGRATIONS, Policy, Rules, TokenSettings,
     accounts::{Registration, Reset},
+    contacts::{Codes, Contact, Kind as ContactKind},
     messages::{self, Message, Template},
     origin::Origin,
-    sessions::Tokens,
+    sessions::{NewSession, Tokens},
+    store,
 };
 
+mod access;
+mod administration;
+mod api_keys;
 mod codes;
+mod leaving;
 mod logins;
 mod passwords;
 mod privacy;
 mod profiles;
 mod refresh;
 mod registration;
+mod relationships;
+mod revocations;
 mod sessions;
+mod signing_keys;
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 const EMAIL: &str = "ada@example.org";
@@ -41,8 +52,12 @@ struct World {
     vault: Vault,
     verifier: Verifier,
     metrics: Metrics,
+    policies: Arc<PolicyStore>,
     keys: tempfile::TempDir,
 }
+
+/// The roles as they are shipped.
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/services");
 
 async fn world(at: &Database) -> Arc<World> {
     world_with(at, Policy::default()).await
@@ -56,7 +71,9 @@ async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
     let ring = KeyRing::open(None, keys.path()).unwrap();
     let vault = Vault::start(&db, ring, NOW).await.unwrap();
     let metrics = Metrics::new().unwrap();
-    let rules = Rules::new(db.clone(), vault.clone(), &tokens(), policy, &metrics, NOW)
+    let policies = Arc::new(PolicyStore::open(std::path::Path::new(POLICIES)).unwrap());
+    let on = (db.clone(), vault.clone());
+    let rules = Rules::new(on, &tokens(), policy, policies.clone(), &metrics, NOW)
         .await
         .unwrap();
     let verifier = rules.sessions.signer.verifier();
@@ -66,6 +83,7 @@ async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
         vault,
         verifier,
         metrics,
+        policies,
         keys,
     })
 }
@@ -127,7 +145,77 @@ impl World {
     }
 
     fn caller(&self, tokens: &Tokens) -> Caller {
-        self.verifier.verify(&tokens.access, NOW).unwrap()
+        self.caller_at(tokens, NOW)
+    }
+
+    /// Who calls with this token at `now`.
+    fn caller_at(&self, tokens: &Tokens, now: UnixMicros) -> Caller {
+        self.verifier.verify(&tokens.access, now).unwrap()
+    }
+
+    async fn user(&self, email: &str) -> Uuid {
+        let index = Codes::new(self.vault.clone()).index(&Contact::email(email));
+        let owner = store::contacts::owner(&self.db, ContactKind::Email, &index).await;
+        owner.unwrap().unwrap().user
+    }
+
+    /// A session without the work of a password.
+    async fn open(&self, user: Uuid, now: UnixMicros) -> Result<Tokens, Error> {
+        let new = NewSession {
+            user,
+            amr: &["pwd"],
+            auth_time: now,
+            origin: &at("laptop"),
+        };
+        let mut tx = self.db.begin().await?;
+        let tokens = self.rules.sessions.open(&mut tx, &new, now).await?;
+        tx.commit().await?;
+        Ok(tokens)
+    }
+
+    /// Registers somebody and calls as them.
+    async fn somebody(&self, email: &str, now: UnixMicros) -> Caller {
+        self.try_register(email, PASSWORD, now).await.unwrap();
+        let tokens = self.open(self.user(email).await, now).await.unwrap();
+        self.caller_at(&tokens, now)
+    }
+
+    /// The same with a role.
+    async fn holder(&self, email: &str, role: &str, now: UnixMicros) -> Caller {
+        let caller = self.somebody(email, now).await;
+        let administration = &self.rules.administration;
+        administration.appoint(email, role, now).await.unwrap();
+        let tokens = self.open(caller.user, now).await.unwrap();
+        self.caller_at(&tokens, now)
+    }
+
+    /// Another replica on the same database.
+    async fn replica(&self) -> Rules {
+        let on = (self.db.clone(), self.vault.clone());
+        let metrics = Metrics::new().unwrap();
+        let policies = self.policies.clone();
+        Rules::new(on, &tokens(), Policy::default(), policies, &metrics, NOW)
+            .await
+            .unwrap()
+    }
+
+    /// Runs jobs until none of this kind is left.
+    async fn work(&self, kind: &'static str) {
+        let mut jobs = Jobs::default();
+        self.rules.jobs(&mut jobs).unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let settings = JobSettings::default();
+        let worker = Worker::new(self.db.clone(), crate::SERVICE, jobs, metrics, settings);
+        let stop = tokio_util::sync::CancellationToken::new();
+        let running = tokio::spawn(worker.run(stop.clone()));
+        eventually(kind, async || {
+            let left = query("SELECT count(*) FROM jobs WHERE kind = $1 AND finished_at IS NULL");
+            let left = left.bind(kind).fetch_one(&self.db).await.unwrap();
+            (left.get::<i64>(0).unwrap() == 0).then_some(())
+        })
+        .await;
+        stop.cancel();
+        running.await.unwrap();
     }
 
     async fn is_live(&self, tokens: &Tokens) -> bool {

@@ -100,11 +100,11 @@ both_databases! {
         let ring = KeyRing::open(None, world.keys.path()).unwrap();
         let vault = Vault::start(&world.db, ring, NOW).await.unwrap();
         let metrics = Metrics::new().unwrap();
-        let policy = Policy::default();
-        let (db, settings) = (world.db.clone(), super::tokens());
-        let again = Rules::new(db, vault, &settings, policy, &metrics, NOW);
+        let (policy, policies) = (Policy::default(), world.policies.clone());
+        let (on, settings) = ((world.db.clone(), vault), super::tokens());
+        let again = Rules::new(on, &settings, policy, policies, &metrics, NOW);
         let again = again.await.unwrap();
-        let jwks = |rules: &Rules| rules.sessions.signer.jwks_json();
+        let jwks = |rules: &Rules| rules.sessions.signer.jwks_json(NOW);
         assert_eq!(jwks(&again), jwks(&world.rules));
         assert!(again.sessions.signer.verifier().verify(&tokens.access, NOW).is_ok());
         // Data keys, too: an answer that was lost before the restart is given after it.

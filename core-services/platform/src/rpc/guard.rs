@@ -10,7 +10,7 @@ use http::{Extensions, request::Parts};
 use tonic::{Code, Status, transport::server::TlsConnectInfo};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Rules, Services};
+use super::Rules;
 use crate::{
     clock::UnixMicros,
     contracts::{Access, Rpc},
@@ -52,6 +52,8 @@ pub(super) enum Refusal {
     NotInMatrix(String),
     #[error("the caller signed in too long ago")]
     StepUp,
+    #[error("an API key called what asks for no permission")]
+    ApiKey,
 }
 
 impl Refusal {
@@ -66,6 +68,7 @@ impl Refusal {
             Self::ServiceToken(_) => "service_token",
             Self::NotInMatrix(_) => "access_matrix",
             Self::StepUp => "step_up",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -100,6 +103,11 @@ impl From<Refusal> for Status {
                 format!("service `{caller}` may not call this"),
             ),
             Refusal::StepUp => step_up_status(),
+            Refusal::ApiKey => errors::refused(
+                Code::PermissionDenied,
+                "API_KEY_NOT_ALLOWED",
+                "this is for people who have signed in, not for API keys",
+            ),
         }
     }
 }
@@ -165,7 +173,7 @@ pub(super) async fn judge(rules: &Rules, parts: &Parts, now: UnixMicros) -> Resu
         .find(parts.uri.path())
         .ok_or(Refusal::UnknownRpc)?;
     if peer.0 != EDGE {
-        service(rules.services.as_ref(), &peer, rpc, parts, now).await?;
+        service(rules, &peer, rpc, parts, now).await?;
     }
     let caller = match &rpc.access {
         // A broken token on a public RPC is nobody's business.
@@ -184,20 +192,18 @@ pub(super) async fn judge(rules: &Rules, parts: &Parts, now: UnixMicros) -> Resu
 
 /// A service's second proof of who it is, and whether it may call.
 async fn service(
-    services: Option<&Services>,
+    rules: &Rules,
     peer: &Peer,
     rpc: &Rpc,
     parts: &Parts,
     now: UnixMicros,
 ) -> Result<(), Refusal> {
     let not_listed = || Refusal::NotInMatrix(peer.0.clone());
-    let services = services.ok_or_else(not_listed)?;
-    let name = peer.0.as_str();
-    services
-        .tokens
-        .verify(&parts.headers, name, rpc.service, now)
+    let tokens = rules.services.as_ref().ok_or_else(not_listed)?;
+    tokens
+        .verify(&parts.headers, &peer.0, rpc.service, now)
         .await?;
-    if services.policies.current().access.allows(name, &rpc.path) {
+    if is_listed(rules, peer, rpc) {
         Ok(())
     } else {
         Err(not_listed())
@@ -205,14 +211,8 @@ async fn service(
 }
 
 fn is_listed(rules: &Rules, peer: &Peer, rpc: &Rpc) -> bool {
-    let services = rules.services.as_ref();
-    services.is_some_and(|services| {
-        services
-            .policies
-            .current()
-            .access
-            .allows(&peer.0, &rpc.path)
-    })
+    let policies = rules.policies.current();
+    policies.access.allows(&peer.0, &rpc.path)
 }
 
 /// Whether this caller may call this RPC.
@@ -227,6 +227,10 @@ fn authorize(rpc: &Rpc, caller: &Caller, now: UnixMicros) -> Result<(), Refusal>
     let fresh = |at: i64| now.seconds().saturating_sub(at) <= STEP_UP_SECONDS_MAX;
     if rpc.step_up && !signed_in.is_some_and(fresh) {
         return Err(Refusal::StepUp);
+    }
+    // A key may do what its scopes say; what names none is its owner's alone.
+    if rpc.access == Access::Authenticated && caller.kind == Kind::ApiKey {
+        return Err(Refusal::ApiKey);
     }
     Ok(())
 }
@@ -298,6 +302,17 @@ mod tests {
             (info.reason.as_str(), info.metadata["max_age"].as_str()),
             ("STEP_UP_REQUIRED", "300")
         );
+    }
+
+    #[test]
+    fn a_key_reaches_what_asks_for_a_permission() {
+        let key = Caller {
+            kind: Kind::ApiKey,
+            ..caller(&["profile:read"])
+        };
+        let read = Access::Permission("profile:read".to_owned());
+        check(read, false, &key, Ok(()));
+        check(Access::Authenticated, false, &key, Err(Refusal::ApiKey));
     }
 
     #[test]

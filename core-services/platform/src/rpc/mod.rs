@@ -57,16 +57,11 @@ pub struct Rules {
     pub peers: PeerPolicy,
     pub verifier: Verifier,
     pub metrics: Arc<Metrics>,
-    services: Option<Services>,
+    /// Checks the tokens of other services; without it only the edge may call.
+    services: Option<service_token::Verifier>,
+    /// With the access matrix; without it nobody is in it.
+    policies: Arc<PolicyStore>,
     slots: Arc<Semaphore>,
-}
-
-/// What other services must show; without it only the edge may call.
-#[derive(Clone)]
-pub struct Services {
-    pub tokens: service_token::Verifier,
-    /// With the access matrix.
-    pub policies: Arc<PolicyStore>,
 }
 
 impl Rules {
@@ -83,14 +78,22 @@ impl Rules {
             verifier,
             metrics,
             services: None,
+            policies: Arc::default(),
             slots,
         }
     }
 
+    /// Lets the matrix say what others may call.
+    #[must_use]
+    pub fn policies(mut self, policies: Arc<PolicyStore>) -> Self {
+        self.policies = policies;
+        self
+    }
+
     /// Lets other services call, as far as the matrix goes.
     #[must_use]
-    pub fn services(mut self, services: Services) -> Self {
-        self.services = Some(services);
+    pub fn services(mut self, tokens: service_token::Verifier) -> Self {
+        self.services = Some(tokens);
         self
     }
 }

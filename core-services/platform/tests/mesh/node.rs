@@ -14,7 +14,7 @@ use core_platform::{
     metrics::Metrics,
     peer::PeerPolicy,
     policy::{Matrix, Policies, PolicyStore},
-    rpc::{RpcLayer, Rules, Services},
+    rpc::{RpcLayer, Rules},
     serve,
 };
 use futures::future::BoxFuture;
@@ -71,17 +71,14 @@ impl Node {
         let rules = || {
             let names = ["edge", "first", "second", "third"].map(str::to_owned);
             let peers = PeerPolicy::new(DOMAIN, &names).unwrap();
-            let services = Services {
-                tokens: world.service_tokens(name),
-                policies: policies.clone(),
-            };
             let rules = Rules::new(
                 contracts.clone(),
                 peers,
                 world.user_tokens(),
                 metrics.clone(),
             );
-            RpcLayer(Arc::new(rules.services(services)))
+            let rules = rules.policies(policies.clone());
+            RpcLayer(Arc::new(rules.services(world.service_tokens(name))))
         };
         let open = metrics.connections.with_label_values(&["core"]);
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 64, open).await;
