@@ -25,6 +25,7 @@ pub mod service_token;
 pub mod peer;
 pub mod deadline;
 pub mod rpc;
+mod accepted;
 pub mod listen;
 pub mod memory;
 pub mod clients;
