@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod clock;
+pub mod backoff;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
@@ -24,6 +25,7 @@ pub mod service_token;
 pub mod peer;
 pub mod deadline;
 pub mod rpc;
+mod accepted;
 pub mod listen;
 pub mod memory;
 pub mod clients;
@@ -35,5 +37,6 @@ pub mod policy;
 pub mod service;
 
 mod migrations;
+mod reason;
 
 pub use migrations::MIGRATIONS;

@@ -29,6 +29,17 @@ pub enum Error {
     Taken(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// Which lines are written.
+///
+/// # Errors
+/// A text that does not parse.
+pub fn filter(text: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(text).map_err(|source| Error::Filter {
+        filter: text.to_owned(),
+        source,
+    })
+}
+
 /// Starts logging to standard output, one JSON object a line; panics go there too.
 /// Spans are sent to the collector at `otlp`, which needs a tokio run time.
 ///
@@ -37,10 +48,7 @@ pub enum Error {
 pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-    let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
-        filter: filter.to_owned(),
-        source,
-    })?;
+    let filter = self::filter(filter)?;
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
