@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 5] = [
+const FILES: &[&str] = &[
     "auth/v1/auth.proto",
     "auth/v1/credential.proto",
     "auth/v1/keys.proto",
@@ -18,7 +18,7 @@ const FILES: [&str; 5] = [
 /// Google's, but a message that our RPCs speak.
 const HTTP_BODY: &str = "google/api/httpbody.proto";
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
-const INTERNAL_FILES: [&str; 3] = [
+const INTERNAL_FILES: &[&str] = &[
     "auth/v1/events.proto",
     "platform/v1/event.proto",
     "user/v1/events.proto",
@@ -28,10 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = env::var("OUT_DIR")?;
 
-    let compiler = compiled(&FILES, false)?;
+    let compiler = compiled(FILES, false)?;
     fs::write(
         Path::new(&out).join("core.pb"),
-        with_own_comments(&compiler, &compiled(&FILES, true)?)?,
+        with_own_comments(&compiler, &compiled(FILES, true)?)?,
     )?;
 
     let mut config = tonic_prost_build::Config::new();
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".platform.v1.Event",
         ])
         .compile_fds_with_config(
-            own_files(&compiled(&[&FILES[..], &INTERNAL_FILES].concat(), false)?),
+            own_files(&compiled(&[FILES, INTERNAL_FILES].concat(), false)?),
             config,
         )?;
     Ok(())

@@ -56,6 +56,8 @@ pub(crate) enum Command {
     EnvExample,
     /// Write the contracts as a protobuf FileDescriptorSet
     Descriptors(DescriptorsFlags),
+    /// Write a new service into this checkout, to begin with
+    NewService(NewServiceFlags),
 }
 
 #[derive(Args)]
@@ -179,6 +181,13 @@ pub(crate) struct DescriptorsFlags {
     /// The file to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct NewServiceFlags {
+    /// Its name: 2 to 30 lower-case letters and digits, such as `catalog`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod migrate;
 mod backup;
 mod ops;
 mod environment;
+mod new_service;
 
 use std::{
     fmt::Display,
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::CheckPolicies(flags) => offline::check_policies(&flags),
         Command::EnvExample => environment::print(),
         Command::Descriptors(flags) => offline::descriptors(&flags),
+        Command::NewService(flags) => new_service::run(&flags),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
+use core_identity::TokenSettings;
 use core_platform::{
     admin, config,
     drain::Signals,
@@ -14,9 +15,8 @@ use core_platform::{
     listen::Listener,
     metrics::Metrics,
     rpc::{RpcLayer, Rules},
-    serve,
-    service_token::Verifier,
-    telemetry,
+    serve, service_token, telemetry,
+    token::Verifier,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,12 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
-    let policies = settings.policies.clone();
-    let settings = settings.process;
+    let Settings {
+        process: settings,
+        services,
+        policies,
+        ..
+    } = settings;
     let Built {
         assembled,
         databases,
@@ -69,9 +73,10 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         contracts,
         names,
     } = built;
-    let verifier = assembled
-        .verifier
-        .ok_or_else(|| anyhow!("none of these services can check access tokens"))?;
+    let verifier = match assembled.verifier {
+        Some(own) => own,
+        None => followed(&settings, services.tokens()).await?,
+    };
 
     let peers = settings.peers.clone();
     let mut rules =
@@ -123,17 +128,31 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     running.until_stopped(signals, settings.stop).await
 }
 
+/// Checks access tokens by the keys of identity elsewhere.
+async fn followed(settings: &config::Settings, tokens: &TokenSettings) -> anyhow::Result<Verifier> {
+    let keys = settings.token_keys.clone().ok_or_else(|| {
+        anyhow!(
+            "none of these services can check access tokens\n\
+             hint: --token-keys, such as http://127.0.0.1:8100/.well-known/jwks.json, or serve identity, too"
+        )
+    })?;
+    // What the URL said last, for a start while it is away.
+    let state = Some(settings.data_dir.join("token-keys"));
+    let followed = Verifier::followed(&tokens.issuer, &tokens.audience, keys, state).await;
+    followed.context("--token-keys")
+}
+
 /// Checks the tokens of other services for those that answer here.
 async fn service_tokens(
     settings: &config::Settings,
     names: &[(&'static str, &'static str)],
-) -> anyhow::Result<Option<Verifier>> {
+) -> anyhow::Result<Option<service_token::Verifier>> {
     let Some(file) = settings.service_keys.clone() else {
         return Ok(None);
     };
     let services: BTreeSet<&str> = names.iter().map(|(service, _)| *service).collect();
     let services: Vec<&str> = services.into_iter().collect();
-    let verifier = Verifier::followed(&settings.trust_domain, &services, file).await;
+    let verifier = service_token::Verifier::followed(&settings.trust_domain, &services, file).await;
     Ok(Some(verifier.context("--service-keys")?))
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use core_identity::TokenSettings;
 use core_platform::{
     config::Faults,
     service::{Context, Definition, Parts},
@@ -38,6 +39,13 @@ impl Flags {
                 identity: identity?,
             })
         })
+    }
+}
+
+impl Settings {
+    /// The names in access tokens, also where another process makes them.
+    pub(crate) fn tokens(&self) -> &TokenSettings {
+        &self.identity.tokens
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     db,
     peer::PeerPolicy,
     telemetry,
+    token::JwksSource,
 };
 
 pub use backends::Backends;
@@ -98,6 +99,9 @@ pub struct Flags {
     /// Public keys of the services that may call (JWK set), read again when it changes; without it only the edge may
     #[arg(long, env = "CORE_SERVICE_KEYS", value_name = "FILE")]
     pub service_keys: Option<PathBuf>,
+    /// Keys of the access tokens (JWK set) where identity is not in the process: a URL such as `http://127.0.0.1:8100/.well-known/jwks.json`, or a file
+    #[arg(long, env = "CORE_TOKEN_KEYS", value_name = "URL")]
+    token_keys: Option<String>,
     /// How long calls are still served after a stop began, so that load balancers hear of it
     #[arg(
         long,
@@ -141,6 +145,8 @@ pub struct Settings {
     pub peers: PeerPolicy,
     pub trust_domain: String,
     pub service_keys: Option<PathBuf>,
+    /// Of a process that makes no tokens itself.
+    pub token_keys: Option<JwksSource>,
     pub stop: Stop,
     pub policies: PathBuf,
     pub keyring: Option<PathBuf>,
@@ -174,6 +180,10 @@ pub enum Error {
         "--drain-delay: `{0}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself"
     )]
     DrainDelay(String),
+    #[error(
+        "--token-keys: `{0}` is no URL\nhint: such as http://127.0.0.1:8100/.well-known/jwks.json, or a file"
+    )]
+    TokenKeys(String),
     #[error("--keyring: {0}")]
     KeyRing(#[from] crypto::KeyRingError),
 }
@@ -191,6 +201,7 @@ impl Flags {
         let tls = faults.check(tls::read(&self.tls_cert, &self.tls_key, &self.tls_ca));
         let peers = PeerPolicy::new(&self.trust_domain, &self.allowed_peers);
         let peers = faults.check(peers.map_err(Faults::all));
+        let token_keys = faults.check(self.token_keys());
         let delay = faults.check(self.drain_delay());
         let deadline = faults.check(self.drain_deadline());
         if let Some(path) = &self.keyring {
@@ -208,6 +219,7 @@ impl Flags {
                 peers: peers?,
                 trust_domain: self.trust_domain.clone(),
                 service_keys: self.service_keys.clone(),
+                token_keys: token_keys?,
                 stop: Stop {
                     delay: delay?,
                     deadline: deadline?,
@@ -217,6 +229,17 @@ impl Flags {
                 backends: backends?,
             })
         })
+    }
+
+    fn token_keys(&self) -> Result<Option<JwksSource>, Error> {
+        let Some(text) = &self.token_keys else {
+            return Ok(None);
+        };
+        if !text.contains("://") {
+            return Ok(Some(JwksSource::File(text.into())));
+        }
+        let url = text.parse().map_err(|_| Error::TokenKeys(text.clone()))?;
+        Ok(Some(JwksSource::Url(url)))
     }
 
     fn drain_delay(&self) -> Result<Duration, Error> {
@@ -323,6 +346,7 @@ mod tests {
         std::fs::write(&junk, "not a certificate").unwrap();
         let arguments = [
             ("--grpc", "localhost", "127.0.0.1:50051"),
+            ("--token-keys", "http://:8100/keys", ".well-known/jwks.json"),
             ("--admin", ":8100", "127.0.0.1:8100"),
             ("--data-dir", "/dev/null", "not a directory"),
             ("--tls-cert", "/nonexistent.pem", "hint: "),

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, Once},
     thread,
@@ -102,7 +102,12 @@ impl World {
 
     /// The command with an environment that holds our settings only.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_palisade-core"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_palisade-core")), subcommand)
+    }
+
+    /// The same of another binary.
+    pub(crate) fn command_of(&self, binary: &Path, subcommand: &str) -> Command {
+        let mut command = Command::new(binary);
         command
             .env_clear()
             .env("CORE_GRPC", "127.0.0.1:0")

@@ -18,3 +18,4 @@ mod commands;
 mod storage;
 mod policies;
 mod spans;
+mod generated;

@@ -140,20 +140,20 @@ both_databases! {
     async fn migrate_goes_down_and_up_and_says_where_it_is(at: Database) {
         let world = World::new();
         let place = Place::beside(at);
-        let (done, out, _) = place.run(&world, "migrate", &["--status"]);
+        let (done, out, _) = place.run(&world, "migrate", &["identity", "--status"]);
         assert_eq!((done, out.as_str()), (true, "identity: empty\n"));
         let (done, out, err) = place.run(&world, "migrate", &["identity"]);
         assert!(done && out.starts_with("identity: schema version "), "{out}{err}");
         let newest = place.identity.schema("identity").await;
-        let (_, out, _) = place.run(&world, "migrate", &["--status"]);
+        let (_, out, _) = place.run(&world, "migrate", &["identity", "--status"]);
         assert!(out.contains("identity: platform 1 events: applied\n"), "{out}");
         assert!(out.contains("identity: service 1 ") && !out.contains("pending"), "{out}");
-        let (done, out, err) = place.run(&world, "migrate", &["--to", "0"]);
+        let (done, out, err) = place.run(&world, "migrate", &["identity", "--to", "0"]);
         assert_eq!((done, out.as_str()), (true, "identity: schema version 0\n"), "{err}");
         assert!(place.identity.schema("identity").await.is_empty());
         assert!(place.run(&world, "migrate", &[]).0);
         assert_eq!(place.identity.schema("identity").await, newest);
-        let (done, _, err) = place.run(&world, "migrate", &["--to", "999"]);
+        let (done, _, err) = place.run(&world, "migrate", &["identity", "--to", "999"]);
         assert!(!done && err.contains("hint: the newest is"), "{err}");
     }
 }
