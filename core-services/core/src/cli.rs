@@ -47,6 +47,8 @@ pub(crate) enum Command {
     /// What operators do by hand
     #[command(subcommand)]
     Ops(OpsCommand),
+    /// Fill the databases with people to develop with
+    Seed(SeedFlags),
     /// Check the settings, print them, bind nothing
     #[command(name = CHECK_CONFIG)]
     CheckConfig(ServeFlags),
@@ -161,6 +163,26 @@ pub(crate) struct GrantRoleFlags {
     /// One of rbac.yaml
     #[arg(value_name = "ROLE")]
     pub(crate) role: String,
+    /// Keys that wrap the data keys of personal data [default: those in the data directory]
+    #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
+    /// The services' policies
+    #[arg(
+        long,
+        env = "CORE_POLICIES",
+        default_value = "policies/services",
+        value_name = "DIR"
+    )]
+    pub(crate) policies: PathBuf,
+    #[command(flatten)]
+    pub(crate) stores: databases::StoreFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct SeedFlags {
+    /// Also into databases that hold accounts of others
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Keys that wrap the data keys of personal data [default: those in the data directory]
     #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
     pub(crate) keyring: Option<PathBuf>,

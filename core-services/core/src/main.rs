@@ -14,6 +14,7 @@ mod offline;
 mod migrate;
 mod backup;
 mod ops;
+mod seed;
 mod environment;
 mod new_service;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Backup(flags) => backup::backup(&flags),
         Command::Restore(flags) => backup::restore(&flags),
         Command::Ops(OpsCommand::GrantRole(flags)) => ops::grant_role(&flags),
+        Command::Seed(flags) => seed::run(&flags),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)

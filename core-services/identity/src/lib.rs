@@ -17,6 +17,7 @@ mod revocations;
 mod administration;
 mod exports;
 mod upkeep;
+mod seed;
 mod roles;
 mod contacts;
 mod messages;
@@ -82,6 +83,7 @@ pub use breached::Breached;
 pub use error::Error;
 pub use keys::TokenSettings;
 pub use messages::{MailSettings, SmsSettings};
+pub use seed::{SEED_PASSWORD, SeedError, Seeded, seed_roles};
 pub use settings::{Flags, Settings, SettingsError};
 pub use site::Site;
 pub use store::MIGRATIONS;
@@ -384,22 +386,37 @@ pub async fn grant_role(
     (email, role): (&str, &str),
     now: UnixMicros,
 ) -> Result<(), StartError> {
-    // Nobody signs anything here, so the names in tokens don't matter.
+    let rules = by_hand((db, vault), policies, now).await?;
+    Ok(rules.administration.appoint(email, role, now).await?)
+}
+
+/// Fills a migrated database with people to develop with, and says who they are.
+///
+/// # Errors
+/// See [`SeedError`].
+pub async fn seed(
+    (db, vault): (Db, Vault),
+    policies: Arc<PolicyStore>,
+    force: bool,
+    now: UnixMicros,
+) -> Result<Vec<Seeded>, SeedError> {
+    let rules = by_hand((db, vault), policies, now).await?;
+    seed::seed(&rules, force, now).await
+}
+
+/// The rules for a command that an operator runs.
+async fn by_hand(
+    on: (Db, Vault),
+    policies: Arc<PolicyStore>,
+    now: UnixMicros,
+) -> Result<Rules, StartError> {
+    // No token leaves the command, so the names in tokens don't matter.
     let tokens = TokenSettings {
         issuer: SERVICE.to_owned(),
         audience: SERVICE.to_owned(),
     };
     let metrics = Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?;
-    let rules = Rules::new(
-        (db, vault),
-        &tokens,
-        Policy::default(),
-        policies,
-        &metrics,
-        now,
-    )
-    .await?;
-    Ok(rules.administration.appoint(email, role, now).await?)
+    Rules::new(on, &tokens, Policy::default(), policies, &metrics, now).await
 }
 
 #[cfg(test)]

@@ -158,6 +158,33 @@ both_databases! {
     }
 }
 
+core_testing::both_databases! {
+    #[tokio::test]
+    async fn seeded_people_are_made_once_and_sign_in(at: Database) {
+        let world = World::new();
+        let place = Place::beside(at);
+        let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/services/rbac.yaml");
+        let (done, _, err) = place.run(&world, "seed", &[]);
+        assert!(!done && err.contains("there is no role `admin` to give\nhint: "), "{err}");
+        std::fs::copy(roles, world.policies().join("rbac.yaml")).unwrap();
+        let (done, out, err) = place.run(&world, "seed", &[]);
+        assert!(done && out.contains("new  ada@palisade.test        admin\n"), "{out}{err}");
+        assert!(out.ends_with("\npassword of all: development-only\n"), "{out}");
+        let (done, out, err) = place.run(&world, "seed", &[]);
+        assert!(done && !out.contains("new "), "{out}{err}");
+
+        let core = place.start(&world).await;
+        let edge = world.edge(&core);
+        let tokens = edge.login("ada@palisade.test", "development-only").await.unwrap();
+        assert_eq!(edge.profile(&tokens.access_token).await.unwrap().handle, "ada");
+        edge.register(EMAIL).await.unwrap();
+        let (done, _, err) = place.run(&world, "seed", &[]);
+        assert!(!done && err.contains("holds 1 accounts of others\nhint: --force"), "{err}");
+        let (done, out, err) = place.run(&world, "seed", &["--force"]);
+        assert!(done && !out.contains("new "), "{out}{err}");
+    }
+}
+
 #[tokio::test]
 async fn both_databases_have_the_same_schema() {
     let world = World::new();

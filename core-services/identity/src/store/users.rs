@@ -52,6 +52,11 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+pub(crate) async fn count(db: &Db) -> Result<i64, Error> {
+    let row = query("SELECT count(*) FROM users").fetch_one(db).await?;
+    row.get(0)
+}
+
 const USER: &str = "SELECT id, handle, name, display_name, created_at, updated_at, version
      FROM users WHERE id = $1";
 

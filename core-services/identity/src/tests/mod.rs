@@ -42,6 +42,7 @@ mod registration;
 mod relationships;
 mod revocations;
 mod second_factors;
+mod seed;
 mod sessions;
 mod signing_keys;
 
