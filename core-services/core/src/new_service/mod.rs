@@ -69,6 +69,7 @@ fn told(plan: &Plan, name: &str) -> String {
   cargo run -p palisade-core -- env-example > core-services/.env.example
   cargo run -p palisade-core -- descriptors --out policies/descriptors/core.pb
   cargo test -p core-{name} -p core-proto
+  cargo run -p palisade-edge -- test policies
   cargo run -p palisade-core -- all
 "
     )

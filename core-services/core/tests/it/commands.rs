@@ -169,7 +169,10 @@ fn migrate_goes_down_and_up() {
     let world = World::new();
     for (arguments, expected) in [
         (&[][..], "identity: schema version 43\n"),
-        (&["--to", "0"][..], "identity: schema version 0\n"),
+        (
+            &["identity", "--to", "0"][..],
+            "identity: schema version 0\n",
+        ),
         (&[][..], "identity: schema version 43\n"),
     ] {
         let mut command = world.command("migrate");

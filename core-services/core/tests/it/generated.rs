@@ -9,10 +9,21 @@ use std::{
     process::Command,
 };
 
-use crate::harness::World;
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
+
+use crate::harness::{EDGE, EMAIL, PASSWORD, World, reason, with_token};
 
 /// As long as the name in the templates, so that lines break where they do there.
 const NAME: &str = "ledger";
+/// What cargo tells its tests is about this crate, and build scripts would hear of it.
+const TOLD_TO_TESTS: [&str; 4] = [
+    "CARGO_BIN_EXE_",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "LD_LIBRARY_PATH",
+];
 /// Not sources: what was built, what was kept, the corpora.
 const LEFT_OUT: [&str; 6] = [
     "target",
@@ -98,10 +109,9 @@ fn new_service(at: &Path, name: &str) -> (Option<i32>, String) {
 fn cargo(checkout: &Path, arguments: &[&str]) {
     let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut command = Command::new(env!("CARGO"));
-    // What cargo tells its tests is about this crate, and build scripts would hear of it.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO") && name != "CARGO_HOME" || name == "LD_LIBRARY_PATH" {
+        if TOLD_TO_TESTS.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(&*name);
         }
     }
@@ -117,7 +127,6 @@ fn cargo(checkout: &Path, arguments: &[&str]) {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}\n{said}\n{errors}");
-    println!("{arguments:?}\n{said}\n{errors}");
 }
 
 #[tokio::test]
@@ -159,18 +168,7 @@ async fn a_new_service_compiles_passes_its_tests_and_is_served() {
         &["test", "-p", "core-ledger", "-p", "core-proto"],
     );
 
-    let world = World::new();
-    let keys = world.dir.path().join("keys.json");
-    fs::write(&keys, r#"{"keys":[]}"#).unwrap();
-    let mut command = world.command_of(&binary, "serve");
-    command.arg(NAME).arg("--token-keys").arg(&keys);
-    let mut core = World::start_command(command).await;
-    assert_eq!(
-        core.json("/health")["checks"]["database"]["status"],
-        "healthy"
-    );
-    core.signal("TERM");
-    assert_eq!(core.ended().await.code(), Some(0), "{:?}", core.errors());
+    serves(&binary, &checkout).await;
 
     let (status, said) = new_service(&checkout, NAME);
     assert_eq!(status, Some(2), "{said}");
@@ -183,6 +181,52 @@ async fn a_new_service_compiles_passes_its_tests_and_is_served() {
         status,
         Some(0),
         "a second one finds its places, too: {said}"
+    );
+}
+
+/// Two processes: identity, and the new service with identity's keys.
+async fn serves(binary: &Path, checkout: &Path) {
+    let world = World::new();
+    let command = |service: &str| {
+        let mut command = world.command_of(binary, "serve");
+        command.arg(service);
+        command.env("CORE_POLICIES", checkout.join("policies/services"));
+        command
+    };
+    let identity = World::start_command(command("identity")).await;
+    let edge = world.edge(&identity);
+    edge.register(EMAIL).await.unwrap();
+    let tokens = edge.login(EMAIL, PASSWORD).await.unwrap();
+
+    let alone = command(NAME).output().unwrap();
+    let said = String::from_utf8_lossy(&alone.stderr);
+    assert!(said.contains("hint: --token-keys"), "{said}");
+    let keys = format!("http://{}/.well-known/jwks.json", identity.admin);
+    let mut with_keys = command(NAME);
+    with_keys.args(["--token-keys", &keys]);
+    let mut ledger = World::start_command(with_keys).await;
+
+    let mut client = Grpc::new(world.channel(&ledger, &[EDGE]));
+    let mut create = async |token: &str| {
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/ledger.v1.LedgerService/CreateItem");
+        // A message with one text as its first field is what `CreateItemRequest` is.
+        let codec = ProstCodec::<String, ()>::default();
+        let created = client.unary(with_token("engine".to_owned(), token), path, codec);
+        created.await.map_err(|status| reason(&status))
+    };
+    assert_eq!(create("no token").await.unwrap_err(), "TOKEN_INVALID");
+    create(&tokens.access_token).await.unwrap();
+    assert_eq!(
+        create(&tokens.access_token).await.unwrap_err(),
+        "NAME_TAKEN"
+    );
+    ledger.signal("TERM");
+    assert_eq!(
+        ledger.ended().await.code(),
+        Some(0),
+        "{:?}",
+        ledger.errors()
     );
 }
 

@@ -14,10 +14,9 @@ pub(crate) fn users() -> Consumer {
     Consumer::new("sample-users", &["user.deleted"], forget)
 }
 
-pub(crate) fn forget<'a>(
-    tx: &'a mut Tx,
-    event: &'a Event,
-) -> BoxFuture<'a, Result<(), Failure>> {
+type Handled<'a> = BoxFuture<'a, Result<(), Failure>>;
+
+pub(crate) fn forget<'a>(tx: &'a mut Tx, event: &'a Event) -> Handled<'a> {
     Box::pin(async move {
         let user = event.subject.parse();
         let user = user.map_err(|_| Failure::Permanent("the subject is no user".to_owned()))?;
