@@ -44,6 +44,8 @@ pub enum Rejection {
     Unauthorized(Unauthorized),
     /// The issuer's keys were never loaded: nobody's token can be checked.
     NoKeys,
+    /// Nobody says which tokens of the issuer are dead, and its rule is to believe none then.
+    NoRevocations,
     /// The credential holds and does not suffice.
     Forbidden {
         missing: Missing,
@@ -197,6 +199,7 @@ impl Rejection {
             Self::Unavailable
             | Self::NoDescriptors
             | Self::NoKeys
+            | Self::NoRevocations
             | Self::PolicyFault
             | Self::Overloaded
             | Self::RouteWithdrawn => StatusCode::SERVICE_UNAVAILABLE,
@@ -228,6 +231,7 @@ impl Rejection {
             Self::Misdirected => "misdirected_request",
             Self::Unauthorized(unauthorized) => unauthorized.fault.code(),
             Self::NoKeys => "issuer_keys_unavailable",
+            Self::NoRevocations => "revocations_unavailable",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..
@@ -286,7 +290,11 @@ impl Rejection {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after_s } => Some(*retry_after_s),
-            Self::Unavailable | Self::NoDescriptors | Self::NoKeys | Self::Overloaded => Some(1),
+            Self::Unavailable
+            | Self::NoDescriptors
+            | Self::NoKeys
+            | Self::NoRevocations
+            | Self::Overloaded => Some(1),
             Self::PolicyFault => Some(MENDED_IN_S),
             _ => None,
         }
@@ -321,6 +329,7 @@ impl Rejection {
             Self::Unavailable
             | Self::NoDescriptors
             | Self::NoKeys
+            | Self::NoRevocations
             | Self::PolicyFault
             | Self::RouteWithdrawn
             | Self::BadUpstream
@@ -345,7 +354,7 @@ impl Rejection {
             Self::HttpsRequired { .. } => "use https",
             Self::Misdirected => "this host needs a connection of its own",
             Self::Unauthorized(unauthorized) => unauthorized.fault.description(),
-            Self::NoKeys => "tokens cannot be checked at the moment",
+            Self::NoKeys | Self::NoRevocations => "tokens cannot be checked at the moment",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..

@@ -135,6 +135,7 @@ fn identify(
     match first {
         // Without keys the fault is ours, and a client must not throw its token away.
         Some(Fault::Token(Refusal::NoKeys)) => Err(Rejection::NoKeys),
+        Some(Fault::Token(Refusal::NoRevocations)) => Err(Rejection::NoRevocations),
         Some(fault) => Err(unauthorized(snapshot, auth, fault)),
         None if auth.optional => Ok(Caller::default()),
         None if auth.any_of.is_empty() => Err(Rejection::Internal),
@@ -201,9 +202,14 @@ fn token(
     };
     let id = issuer_of(snapshot, auth, token)?;
     let issuer = snapshot.issuer(id)?;
-    let now = UnixTime::from_secs(now.unix_seconds());
-    let verified = snapshot.verifier.verify(issuer, token, now);
-    Some(verified.map_err(Fault::Token).map(|claims| Caller {
+    let time = UnixTime::from_secs(now.unix_seconds());
+    let verified = snapshot.verifier.verify(issuer, token, time);
+    // Behind the verifier, which remembers tokens for longer than they may be believed.
+    let believed = verified.and_then(|claims| match snapshot.revocations(id) {
+        Some(followed) => followed.judge(&claims, now).map(|()| claims),
+        None => Ok(claims),
+    });
+    Some(believed.map_err(Fault::Token).map(|claims| Caller {
         claims: Some(claims),
         issuer: Some(id),
         ..Caller::default()

@@ -3,6 +3,7 @@
 //!
 //! Positions and places in files are left out, so that an unrelated edit changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use palisade_token::IssuerSpec;
@@ -10,7 +11,7 @@ use palisade_token::IssuerSpec;
 use super::Fingerprint;
 use crate::model::{
     AccessRule, Action, ApiKeys, Auth, Cluster, Conditions, Credential, EditValue, Forward,
-    HeaderEdits, Limit, Route,
+    HeaderEdits, IssuerId, Limit, Revocations, Route,
 };
 use crate::routing::{HostMatch, PathMatch};
 
@@ -36,13 +37,19 @@ struct KeySet {
 impl Referents {
     pub(super) fn of(
         clusters: &[Cluster],
-        issuers: &[IssuerSpec],
+        (issuers, revocations): (&[IssuerSpec], &HashMap<IssuerId, Revocations>),
         api_keys: &[ApiKeys],
         (limits, access): (&[Limit], &[AccessRule]),
     ) -> Self {
-        let issuers = issuers.iter().map(|issuer| {
+        let issuers = issuers.iter().enumerate().map(|(position, issuer)| {
             let mut digest = Fingerprint::new("issuer", &issuer.name);
             digest.debug(issuer);
+            if let Some(rule) = revocations.get(&IssuerId(position)) {
+                let cluster = clusters.get(rule.cluster.0);
+                digest
+                    .debug(&cluster.map(|cluster| cluster.fingerprint))
+                    .debug(&(rule.on_stale, rule.stale_after));
+            }
             digest.finish()
         });
         let api_keys = api_keys.iter().map(|set| {

@@ -34,6 +34,7 @@ mod redirects;
 mod respond;
 mod rewrites;
 mod retries;
+mod revocations;
 mod routes;
 mod tests;
 mod tls;
@@ -103,7 +104,9 @@ pub(crate) fn policy(
     let header_sets = compiler.each(&header_sets, Compiler::header_set);
     let written_clusters = clusters;
     let clusters = compiler.each(&written_clusters, Compiler::cluster);
-    let issuers = compiler.each(&issuers, Compiler::issuer);
+    let written_issuers = issuers;
+    let issuers = compiler.each(&written_issuers, Compiler::issuer);
+    let revocations = compiler.revocations(&written_issuers, &names.clusters, &clusters);
     let defined = routes::Defined {
         clusters: &written_clusters,
         limits: &limits,
@@ -111,7 +114,12 @@ pub(crate) fn policy(
         access: &access,
         caches: &caches,
         header_sets: &header_sets,
-        referents: &fingerprints::Referents::of(&clusters, &issuers, &api_keys, (&limits, &access)),
+        referents: &fingerprints::Referents::of(
+            &clusters,
+            (&issuers, &revocations),
+            &api_keys,
+            (&limits, &access),
+        ),
     };
     let host_rules = compiler.host_rules(&hosts);
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
@@ -132,6 +140,7 @@ pub(crate) fn policy(
         routes: table,
         clusters,
         issuers,
+        revocations,
         api_keys,
         access,
         limits,

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{ApiKeysId, IssuerId, Mode, Origin, ValueMatch};
+use super::{ApiKeysId, ClusterId, IssuerId, Mode, Origin, ValueMatch};
 use crate::expression::Expression;
 
 /// Who may use a route.
@@ -47,6 +48,22 @@ pub enum Credential {
     Jwt(IssuerId),
     ApiKey(ApiKeysId),
     ClientCertificate(CertificateMatch),
+}
+
+/// Where an issuer tells which of its tokens are dead before they expire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocations {
+    pub cluster: ClusterId,
+    pub on_stale: OnStale,
+    /// How long nothing need be heard.
+    pub stale_after: Duration,
+}
+
+/// What becomes of tokens when nobody says any more which are dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStale {
+    Allow,
+    Deny,
 }
 
 /// A named set of API keys.

@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
-    LimitUse, Mirror, Mode, OnReload, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, IssuerId,
+    Limit, LimitUse, Mirror, Mode, OnReload, Policy, Priority, Retries, Route, ValueMatch,
+    WebSocket,
 };
 use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
@@ -64,7 +65,7 @@ pub(crate) fn summary(policy: &Policy) -> String {
 }
 
 fn describe_issuers(out: &mut String, policy: &Policy) {
-    for issuer in &policy.issuers {
+    for (position, issuer) in policy.issuers.iter().enumerate() {
         writeln!(
             out,
             "issuer {} {} {:?}",
@@ -88,6 +89,9 @@ fn describe_issuers(out: &mut String, policy: &Policy) {
             issuer.refresh, issuer.cooldown
         )
         .unwrap();
+        if let Some(told) = policy.revocations.get(&IssuerId(position)) {
+            writeln!(out, "  {told:?}").unwrap();
+        }
     }
 }
 

@@ -8,12 +8,19 @@ version: 1
 clusters:
   - name: core
     endpoints: ["127.0.0.1:1"]
+  - name: identity
+    endpoints: ["127.0.0.1:2"]
+    protocol: grpc
+  - name: other
+    endpoints: ["127.0.0.1:3"]
+    protocol: grpc
 issuers:
   - name: id
     issuer: id
     audiences: [a]
     jwks: {file: a.json}
     algorithms: [EdDSA]
+    revocations: {cluster: identity}
 api_keys:
   - name: keys
     keys: [{name: acme, sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}]
@@ -54,6 +61,21 @@ routes:
             "AuthDoc.mode",
             "auth: {any_of",
             "auth: {mode: shadow, any_of",
+        ),
+        (
+            "RevocationsDoc.cluster",
+            "{cluster: identity}",
+            "{cluster: other}",
+        ),
+        (
+            "RevocationsDoc.on_stale",
+            "{cluster: identity}",
+            "{cluster: identity, on_stale: deny}",
+        ),
+        (
+            "RevocationsDoc.stale_after",
+            "{cluster: identity}",
+            "{cluster: identity, stale_after: 1m}",
         ),
         ("CredentialDoc.issuer", "[{issuer: id}, ", "["),
         ("CredentialDoc.api_keys", "{api_keys: keys}, ", ""),
