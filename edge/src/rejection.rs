@@ -46,6 +46,8 @@ pub enum Rejection {
     NoKeys,
     /// Nobody says which tokens of the issuer are dead, and its rule is to believe none then.
     NoRevocations,
+    /// Nobody has said what the API key stands for.
+    NoIntrospection,
     /// The credential holds and does not suffice.
     Forbidden {
         missing: Missing,
@@ -107,6 +109,8 @@ pub enum Fault {
     Token(Refusal),
     NoApiKey,
     ApiKeyUnknown,
+    /// The service that may know it was not asked, or has not answered.
+    ApiKeyUnasked,
     NoCertificate,
     CertificateNotTaken,
     /// Nothing of several things that would do.
@@ -119,6 +123,7 @@ impl Fault {
             Self::Token(refusal) => refusal.code(),
             Self::NoApiKey => "api_key_missing",
             Self::ApiKeyUnknown => "api_key_unknown",
+            Self::ApiKeyUnasked => "api_keys_unavailable",
             Self::NoCertificate => "client_certificate_missing",
             Self::CertificateNotTaken => "client_certificate_not_accepted",
             Self::NoCredential => "credential_missing",
@@ -130,6 +135,7 @@ impl Fault {
             Self::Token(refusal) => refusal.description(),
             Self::NoApiKey => "an API key is required",
             Self::ApiKeyUnknown => "the API key is not accepted",
+            Self::ApiKeyUnasked => "API keys cannot be checked at the moment",
             Self::NoCertificate => "a client certificate is required",
             Self::CertificateNotTaken => "the client certificate is not accepted",
             Self::NoCredential => "a credential is required",
@@ -200,6 +206,7 @@ impl Rejection {
             | Self::NoDescriptors
             | Self::NoKeys
             | Self::NoRevocations
+            | Self::NoIntrospection
             | Self::PolicyFault
             | Self::Overloaded
             | Self::RouteWithdrawn => StatusCode::SERVICE_UNAVAILABLE,
@@ -232,6 +239,7 @@ impl Rejection {
             Self::Unauthorized(unauthorized) => unauthorized.fault.code(),
             Self::NoKeys => "issuer_keys_unavailable",
             Self::NoRevocations => "revocations_unavailable",
+            Self::NoIntrospection => "api_keys_unavailable",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..
@@ -294,6 +302,7 @@ impl Rejection {
             | Self::NoDescriptors
             | Self::NoKeys
             | Self::NoRevocations
+            | Self::NoIntrospection
             | Self::Overloaded => Some(1),
             Self::PolicyFault => Some(MENDED_IN_S),
             _ => None,
@@ -330,6 +339,7 @@ impl Rejection {
             | Self::NoDescriptors
             | Self::NoKeys
             | Self::NoRevocations
+            | Self::NoIntrospection
             | Self::PolicyFault
             | Self::RouteWithdrawn
             | Self::BadUpstream
@@ -355,6 +365,7 @@ impl Rejection {
             Self::Misdirected => "this host needs a connection of its own",
             Self::Unauthorized(unauthorized) => unauthorized.fault.description(),
             Self::NoKeys | Self::NoRevocations => "tokens cannot be checked at the moment",
+            Self::NoIntrospection => "API keys cannot be checked at the moment",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..

@@ -17,7 +17,7 @@ use palisade_token::{Issuer, Issuers, Verifier};
 
 use crate::cluster::reflection::Reflected;
 use crate::cluster::{self, ClusterState};
-use crate::identity::{Followed, Followers, Revoked, Source};
+use crate::identity::{Followed, Followers, Introspector, Revoked, Source};
 use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
@@ -43,6 +43,8 @@ pub struct Snapshot {
     issuers: Vec<Arc<Issuer>>,
     /// Of the issuers whose revocations are followed.
     revocations: HashMap<IssuerId, Followed>,
+    /// Of the sets of API keys that are traded for tokens, by cluster.
+    introspectors: HashMap<ClusterId, Arc<Introspector>>,
     /// By `HostId`.
     handshakes: Vec<Arc<Handshake>>,
 }
@@ -90,6 +92,7 @@ impl Snapshot {
         let limit_policies = limit_policies(&policy, &limits);
         let handshakes = handshakes(&policy.hosts, parts.handshakes)?;
         let sources = sources(&policy)?;
+        let introspectors = introspectors(&policy, parts.previous)?;
         parts.issuers.reconcile(&policy.issuers).await?;
         let issuers = policy
             .issuers
@@ -106,6 +109,7 @@ impl Snapshot {
             limit_policies,
             issuers,
             revocations: followed(&policy, &revoked),
+            introspectors,
             handshakes,
             policy,
         })
@@ -138,6 +142,7 @@ impl Snapshot {
             issuers: issuers.collect::<anyhow::Result<_>>()?,
             // Nobody is listened to.
             revocations: HashMap::new(),
+            introspectors: HashMap::new(),
             handshakes: Vec::new(),
             policy,
         })
@@ -158,6 +163,11 @@ impl Snapshot {
     /// What is known of an issuer's dead tokens, where somebody tells.
     pub fn revocations(&self, id: IssuerId) -> Option<&Followed> {
         self.revocations.get(&id)
+    }
+
+    /// Who is asked about API keys, where somebody is.
+    pub fn introspector(&self, id: ClusterId) -> Option<&Arc<Introspector>> {
+        self.introspectors.get(&id)
     }
 
     /// By the cluster that tells of them.
@@ -214,6 +224,36 @@ fn sources(policy: &Policy) -> anyhow::Result<Vec<Source>> {
         }
     }
     Ok(sources)
+}
+
+fn introspectors(
+    policy: &Policy,
+    previous: Option<&Snapshot>,
+) -> anyhow::Result<HashMap<ClusterId, Arc<Introspector>>> {
+    let mut introspectors = HashMap::new();
+    for rule in policy
+        .api_keys
+        .iter()
+        .filter_map(|set| set.introspect.as_ref())
+    {
+        let Some(cluster) = policy.clusters.get(rule.cluster.0) else {
+            continue;
+        };
+        let inherited = previous.and_then(|previous| {
+            let mut all = previous.introspectors.values();
+            all.find(|other| other.fingerprint == cluster.fingerprint)
+        });
+        let introspector = match inherited {
+            Some(same) => same.clone(),
+            None => {
+                let endpoints = cluster::endpoints(cluster)?;
+                let (name, fingerprint) = (cluster.name.clone(), cluster.fingerprint);
+                Arc::new(Introspector::new(name, fingerprint, &endpoints))
+            }
+        };
+        introspectors.entry(rule.cluster).or_insert(introspector);
+    }
+    Ok(introspectors)
 }
 
 fn followed(

@@ -31,3 +31,26 @@ pub(super) struct Revocation {
     #[prost(message, optional, tag = "4")]
     pub(super) until: Option<Timestamp>,
 }
+
+pub(super) const INTROSPECT: &str = "/auth.v1.KeyService/Introspect";
+
+// Both hold what lets somebody in: neither is ever printed.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub(super) struct IntrospectRequest {
+    #[prost(string, tag = "1")]
+    pub(super) token: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub(super) struct IntrospectResponse {
+    #[prost(bool, tag = "1")]
+    pub(super) active: bool,
+    #[prost(string, tag = "2")]
+    pub(super) kind: String,
+    #[prost(string, tag = "7")]
+    pub(super) access_token: String,
+    #[prost(message, optional, tag = "8")]
+    pub(super) access_token_expires_at: Option<Timestamp>,
+}

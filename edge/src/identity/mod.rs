@@ -1,14 +1,16 @@
 //! What an identity service tells the edge besides its keys: which tokens are dead before they
-//! expire.
+//! expire, and which tokens stand for API keys.
 //!
-//! Invariant: a request asks only what is known here; nobody waits for the service but the task
-//! that listens to it. What was heard is forgotten when it no longer matters, and never sooner.
+//! Invariant: the stages ask only what is known here; who waits for the service is the task that
+//! listens to it, and a request whose API key nobody has asked about.
 
 mod follower;
 mod followers;
+mod introspection;
 mod messages;
 mod revoked;
 mod shards;
 
 pub use followers::{Followed, Followers, Source};
+pub use introspection::{Digest, Introspected, Introspector, Key};
 pub use revoked::Revoked;

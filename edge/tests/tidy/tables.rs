@@ -35,6 +35,7 @@ pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
     (
         "stages",
         &[
+            "identity",
             "observe",
             "rejection",
             "request_ctx",
@@ -44,7 +45,10 @@ pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
     ),
     ("snapshot", &["cluster", "identity", "listen", "stages"]),
     // Asks the stages what a host takes.
-    ("openapi", &["request_ctx", "respond", "snapshot", "stages"]),
+    (
+        "openapi",
+        &["identity", "request_ctx", "respond", "snapshot", "stages"],
+    ),
     (
         "request_ctx",
         &[
@@ -77,6 +81,7 @@ pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
         "explain",
         &[
             "cluster",
+            "identity",
             "observe",
             "openapi",
             "rejection",

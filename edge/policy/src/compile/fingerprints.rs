@@ -52,9 +52,17 @@ impl Referents {
             }
             digest.finish()
         });
+        let issuers: Vec<u64> = issuers.collect();
         let api_keys = api_keys.iter().map(|set| {
             let mut digest = Fingerprint::new("api keys", &set.name);
             digest.debug(&set.header);
+            if let Some(asked) = &set.introspect {
+                let cluster = clusters.get(asked.cluster.0);
+                digest.debug(&(
+                    cluster.map(|cluster| cluster.fingerprint),
+                    issuers.get(asked.issuer.0),
+                ));
+            }
             let mut keys: Vec<_> = set.keys.iter().collect();
             keys.sort_by_key(|(sha256, _)| **sha256);
             let mut all = Fingerprint::new("api keys", &set.name);
@@ -84,6 +92,7 @@ impl Referents {
             ));
             digest.finish()
         });
+        let api_keys = api_keys.collect();
         let clusters = clusters.iter().map(|cluster| cluster.fingerprint);
         let limits = limits.iter().map(|limit| {
             let mut digest = Fingerprint::new("limit", &limit.name);
@@ -92,8 +101,8 @@ impl Referents {
         });
         Self {
             clusters: clusters.collect(),
-            issuers: issuers.collect(),
-            api_keys: api_keys.collect(),
+            issuers,
+            api_keys,
             limits: limits.collect(),
             access: access.collect(),
         }
@@ -109,6 +118,7 @@ impl Referents {
             claim_headers,
             forward_token,
             key_headers: _,
+            trades_keys: _,
         } = auth;
         for credential in any_of {
             match credential {

@@ -98,7 +98,6 @@ pub(crate) fn policy(
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits = compiler.each(&limits, Compiler::limit);
-    let api_keys = compiler.each(&api_keys, Compiler::api_keys);
     let access = compiler.each(&access, Compiler::access_rule);
     let caches = compiler.each(&caches, Compiler::named_cache);
     let header_sets = compiler.each(&header_sets, Compiler::header_set);
@@ -106,6 +105,7 @@ pub(crate) fn policy(
     let clusters = compiler.each(&written_clusters, Compiler::cluster);
     let written_issuers = issuers;
     let issuers = compiler.each(&written_issuers, Compiler::issuer);
+    let api_keys = compiler.each(&api_keys, |it, at| it.api_keys(at, &names, &clusters));
     let revocations = compiler.revocations(&written_issuers, &names.clusters, &clusters);
     let defined = routes::Defined {
         clusters: &written_clusters,

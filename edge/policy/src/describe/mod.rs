@@ -116,7 +116,7 @@ pub fn describe(policy: &Policy, folder: &Path) -> Vec<Definition> {
     all.extend(routes::routes(policy));
     let told = (0..issuers.len()).filter_map(|at| issuers::issuer(policy, IssuerId(at), folder));
     all.extend(told);
-    all.extend(api_keys.iter().map(auth::api_keys));
+    all.extend(api_keys.iter().map(|set| auth::api_keys(set, policy)));
     all.extend(access.iter().map(auth::access_rule));
     all.extend(limits.iter().map(limits::limit));
     all.extend(clusters.iter().map(|it| clusters::cluster(it, folder)));

@@ -28,6 +28,8 @@ pub struct Auth {
     pub forward_token: bool,
     /// Fields that carry API keys: they go no further than the edge.
     pub key_headers: Vec<HeaderName>,
+    /// One of the sets of API keys trades them for tokens: their callers have claims.
+    pub trades_keys: bool,
 }
 
 impl Auth {
@@ -39,6 +41,11 @@ impl Auth {
                 Credential::Jwt(issuer) => Some(*issuer),
                 _ => None,
             })
+    }
+
+    /// Whether callers may have claims.
+    pub fn has_claims(&self) -> bool {
+        self.trades_keys || self.issuers().next().is_some()
     }
 }
 
@@ -75,6 +82,16 @@ pub struct ApiKeys {
     pub header: HeaderName,
     /// By the SHA-256 of the key: nothing here can be used as one.
     pub keys: HashMap<[u8; 32], Arc<ApiKey>>,
+    /// Who knows the others.
+    pub introspect: Option<Introspect>,
+}
+
+/// A service that trades API keys for access tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introspect {
+    pub cluster: ClusterId,
+    /// Of the tokens.
+    pub issuer: IssuerId,
 }
 
 /// Who has a key, and what it lets them do.

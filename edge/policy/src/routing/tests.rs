@@ -21,6 +21,7 @@ fn route(name: &str) -> Arc<Route> {
     };
     let auth = Auth {
         key_headers: Vec::new(),
+        trades_keys: false,
         any_of: vec![Credential::Jwt(IssuerId(0))],
         mode: Mode::Enforce,
         optional: true,

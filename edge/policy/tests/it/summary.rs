@@ -221,6 +221,7 @@ fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
         claim_headers,
         forward_token,
         key_headers: _,
+        trades_keys: _,
     }) = &route.auth
     {
         let any_of: Vec<String> = any_of.iter().map(|one| credential(policy, one)).collect();
@@ -295,7 +296,12 @@ fn describe_callers(out: &mut String, policy: &Policy) {
             })
             .collect();
         keys.sort();
-        writeln!(out, "{}", keys.join("\n")).unwrap();
+        if !keys.is_empty() {
+            writeln!(out, "{}", keys.join("\n")).unwrap();
+        }
+        if let Some(asked) = &set.introspect {
+            writeln!(out, "  {asked:?}").unwrap();
+        }
     }
     for rule in &policy.access {
         let AccessRule {

@@ -1,5 +1,6 @@
-//! An identity service that says which tokens are dead.
+//! An identity service that says which tokens are dead, and what API keys stand for.
 
+mod api_keys;
 mod revocations;
 mod service;
 
@@ -34,6 +35,7 @@ impl World {
         let (held, address) = refusing();
         let jwks = files.root().join("jwks.json");
         std::fs::write(&jwks, signer.jwks()).expect("a file");
+        std::fs::write(files.root().join("acme.key"), api_keys::ACME).expect("a file");
         std::fs::write(files.root().join("echo.pb"), palisade_echo::DESCRIPTORS).expect("a file");
         let issuer = issuer_from_file(&jwks);
         files.write_policy("identity.yaml", &identity(address, ""));

@@ -1,5 +1,6 @@
 //! An identity service that says what the test tells it to.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,12 @@ struct Known {
     /// The `after` of each stream so far.
     watched: Mutex<Vec<i64>>,
     is_mute: AtomicBool,
+    /// By API key.
+    keys: Mutex<HashMap<String, wire::IntrospectResponse>>,
+    /// The keys that were asked about.
+    asked: Mutex<Vec<String>>,
+    /// Answers about keys wait while it is closed.
+    gate: watch::Sender<bool>,
 }
 
 impl Knowledge {
@@ -42,6 +49,9 @@ impl Knowledge {
             revoked: watch::Sender::new(Vec::new()),
             watched: Mutex::default(),
             is_mute: AtomicBool::new(false),
+            keys: Mutex::default(),
+            asked: Mutex::default(),
+            gate: watch::Sender::new(true),
         }))
     }
 
@@ -60,6 +70,34 @@ impl Knowledge {
     /// No signs of life from now on.
     pub(super) fn mute(&self) {
         self.0.is_mute.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the key stands for this token.
+    pub(super) fn trade(&self, key: &str, token: &str) {
+        let answer = wire::IntrospectResponse {
+            active: true,
+            kind: "api_key".to_owned(),
+            access_token: token.to_owned(),
+            access_token_expires_at: Some((now() + Duration::from_secs(600)).into()),
+            ..wire::IntrospectResponse::default()
+        };
+        let mut keys = self.0.keys.lock().expect("the keys");
+        keys.insert(key.to_owned(), answer);
+    }
+
+    /// The key is nobody's from now on.
+    pub(super) fn forget(&self, key: &str) {
+        self.0.keys.lock().expect("the keys").remove(key);
+    }
+
+    /// How often it was asked about the key.
+    pub(super) fn asked(&self, key: &str) -> usize {
+        let asked = self.0.asked.lock().expect("the list");
+        asked.iter().filter(|other| *other == key).count()
+    }
+
+    pub(super) fn gate(&self, is_open: bool) {
+        self.0.gate.send_replace(is_open);
     }
 
     pub(super) fn watched(&self) -> Vec<i64> {
@@ -199,9 +237,19 @@ impl KeyService for Answers {
 
     async fn introspect(
         &self,
-        _: Request<wire::IntrospectRequest>,
+        request: Request<wire::IntrospectRequest>,
     ) -> Result<Response<wire::IntrospectResponse>, Status> {
-        Err(Status::unimplemented("not asked for"))
+        let (key, known) = (&request.get_ref().token, &self.knowledge.0);
+        known.asked.lock().expect("the list").push(key.clone());
+        let opened = known
+            .gate
+            .subscribe()
+            .wait_for(|is_open| *is_open)
+            .await
+            .is_ok();
+        assert!(opened, "the gate is there");
+        let answer = known.keys.lock().expect("the keys").get(key).cloned();
+        Ok(Response::new(answer.unwrap_or_default()))
     }
 
     async fn create_api_key(

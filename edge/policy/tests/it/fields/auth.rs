@@ -21,7 +21,13 @@ issuers:
     jwks: {file: a.json}
     algorithms: [EdDSA]
     revocations: {cluster: identity}
+  - name: second
+    issuer: second
+    audiences: [a]
+    jwks: {file: a.json}
+    algorithms: [EdDSA]
 api_keys:
+  - {name: traded, introspect: {cluster: identity, issuer: id}}
   - name: keys
     keys: [{name: acme, sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}]
 access:
@@ -95,6 +101,17 @@ routes:
             "  - name: keys\n    header: x-key",
         ),
         ("ApiKeysDoc.keys", "sha256: 01", "sha256: 11"),
+        (
+            "ApiKeysDoc.introspect",
+            "{name: traded, introspect: {cluster: identity, issuer: id}}",
+            "{name: traded, keys: [{name: a, sha256: 1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}]}",
+        ),
+        (
+            "IntrospectDoc.cluster",
+            "{cluster: identity, issuer",
+            "{cluster: other, issuer",
+        ),
+        ("IntrospectDoc.issuer", "issuer: id}}", "issuer: second}}"),
         ("ApiKeyDoc.name", "{name: acme,", "{name: other,"),
         ("ApiKeyDoc.sha256", "sha256: 01", "sha256: 11"),
         (
