@@ -72,10 +72,12 @@ impl Follower {
             self.revoked.take_in(&batch, Now::read())?;
             // Of a database that was set back: what follows is all of it again.
             self.cursor = batch.cursor;
-            self.failures = 0;
             if std::mem::take(&mut is_first) {
                 let entries = self.revoked.entries();
                 info!(cluster = &*self.cluster, entries, "revocations are heard");
+            } else {
+                // A service that says one word and ends is not asked again at once.
+                self.failures = 0;
             }
         }
     }

@@ -29,6 +29,7 @@ mod logs;
 mod crash;
 mod freeze;
 mod keys;
+mod revoked;
 mod drain;
 mod edits;
 mod docs;
