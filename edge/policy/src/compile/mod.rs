@@ -107,6 +107,7 @@ pub(crate) fn policy(
     let issuers = compiler.each(&written_issuers, Compiler::issuer);
     let api_keys = compiler.each(&api_keys, |it, at| it.api_keys(at, &names, &clusters));
     let revocations = compiler.revocations(&written_issuers, &names.clusters, &clusters);
+    let told = (&*issuers, &revocations);
     let defined = routes::Defined {
         clusters: &written_clusters,
         limits: &limits,
@@ -114,12 +115,7 @@ pub(crate) fn policy(
         access: &access,
         caches: &caches,
         header_sets: &header_sets,
-        referents: &fingerprints::Referents::of(
-            &clusters,
-            (&issuers, &revocations),
-            &api_keys,
-            (&limits, &access),
-        ),
+        referents: &fingerprints::Referents::of(&clusters, told, &api_keys, (&limits, &access)),
     };
     let host_rules = compiler.host_rules(&hosts);
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
@@ -127,14 +123,12 @@ pub(crate) fn policy(
     let listeners = compiler.listeners(documents);
     compiler.lint((&routes, &host_rules), (&names, &defined), &inheritance);
     // After the lints: what only a test names is not used.
-    let tests = all(documents, |document| &document.tests);
-    compiler.index(&tests, tests::TESTS_MAX);
     let expectable = tests::Expectable {
         routes: &route_names,
         clusters: &names.clusters,
         limits: &names.limits,
     };
-    let tests = compiler.tests(&tests, &expectable);
+    let tests = compiler.tests(documents, &expectable);
     Policy {
         listeners,
         routes: table,
