@@ -240,7 +240,7 @@ fn facts_name_every_file() {
     assert!(
         loaded
             .summary()
-            .starts_with("19 routes, 1 cluster, 1 issuer, 3 limits from "),
+            .starts_with("20 routes, 1 cluster, 1 issuer, 3 limits from "),
         "{}",
         loaded.summary()
     );
