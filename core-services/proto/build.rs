@@ -8,9 +8,10 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "auth/v1/auth.proto",
     "auth/v1/keys.proto",
+    "platform/v1/ops.proto",
     "user/v1/user.proto",
     "user/v1/admin.proto",
 ];

@@ -4,11 +4,13 @@
 //! Refuses to log messages, headers or bodies: addresses, passwords and tokens
 //! live there.
 
+mod filter;
 mod spans;
 
+pub use filter::{Level, LogFilter, SetError};
 use http::HeaderMap;
 pub use spans::{Spans, continue_trace, traceparent};
-use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn};
+use tracing_subscriber::{Layer, filter::filter_fn};
 use uuid::Uuid;
 
 /// Twice a UUID's text; longer ids are someone's payload.
@@ -29,15 +31,21 @@ pub enum Error {
     Taken(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// What a process has of its log and its spans.
+pub struct Telemetry {
+    pub filter: LogFilter,
+    pub spans: Option<Spans>,
+}
+
 /// Starts logging to standard output, one JSON object a line; panics go there too.
 /// Spans are sent to the collector at `otlp`, which needs a tokio run time.
 ///
 /// # Errors
 /// A filter that does not parse, or a second call.
-pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
+pub fn init(filter: &str, otlp: Option<&str>) -> Result<Telemetry, Error> {
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-    let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
+    let (layer, filter) = LogFilter::new(filter).map_err(|source| Error::Filter {
         filter: filter.to_owned(),
         source,
     })?;
@@ -53,7 +61,7 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
         // Ours only: the spans of the exporter's own connection would make more of them, without end.
         .map(|layer| layer.with_filter(filter_fn(|of| of.target().starts_with("core_"))));
     tracing_subscriber::registry()
-        .with(filter)
+        .with(layer)
         .with(traced)
         .with(lines)
         .try_init()?;
@@ -63,7 +71,7 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
         let text = panic.payload_as_str().unwrap_or("panic without text");
         tracing::error!(at, panic = text, "panicked");
     }));
-    Ok(spans)
+    Ok(Telemetry { filter, spans })
 }
 
 /// The caller's `x-request-id` if it is plain and short, else a new one.

@@ -6,7 +6,6 @@
 mod admin;
 mod auth;
 mod keys;
-mod pages;
 mod refusal;
 mod user;
 

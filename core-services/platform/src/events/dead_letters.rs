@@ -183,7 +183,11 @@ pub(super) fn shortened(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).collect()
 }
 
-pub(super) async fn count(db: &Db) -> Result<i64, Error> {
+/// How many there are.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn count(db: &Db) -> Result<i64, Error> {
     let row = query("SELECT COUNT(*) FROM dead_letters")
         .fetch_one(db)
         .await?;
