@@ -13,6 +13,7 @@ mod mesh;
 mod input;
 mod life;
 mod operators;
+mod ops;
 mod commands;
 mod storage;
 mod policies;
