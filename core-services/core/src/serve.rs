@@ -49,11 +49,7 @@ pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure>
     })
 }
 
-async fn serve(
-    chosen: &[Service],
-    settings: Settings,
-    filter: LogFilter,
-) -> anyhow::Result<()> {
+async fn serve(chosen: &[Service], settings: Settings, filter: LogFilter) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);

@@ -26,7 +26,14 @@ pub(super) fn dead_letters(flags: &ListLettersFlags) -> Result<(), Failure> {
     let (consumer, after) = (flags.consumer.as_deref(), flags.after);
     list(&flags.list, async |db, limit| {
         let mut rows = Rows::new(&[
-            "seq", "event_id", "type", "consumer", "tries", "reason", "died_at", "replaying",
+            "seq",
+            "event_id",
+            "type",
+            "consumer",
+            "tries",
+            "reason",
+            "died_at",
+            "replaying",
             "last_error",
         ]);
         for letter in dead_letters::list(db, consumer, after, limit).await? {
@@ -55,7 +62,13 @@ pub(super) fn jobs(flags: &ListJobsFlags) -> Result<(), Failure> {
     };
     list(&flags.list, async |db, limit| {
         let mut rows = Rows::new(&[
-            "id", "kind", "state", "attempts", "attempts_max", "run_at", "finished_at",
+            "id",
+            "kind",
+            "state",
+            "attempts",
+            "attempts_max",
+            "run_at",
+            "finished_at",
             "last_error",
         ]);
         for job in jobs::list(db, &filter, limit).await? {
@@ -79,7 +92,14 @@ pub(super) fn sagas(flags: &ListSagasFlags) -> Result<(), Failure> {
     let (status, before) = (status.map_err(Failure::usage)?, flags.before);
     list(&flags.list, async |db, limit| {
         let mut rows = Rows::new(&[
-            "id", "kind", "step", "status", "attempts", "created_at", "updated_at", "last_error",
+            "id",
+            "kind",
+            "step",
+            "status",
+            "attempts",
+            "created_at",
+            "updated_at",
+            "last_error",
         ]);
         for saga in saga::list(db, status, before, limit).await? {
             rows.push([
@@ -105,8 +125,15 @@ pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
     };
     block_on(async {
         let mut rows = Rows::new(&[
-            "service", "schema", "outbox", "outbox_oldest", "jobs_queued", "jobs_oldest",
-            "jobs_running", "open_sagas", "dead_letters",
+            "service",
+            "schema",
+            "outbox",
+            "outbox_oldest",
+            "jobs_queued",
+            "jobs_oldest",
+            "jobs_running",
+            "open_sagas",
+            "dead_letters",
         ]);
         for service in chosen {
             let known = service.definition();

@@ -35,7 +35,10 @@ impl Rows {
             let names = self.columns.iter().map(|name| (*name).to_owned());
             Value::Object(names.zip(row).collect::<Map<_, _>>())
         };
-        format!("{:#}\n", self.rows.into_iter().map(object).collect::<Value>())
+        format!(
+            "{:#}\n",
+            self.rows.into_iter().map(object).collect::<Value>()
+        )
     }
 
     fn table(self) -> String {
@@ -51,7 +54,9 @@ impl Rows {
         let mut text = String::new();
         for line in &lines {
             let cells = line.iter().zip(&widths);
-            let padded: Vec<_> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let padded: Vec<_> = cells
+                .map(|(cell, width)| format!("{cell:<width$}"))
+                .collect();
             text += padded.join("  ").trim_end();
             text.push('\n');
         }

@@ -32,10 +32,7 @@ use core_testing::{Database, Nats, both_databases};
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
+    Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
 };
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
@@ -198,14 +195,20 @@ async fn a_life(place: &Place, replay: impl AsyncFnOnce(&Core, &str, &str) -> u6
     assert_eq!(listed[0]["event_id"], letter.event_id.as_str());
     assert_eq!(listed[0]["replaying"], false);
     let (_, table, _) = place.ops(&list);
-    assert!(table.starts_with("SEQ") && table.contains("the event is poisonous"), "{table}");
+    assert!(
+        table.starts_with("SEQ") && table.contains("the event is poisonous"),
+        "{table}"
+    );
     assert!(!table.contains(EMAIL), "{table}");
     let status = ["status", "--service", "identity"];
     assert_eq!(place.json(&status)[0]["dead_letters"], 1);
 
     healed.store(true, Ordering::Release);
     assert_eq!(replay(&core, &token, &letter.event_id).await, 1);
-    eventually("the letter's end", async || letters().await.is_empty().then_some(())).await;
+    eventually("the letter's end", async || {
+        letters().await.is_empty().then_some(())
+    })
+    .await;
     assert_eq!(place.json(&list), Value::Array(Vec::new()));
     assert_eq!(place.json(&status)[0]["dead_letters"], 0);
 }
@@ -267,7 +270,9 @@ async fn every_rpc_is_for_operators_only() {
     for method in declared.methods() {
         let path = format!("/{OPS}/{}", method.name());
         let rpc = contracts.find(&path).unwrap();
-        let reads = ["List", "Get"].iter().any(|verb| method.name().starts_with(verb));
+        let reads = ["List", "Get"]
+            .iter()
+            .any(|verb| method.name().starts_with(verb));
         let scope = if reads { "ops:read" } else { "ops:write" };
         assert_eq!(rpc.access, Access::Permission(scope.to_owned()), "{path}");
         assert_eq!(rpc.step_up, method.name().starts_with("Purge"), "{path}");
@@ -317,11 +322,20 @@ async fn a_service_that_does_not_run_here_is_unknown() {
         ..SetLogLevelRequest::default()
     };
     for refused in [
-        client.get_status(with_token(status, &token)).await.map(drop),
+        client
+            .get_status(with_token(status, &token))
+            .await
+            .map(drop),
         client.list_jobs(with_token(jobs, &token)).await.map(drop),
         client.list_sagas(with_token(sagas, &token)).await.map(drop),
-        client.purge_dead_letters(with_token(purge, &token)).await.map(drop),
-        client.set_log_level(with_token(log, &token)).await.map(drop),
+        client
+            .purge_dead_letters(with_token(purge, &token))
+            .await
+            .map(drop),
+        client
+            .set_log_level(with_token(log, &token))
+            .await
+            .map(drop),
     ] {
         let refused = refused.unwrap_err();
         let expected = (Code::NotFound, "UNKNOWN_SERVICE");
@@ -345,7 +359,10 @@ async fn the_log_tells_more_for_a_while() {
     };
     let status = async || {
         let asked = GetStatusRequest { service: service() };
-        let found = place.client(&core).get_status(with_token(asked, &token)).await;
+        let found = place
+            .client(&core)
+            .get_status(with_token(asked, &token))
+            .await;
         found.unwrap().into_inner()
     };
     let own = status().await.log_level.unwrap();
@@ -386,7 +403,14 @@ async fn the_log_tells_more_for_a_while() {
 #[test]
 fn commands_say_what_they_lack() {
     let place = Place::new(Database::sqlite(), None);
-    let replay = ["dead-letters", "replay", "--service", "identity", "--consumer", "x"];
+    let replay = [
+        "dead-letters",
+        "replay",
+        "--service",
+        "identity",
+        "--consumer",
+        "x",
+    ];
     let event = Uuid::from_u128(1).to_string();
     let both = [&replay[..], &["--all", "--event", &event]].concat();
     let many = [event.as_str(); 65].join(",");
@@ -395,12 +419,24 @@ fn commands_say_what_they_lack() {
         (&replay[..], 2, "--event <IDS>|--all"),
         (&both[..], 2, "cannot be used with"),
         (&many[..], 2, "hint: at most 64, or --all"),
-        (&["jobs", "list", "--service", "catalog"][..], 2, "invalid value 'catalog'"),
-        (&["jobs", "list", "--service", "identity", "--state", "lost"][..], 2, "'lost'"),
+        (
+            &["jobs", "list", "--service", "catalog"][..],
+            2,
+            "invalid value 'catalog'",
+        ),
+        (
+            &["jobs", "list", "--service", "identity", "--state", "lost"][..],
+            2,
+            "'lost'",
+        ),
         (&["status"][..], 1, "there is nothing of identity in"),
     ] {
         let (code, out, err) = place.ops(arguments);
-        assert_eq!((code, out.as_str()), (Some(status), ""), "{arguments:?}: {err}");
+        assert_eq!(
+            (code, out.as_str()),
+            (Some(status), ""),
+            "{arguments:?}: {err}"
+        );
         assert!(err.contains(expected), "{arguments:?}: {err}");
     }
 }

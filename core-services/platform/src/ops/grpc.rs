@@ -27,9 +27,10 @@ use crate::{
         EventMetrics,
         dead_letters::{self, Which},
     },
-    jobs, saga,
+    jobs,
     pages::Pages,
     policy::PolicyStore,
+    saga,
     serve::MESSAGE_BYTES_MAX,
     telemetry::{Level, LogFilter},
     token::Caller,
@@ -187,7 +188,9 @@ impl OpsService for Ops {
         let asked = request.get_ref();
         let operator = self.served(&asked.service)?.operator(&request)?;
         let which = which(&asked.event_ids, asked.all)?;
-        let count = operator.replay(&asked.consumer, which, clock::now()).await?;
+        let count = operator
+            .replay(&asked.consumer, which, clock::now())
+            .await?;
         Ok(Response::new(ReplayDeadLettersResponse {
             count: wire::number(count),
         }))

@@ -66,12 +66,7 @@ impl Operator<'_> {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn replay(
-        self,
-        consumer: &str,
-        which: Which,
-        now: UnixMicros,
-    ) -> Result<u64, Error> {
+    pub async fn replay(self, consumer: &str, which: Which, now: UnixMicros) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
         let named = named(&which);
         let count = dead_letters::replay(&mut tx, consumer, which, now).await?;

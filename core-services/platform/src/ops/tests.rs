@@ -177,7 +177,9 @@ fn reason(status: &Refusal) -> String {
 fn patient() -> Consumer {
     Consumer::new("mailer", &["user.created"], |tx, _| {
         Box::pin(async move {
-            let healed = query("SELECT n FROM healed LIMIT 1").fetch_optional(tx).await?;
+            let healed = query("SELECT n FROM healed LIMIT 1")
+                .fetch_optional(tx)
+                .await?;
             match healed {
                 Some(_) => Ok(()),
                 None => Err(Failure::Permanent("no such template".to_owned())),
