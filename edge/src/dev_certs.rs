@@ -21,6 +21,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// By which services know each other (SPIFFE).
 pub const TRUST_DOMAIN: &str = "palisade.internal";
+/// Who meets in the mesh: the edge, all services in one process, and each in its own.
+const MESH: [&str; 3] = ["edge", "core", "identity"];
 /// Browsers refuse server certificates that are valid for longer.
 const LEAF_DAYS: i64 = 365;
 const CA_DAYS: i64 = 3650;
@@ -47,7 +49,7 @@ pub fn ensure(dir: &Path) -> anyhow::Result<Vec<String>> {
         SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),
     ];
     let mut leaves = vec![("localhost".to_owned(), localhost)];
-    for service in ["edge", "core"] {
+    for service in MESH {
         let identity = format!("spiffe://{TRUST_DOMAIN}/svc/{service}");
         let names = vec![
             SanType::URI(name(&identity)?),

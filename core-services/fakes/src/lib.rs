@@ -1,13 +1,18 @@
 //! The outside world of the services, played on free ports of this machine for tests:
-//! a mail relay and an SMS gateway, which record what they get.
+//! a mail relay and an SMS gateway, which record what they get, a provider to sign in at, and
+//! (no server) an authenticator with a passkey.
 //! Invariant: they speak the protocol of the real thing, on real sockets; a fault is one
 //! the real thing has, and is switched while they run.
 //! Refuses to be started anywhere but on the loopback address, or linked into a service.
 
+mod oidc;
+mod passkey;
 mod record;
 mod sms;
 mod smtp;
 
+pub use oidc::{OidcFault, Person, Provider};
+pub use passkey::{Authenticator, CeremonyFault};
 pub use sms::{Gateway, ShortMessage};
 pub use smtp::{Mail, Relay};
 

@@ -50,7 +50,7 @@ CREATE TABLE preferences (
 CREATE TABLE verification_codes (
     id            {uuid} PRIMARY KEY NOT NULL,
     user_id       {uuid} REFERENCES users (id) ON DELETE CASCADE,
-    -- `verify`, `change` or `reset`.
+    -- `verify`, `change`, `reset`, `second_factor` or `notice`.
     purpose       TEXT NOT NULL,
     kind          TEXT NOT NULL,
     contact_index {blob} NOT NULL,

@@ -32,6 +32,8 @@ pub(crate) enum Event {
     CodeWithheld,
     CodeWrong,
     ContactVerified,
+    SecondFactorWanted,
+    SecondFactorWrong,
     AccountClosed,
     AccountDeleted,
 }
@@ -68,6 +70,8 @@ impl Counters {
             Event::CodeWithheld => "code_withheld",
             Event::CodeWrong => "code_wrong",
             Event::ContactVerified => "contact_verified",
+            Event::SecondFactorWanted => "second_factor_wanted",
+            Event::SecondFactorWrong => "second_factor_wrong",
             Event::AccountClosed => "account_closed",
             Event::AccountDeleted => "account_deleted",
         };

@@ -42,6 +42,43 @@ pub enum Error {
     /// Wrong, used, expired, tried too often: one answer for all.
     #[error("the code is not valid")]
     BadCode,
+    /// Unknown, used, expired, tried too often: one answer for all.
+    #[error("the sign-in cannot be completed any more, begin it again")]
+    BadMfaToken,
+    #[error("the second factor is wrong")]
+    BadSecondFactor,
+    #[error("the passkey does not open any account")]
+    BadPasskey,
+    /// The challenge was used, has expired, or was answered wrongly.
+    #[error("the passkey could not be registered, begin again")]
+    BadCeremony,
+    #[error("no such credential")]
+    NoSuchCredential,
+    #[error("nothing else opens the account: set a password first")]
+    LastCredential,
+    #[error("too many of them")]
+    TooManyCredentials,
+    #[error("there is an authenticator already")]
+    TotpActive,
+    #[error("there is no authenticator")]
+    NoTotp,
+    #[error("no such provider")]
+    NoSuchProvider,
+    /// Begun elsewhere, used, expired: one answer for all.
+    #[error("this sign-in was not begun here, begin it again")]
+    BadOidcState,
+    /// The user or the provider said no.
+    #[error("the provider did not sign you in")]
+    OidcRefused,
+    /// What is wrong is for the log.
+    #[error("the provider's answer is not valid")]
+    BadOidcAnswer,
+    #[error("the provider does not answer")]
+    OidcAway,
+    #[error("the provider has not verified an e-mail address of yours")]
+    OidcUnverified,
+    #[error("the address has an account: sign in to it another way, or set a new password for it")]
+    OidcSignInFirst,
     #[error("the handle is taken")]
     HandleTaken,
     #[error("it was changed meanwhile")]
@@ -69,6 +106,9 @@ pub enum Error {
     /// The field, and what is wrong with it.
     #[error("{0}: {1}")]
     Invalid(&'static str, &'static str),
+    /// A library that should not fail; its own words may hold a secret.
+    #[error("the library `{0}` failed")]
+    Library(&'static str),
     #[error(transparent)]
     Password(#[from] password::Error),
     #[error(transparent)]

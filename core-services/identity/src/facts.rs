@@ -10,7 +10,7 @@ use core_platform::{
     events::{NewEvent, publish},
 };
 use core_proto::{
-    auth::v1::{LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
+    auth::v1::{CredentialChanged, LoginFailed, NewDevice, SessionRevoked, TokenReuseDetected},
     user::v1::{ContactVerified, RelationshipChanged, UserDeleted, UserProfile, UserSettings},
 };
 use prost_types::{Struct, Timestamp};
@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     contacts::Kind,
+    credentials::Change,
     keys::{ACCESS_LIFETIME, BELIEVED_FOR},
     revocations::WRITTEN,
     sessions::Reason,
@@ -62,6 +63,10 @@ pub(crate) enum Fact {
     LoginFailed {
         severity: &'static str,
         failures: i64,
+    },
+    CredentialChanged {
+        kind: &'static str,
+        change: Change,
     },
     ApiKeyCreated {
         key: Uuid,
@@ -269,6 +274,12 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
             failures: i32::try_from(*failures).unwrap_or(i32::MAX),
             network: about.network.to_owned(),
         }),
+        Fact::CredentialChanged { kind, change } => {
+            new("auth.credential_changed").data(&CredentialChanged {
+                kind: (*kind).to_owned(),
+                change: change.name().to_owned(),
+            })
+        }
         Fact::RelationshipChanged {
             target,
             kind,
@@ -311,6 +322,10 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
         Fact::LoginFailed { severity, failures } => (
             "login.failed",
             json!({ "severity": severity, "failures": failures }),
+        ),
+        Fact::CredentialChanged { kind, change } => (
+            "credential.changed",
+            json!({ "kind": kind, "change": change.name() }),
         ),
         Fact::ApiKeyCreated { key, scopes } => {
             ("api_key.created", json!({ "key": key, "scopes": scopes }))

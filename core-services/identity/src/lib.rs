@@ -1,11 +1,14 @@
-//! The identity service: accounts, contacts, passwords, sessions, profiles.
-//! Invariant: wire (`grpc`), rules (`accounts`, `sessions`, `profiles` and what they
-//! use) and SQL (`store`) are three layers; rules know neither tonic nor SQL.
+//! The identity service: accounts, contacts, passwords, other credentials, sessions,
+//! profiles.
+//! Invariant: wire (`grpc`), rules (`accounts`, `credentials`, `oidc`, `sessions`,
+//! `profiles` and what they use) and SQL (`store`) are three layers; rules know neither tonic nor SQL.
 //! Refuses to say who has an account: known and unknown addresses get the same
 //! answers after the same work.
 
 mod grpc;
 mod accounts;
+mod oidc;
+mod credentials;
 mod sessions;
 mod profiles;
 mod relationships;
@@ -19,12 +22,15 @@ mod contacts;
 mod messages;
 mod password;
 mod breached;
+mod throttle;
+mod tickets;
 mod keys;
 mod facts;
 mod origin;
 mod json;
 mod store;
 mod counters;
+mod site;
 mod settings;
 mod error;
 
@@ -45,7 +51,10 @@ use core_platform::{
     validate::Validator,
 };
 use core_proto::{
-    auth::v1::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
+    auth::v1::{
+        auth_service_server::AuthServiceServer, credential_service_server::CredentialServiceServer,
+        key_service_server::KeyServiceServer,
+    },
     user::v1::{admin_service_server::AdminServiceServer, user_service_server::UserServiceServer},
 };
 
@@ -54,16 +63,19 @@ use administration::Administration;
 use api_keys::ApiKeys;
 use contacts::Codes;
 use counters::Counters;
+use credentials::Credentials;
 use exports::{Assembly, Exports};
 use facts::Facts;
 use keys::{Rotation, Signer, SigningKeys};
 use messages::{Mailer, Sender, Sms};
+use oidc::Oidc;
 use password::Hasher;
 use profiles::Profiles;
 use relationships::Relationships;
 use revocations::Revocations;
 use roles::Roles;
 use sessions::Sessions;
+use tickets::Tickets;
 use upkeep::Upkeep;
 
 pub use breached::Breached;
@@ -71,6 +83,7 @@ pub use error::Error;
 pub use keys::TokenSettings;
 pub use messages::{MailSettings, SmsSettings};
 pub use settings::{Flags, Settings, SettingsError};
+pub use site::Site;
 pub use store::MIGRATIONS;
 
 /// The name of the service.
@@ -84,6 +97,7 @@ pub const DEFINITION: Definition = Definition {
     name: SERVICE,
     grpc: &[
         "auth.v1.AuthService",
+        "auth.v1.CredentialService",
         "auth.v1.KeyService",
         "user.v1.UserService",
         "user.v1.AdminService",
@@ -98,6 +112,7 @@ pub struct Policy {
     /// May only who has verified the address sign in?
     pub require_verified: bool,
     pub breached: Breached,
+    pub site: Site,
     /// From closing an account until everything of it goes.
     pub deletion_grace: Duration,
 }
@@ -107,6 +122,7 @@ impl Default for Policy {
         Self {
             require_verified: false,
             breached: Breached::default(),
+            site: Site::default(),
             deletion_grace: Duration::from_secs(14 * 24 * 3600),
         }
     }
@@ -121,6 +137,10 @@ pub enum StartError {
     Crypto(#[from] core_platform::crypto::Error),
     #[error("password hashing: {0}")]
     Password(#[from] password::Error),
+    #[error("{0}")]
+    Site(#[from] site::Error),
+    #[error("the HTTP client for other providers: {0}")]
+    Oidc(#[from] reqwest::Error),
     #[error("{0}")]
     Mail(#[from] messages::MailError),
     #[error("{0}")]
@@ -137,6 +157,7 @@ pub enum StartError {
 struct Rules {
     keys: SigningKeys,
     accounts: Arc<Accounts>,
+    oidc: Arc<Oidc>,
     sessions: Sessions,
     profiles: Profiles,
     relationships: Relationships,
@@ -164,7 +185,7 @@ impl Rules {
             db: db.clone(),
             vault: vault.clone(),
             signer: keys.signer.clone(),
-            roles: Roles::new(policies),
+            roles: Roles::new(policies.clone()),
             facts: facts.clone(),
             counters: counters.clone(),
         };
@@ -174,6 +195,31 @@ impl Rules {
             sessions: sessions.clone(),
             facts: facts.clone(),
         };
+        let credentials = Credentials {
+            db: db.clone(),
+            vault: vault.clone(),
+            codes: codes.clone(),
+            tickets: Tickets::new(vault.clone()),
+            sessions: sessions.clone(),
+            facts: facts.clone(),
+            counters: counters.clone(),
+            webauthn: Arc::new(policy.site.relying_party()?),
+            site_name: policy.site.name.as_str().into(),
+            require_verified: policy.require_verified,
+        };
+        let public_url = policy.site.public_url.clone();
+        let accounts = Arc::new(Accounts {
+            db: db.clone(),
+            vault: vault.clone(),
+            hasher: Hasher::new(metrics)?,
+            codes: codes.clone(),
+            sessions: sessions.clone(),
+            credentials: credentials.clone(),
+            api_keys: api_keys.clone(),
+            facts: facts.clone(),
+            counters,
+            policy,
+        });
         Ok(Self {
             keys,
             profiles: Profiles {
@@ -201,19 +247,12 @@ impl Rules {
                 vault: vault.clone(),
                 audit,
                 sessions: sessions.clone(),
+                credentials,
                 api_keys: api_keys.clone(),
                 facts: facts.clone(),
             }),
-            accounts: Arc::new(Accounts {
-                db,
-                vault,
-                hasher: Hasher::new(metrics)?,
-                codes,
-                sessions: sessions.clone(),
-                facts,
-                counters,
-                policy,
-            }),
+            oidc: Arc::new(Oidc::new(accounts.clone(), policies, &public_url)?),
+            accounts,
             api_keys,
             sessions,
         })
@@ -227,6 +266,8 @@ impl Rules {
         jobs.schedule(Deletion::KIND, Deletion::SCHEDULE)?;
         jobs.add(Rotation::KIND, options, Rotation(self.keys.clone()));
         jobs.schedule(Rotation::KIND, Rotation::SCHEDULE)?;
+        jobs.add(tickets::SWEEP, options, tickets::Sweep);
+        jobs.schedule(tickets::SWEEP, tickets::SWEEP_AT)?;
         jobs.add(Upkeep::KIND, options, Upkeep);
         jobs.schedule(Upkeep::KIND, Upkeep::SCHEDULE)
     }
@@ -236,6 +277,11 @@ impl Rules {
         let auth = AuthServiceServer::new(grpc::Auth {
             accounts: self.accounts.clone(),
             sessions: self.sessions,
+            validator: validator.clone(),
+        });
+        let credential = CredentialServiceServer::new(grpc::CredentialRpc {
+            credentials: self.accounts.credentials.clone(),
+            oidc: self.oidc,
             validator: validator.clone(),
         });
         let keys = KeyServiceServer::new(grpc::Keys {
@@ -259,6 +305,7 @@ impl Rules {
         });
         Parts::default()
             .grpc(auth.max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .grpc(credential.max_decoding_message_size(MESSAGE_BYTES_MAX))
             .grpc(keys.max_decoding_message_size(MESSAGE_BYTES_MAX))
             .grpc(user.max_decoding_message_size(MESSAGE_BYTES_MAX))
             .grpc(administration.max_decoding_message_size(MESSAGE_BYTES_MAX))

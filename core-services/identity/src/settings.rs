@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use core_platform::config::{Secret, SecretError, secret};
 
-use crate::{Breached, MailSettings, Policy, SmsSettings, TokenSettings};
+use crate::{Breached, MailSettings, Policy, Site, SmsSettings, TokenSettings};
 
 /// Longer than any name two systems have agreed on.
 const NAME_BYTES_MAX: usize = 255;
@@ -33,6 +33,22 @@ pub struct Flags {
         value_name = "NAME"
     )]
     pub audience: String,
+    /// Where browsers reach the edge; passkeys and other providers know this site by it
+    #[arg(
+        long,
+        env = "CORE_PUBLIC_URL",
+        default_value = "https://localhost:8443",
+        value_name = "URL"
+    )]
+    public_url: String,
+    /// What authenticators call this site
+    #[arg(
+        long,
+        env = "CORE_SITE_NAME",
+        default_value = "Palisade",
+        value_name = "NAME"
+    )]
+    site_name: String,
     /// Let only those sign in who have verified their e-mail address
     #[arg(long, env = "CORE_REQUIRE_VERIFIED")]
     require_verified: bool,
@@ -121,6 +137,8 @@ pub enum SettingsError {
     #[error(transparent)]
     Breached(#[from] crate::breached::Error),
     #[error(transparent)]
+    Site(#[from] crate::site::Error),
+    #[error(transparent)]
     Mail(#[from] crate::messages::MailError),
     #[error(transparent)]
     Sms(#[from] crate::messages::SmsError),
@@ -154,12 +172,17 @@ impl Flags {
             policy: Policy {
                 require_verified: self.require_verified,
                 breached: Breached::load(&self.breached_passwords)?,
+                site: Site {
+                    public_url: self.public_url.clone(),
+                    name: self.site_name.clone(),
+                },
                 deletion_grace: DAY * self.deletion_grace_days,
             },
             mail: self.mail()?,
             sms: self.sms()?,
         };
         // What is wrong with them shows before anything is bound.
+        settings.policy.site.relying_party()?;
         settings.mail.check()?;
         settings
             .sms
@@ -265,6 +288,11 @@ mod tests {
         check(&["--issuer", "https://a b"], Some("--issuer"));
         check(&["--audience", ""], Some("--audience"));
         check(&["--audience", "a b"], Some("--audience"));
+        check(
+            &["--public-url", "http://x"],
+            Some("--public-url: `http://x`"),
+        );
+        check(&["--site-name", "a:b"], Some("--site-name: `a:b`"));
         check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
         check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);
         check(&["--sms-url", "http://x"], Some("CORE_SMS_TOKEN"));

@@ -7,9 +7,12 @@ use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
     auth::v1::{
-        ApiKey, ChangeContactRequest, ChangePasswordRequest, CreateApiKeyRequest,
-        CreateApiKeyResponse, FinishPasswordResetRequest, IntrospectRequest, IntrospectResponse,
-        LoginRequest, RefreshRequest, RegisterRequest, ResendVerificationRequest, Session,
+        ApiKey, BeginPasskeyLoginResponse, BeginPasskeyRegistrationResponse, ChangeContactRequest,
+        ChangePasswordRequest, CompleteMfaRequest, ConfirmTotpRequest, CreateApiKeyRequest,
+        CreateApiKeyResponse, Credential, EnrollTotpResponse, FinishOidcRequest,
+        FinishPasskeyLoginRequest, FinishPasskeyRegistrationRequest, FinishPasswordResetRequest,
+        IntrospectRequest, IntrospectResponse, LoginRequest, RecoveryCodes, RefreshRequest,
+        RegisterRequest, ResendVerificationRequest, Session, StartOidcResponse,
         StartPasswordResetRequest, TokenResponse, VerifyContactRequest,
     },
     google::api::HttpBody,
@@ -39,6 +42,17 @@ opaque!(
     ResendVerificationRequest,
     ChangeContactRequest,
     Session,
+    CompleteMfaRequest,
+    BeginPasskeyRegistrationResponse,
+    FinishPasskeyRegistrationRequest,
+    BeginPasskeyLoginResponse,
+    FinishPasskeyLoginRequest,
+    Credential,
+    EnrollTotpResponse,
+    ConfirmTotpRequest,
+    RecoveryCodes,
+    StartOidcResponse,
+    FinishOidcRequest,
     ApiKey,
     CreateApiKeyRequest,
     CreateApiKeyResponse,
@@ -95,6 +109,8 @@ mod tests {
                     refresh_token: secret(),
                     token_type: secret(),
                     expires_in: 600,
+                    mfa_token: secret(),
+                    mfa_methods: vec![secret()],
                 }
             ),
             format!(
@@ -141,6 +157,39 @@ mod tests {
                     phone: secret(),
                     name: secret(),
                     ..Profile::default()
+                }
+            ),
+        ];
+        for text in printed {
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_credentials() {
+        let secret = || "s3cret".to_owned();
+        let printed = [
+            format!(
+                "{:?}",
+                CompleteMfaRequest {
+                    mfa_token: secret(),
+                    code: secret(),
+                    recovery_code: secret(),
+                    sms_code: secret(),
+                    ..CompleteMfaRequest::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                EnrollTotpResponse {
+                    secret: secret(),
+                    otpauth_uri: secret()
+                }
+            ),
+            format!(
+                "{:?}",
+                RecoveryCodes {
+                    recovery_codes: vec![secret()]
                 }
             ),
         ];

@@ -113,6 +113,22 @@ fn http_bindings_are_the_published_ones() {
         check(&format!("auth.v1.AuthService.{rpc}"), &[binding]);
     }
     for (rpc, binding) in [
+        ("CompleteMfa", "POST /v1/auth/mfa"),
+        ("BeginPasskeyRegistration", "POST /v1/auth/passkeys:begin"),
+        ("FinishPasskeyRegistration", "POST /v1/auth/passkeys"),
+        ("BeginPasskeyLogin", "POST /v1/auth/passkey-login:begin"),
+        ("FinishPasskeyLogin", "POST /v1/auth/passkey-login"),
+        ("ListCredentials", "GET /v1/auth/credentials"),
+        ("DeleteCredential", "DELETE /v1/auth/credentials/{id}"),
+        ("EnrollTotp", "POST /v1/auth/totp"),
+        ("ConfirmTotp", "POST /v1/auth/totp:confirm"),
+        ("RegenerateRecoveryCodes", "POST /v1/auth/recovery-codes"),
+        ("StartOidc", "GET /v1/auth/oidc/{provider}/start"),
+        ("FinishOidc", "GET /v1/auth/oidc/{provider}/callback"),
+    ] {
+        check(&format!("auth.v1.CredentialService.{rpc}"), &[binding]);
+    }
+    for (rpc, binding) in [
         ("GetPreferences", "GET /v1/preferences"),
         ("UpdatePreferences", "PATCH /v1/preferences"),
         ("GetPublicProfile", "GET /v1/users/{handle}"),
@@ -204,7 +220,7 @@ fn every_rpc_says_who_may_call_it() {
 
 /// What could take an account away from its owner.
 #[test]
-fn what_takes_an_account_away_needs_a_fresh_login() {
+fn what_opens_or_takes_away_an_account_needs_a_fresh_login() {
     let pool = pool();
     let option = pool.get_extension_by_name("platform.v1.access").unwrap();
     let methods = methods(&pool).into_iter();
@@ -216,6 +232,12 @@ fn what_takes_an_account_away_needs_a_fresh_login() {
     let names: Vec<_> = fresh.map(|method| method.name().to_owned()).collect();
     for needed in [
         "ChangeContact",
+        "BeginPasskeyRegistration",
+        "FinishPasskeyRegistration",
+        "DeleteCredential",
+        "EnrollTotp",
+        "ConfirmTotp",
+        "RegenerateRecoveryCodes",
         "CreateApiKey",
         "RotateSigningKey",
         "GrantRole",
@@ -238,6 +260,7 @@ fn json_names_are_the_proto_names() {
     }
     for name in [
         "auth.v1.ApiKey",
+        "auth.v1.Credential",
         "auth.v1.Jwk",
         "auth.v1.Revocation",
         "auth.v1.Session",

@@ -82,6 +82,8 @@ pub(crate) fn forged(token: &str) -> String {
 pub(crate) struct Api {
     client: Client,
     secrets: Secrets,
+    /// `user-agent`, if it has a name of its own.
+    device: Option<&'static str>,
 }
 
 impl Api {
@@ -89,6 +91,23 @@ impl Api {
         Self {
             client,
             secrets: secrets.clone(),
+            device: None,
+        }
+    }
+
+    /// The same program over the same connection.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            secrets: self.secrets.clone(),
+            device: self.device,
+        }
+    }
+
+    pub(crate) fn on_device(self, name: &'static str) -> Self {
+        Self {
+            device: Some(name),
+            ..self
         }
     }
 
@@ -125,6 +144,9 @@ impl Api {
         }
         if let Some(bearer) = &bearer {
             headers.push(("authorization", bearer));
+        }
+        if let Some(device) = self.device {
+            headers.push(("user-agent", device));
         }
         let sent = self
             .client

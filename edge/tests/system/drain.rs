@@ -139,7 +139,7 @@ fn assert_kept(system: &System, report: &Report) {
         edge_log.iter().any(|line| line["message"] == "drained"),
         "the drain ran into its deadline"
     );
-    let core_log = system.core.process.output().entries(0);
+    let core_log = system.cores.first.process.output().entries(0);
     let by_edge = traced(&edge_log, |line| &line["trace_id"]);
     let by_core = traced(&core_log, |line| &line["span"]["trace_id"]);
     for trace_id in &report.unanswered {

@@ -107,7 +107,7 @@ impl<'a> Editor<'a> {
     async fn set_endpoint(&self, endpoint: &str) {
         let log = self.system.edge.process.output();
         let mark = log.mark();
-        let core = self.system.core.grpc.to_string();
+        let core = self.system.cores.first.grpc.to_string();
         self.system
             .files
             .save(CLUSTERS, &replaced(&self.clusters, &core, endpoint));
@@ -162,8 +162,8 @@ async fn two_hundred_edits_and_no_failed_request() {
     let mut api = Api::new(system.client(Protocol::H2).await, &system.secrets);
     api.register(&account).await;
     let bearer = format!("Bearer {}", api.login(&account).await.access);
-    let forwarder = Forwarder::start(system.core.grpc).await;
-    let endpoints = [system.core.grpc, forwarder.address].map(|address| address.to_string());
+    let forwarder = Forwarder::start(system.cores.first.grpc).await;
+    let endpoints = [system.cores.first.grpc, forwarder.address].map(|address| address.to_string());
     let mut loops = Protocol::ALL
         .map(|protocol| Loop::start(Connection::new(protocol, system.edge.https), bearer.clone()));
 

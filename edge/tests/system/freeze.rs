@@ -58,7 +58,7 @@ async fn a_frozen_core_is_answered_for_in_time() {
     let warm = get_profile(&mut system.client(Protocol::H2).await, &bearer).await;
     assert_eq!(grpc::code(&warm), Code::Ok, "{warm:?}");
 
-    system.core.process.freeze().await;
+    system.cores.first.process.freeze().await;
     for protocol in Protocol::ALL {
         let mut api = Api::new(system.client(protocol).await, &system.secrets);
         let read = api.get("/profile", Some(&token)).await;
@@ -78,7 +78,7 @@ async fn a_frozen_core_is_answered_for_in_time() {
     let refused = api.get("/profile", None).await;
     refused.assert_problem(401, "token_missing");
 
-    system.core.process.signal(Signal::CONT);
+    system.cores.first.process.signal(Signal::CONT);
     for protocol in Protocol::ALL {
         until("the core to be reached again", || async {
             let mut api = Api::new(system.client(protocol).await, &system.secrets);

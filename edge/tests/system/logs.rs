@@ -53,7 +53,7 @@ async fn assert_logged(system: &System, request_id: Option<&str>, trace_id: &str
         (&access["trace_id"], &access["status"]),
         (&trace_id.into(), &200.into())
     );
-    let core = system.core.process.output();
+    let core = system.cores.first.process.output();
     let call = core.entry(0, "the call", |line: &Value| {
         line["message"] == "answered" && line["span"]["request_id"] == request_id
     });

@@ -22,6 +22,7 @@ mod accounts;
 mod connection;
 mod forwarder;
 
+mod flows;
 mod story;
 mod sign_in;
 mod grpc;

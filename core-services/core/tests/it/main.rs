@@ -7,6 +7,7 @@
 mod harness;
 
 mod accounts;
+mod credentials;
 mod keys;
 mod messages;
 mod mesh;

@@ -3,26 +3,24 @@
 use core_platform::clock::UnixMicros;
 use uuid::Uuid;
 
-use super::{
-    Accounts,
-    throttle::{self, Throttle},
-};
+use super::Accounts;
 use crate::{
     contacts::Contact,
     counters::Event,
+    credentials::{FirstFactor, SignIn},
     error::Error,
     facts::{About, Fact},
     origin::Origin,
     password::{Against, is_imported},
-    sessions::{NewSession, Tokens},
     store::{attempts, passwords},
+    throttle::{self, Throttle},
 };
 
 /// Logins are counted by address, known or not.
 pub(super) const SCOPE: &str = "account";
 
 impl Accounts {
-    /// Opens a session.
+    /// Opens a session, or asks for the second factor.
     ///
     /// # Errors
     /// [`Error::BadCredentials`], [`Error::Throttled`], [`Error::Unverified`], a full
@@ -33,7 +31,7 @@ impl Accounts {
         password: String,
         origin: &Origin,
         now: UnixMicros,
-    ) -> Result<Tokens, Error> {
+    ) -> Result<SignIn, Error> {
         let index = self.codes.index(&Contact::email(email));
         let throttle = Throttle {
             scope: SCOPE,
@@ -72,16 +70,18 @@ impl Accounts {
             self.counters.count(Event::PasswordRehashed);
         }
         attempts::clear(&mut tx, SCOPE, &index).await?;
-        let new = NewSession {
+        let first = FirstFactor {
             user: found.user,
-            amr: &["pwd"],
-            auth_time: now,
-            origin,
+            amr: "pwd",
+            link: None,
         };
-        let tokens = self.sessions.open(&mut tx, &new, now).await?;
+        let signed_in = self
+            .credentials
+            .sign_in(&mut tx, first, origin, now)
+            .await?;
         tx.commit().await?;
-        self.counters.count(Event::LoggedIn);
-        Ok(tokens)
+        self.counters.count(signed_in.event());
+        Ok(signed_in)
     }
 
     async fn login_failed(
@@ -89,7 +89,7 @@ impl Accounts {
         throttle: &Throttle<'_>,
         user: Option<Uuid>,
         now: UnixMicros,
-    ) -> Result<Tokens, Error> {
+    ) -> Result<SignIn, Error> {
         let mut tx = self.db.begin().await?;
         let failures = throttle.fail(&mut tx, now).await?;
         if let Some(severity) = throttle::severity(failures) {

@@ -8,7 +8,6 @@ mod contacts;
 mod login;
 mod password;
 mod register;
-mod throttle;
 
 use core_platform::{
     clock::UnixMicros,
@@ -19,8 +18,10 @@ use uuid::Uuid;
 
 use crate::{
     Policy,
+    api_keys::ApiKeys,
     contacts::{CODE_LIFETIME, Codes, Contact, Issue, Kind, Purpose},
     counters::{Counters, Event},
+    credentials::Credentials,
     error::Error,
     facts::Facts,
     messages::{self, Message, NEWS_LIFETIME, Template},
@@ -32,7 +33,7 @@ use crate::{
 
 pub(crate) use close::Deletion;
 pub(crate) use password::Reset;
-pub(crate) use register::Registration;
+pub(crate) use register::{NewAccount, Registration};
 
 /// Accounts.
 pub(crate) struct Accounts {
@@ -41,6 +42,8 @@ pub(crate) struct Accounts {
     pub(crate) hasher: Hasher,
     pub(crate) codes: Codes,
     pub(crate) sessions: Sessions,
+    pub(crate) credentials: Credentials,
+    pub(crate) api_keys: ApiKeys,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
     pub(crate) policy: Policy,

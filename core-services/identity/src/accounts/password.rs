@@ -2,10 +2,7 @@
 
 use core_platform::{clock::UnixMicros, token::Caller};
 
-use super::{
-    Accounts, Receiver, login,
-    throttle::{self, Throttle},
-};
+use super::{Accounts, Receiver, login};
 use crate::{
     contacts::{Contact, Kind, Purpose},
     counters::Event,
@@ -16,6 +13,7 @@ use crate::{
     password::Against,
     sessions::Reason,
     store::{attempts, contacts, passwords},
+    throttle::{self, Throttle},
 };
 
 /// A stolen access token must not buy free guesses at the password.
@@ -146,6 +144,8 @@ impl Accounts {
             return Err(Error::BadCode);
         };
         let user = redeemed.user;
+        let owner = contacts::owner(&mut tx, Kind::Email, &index).await?;
+        let is_first_proof = owner.is_some_and(|row| row.verified_at.is_none());
         // The address may have become another account's since the code was sent.
         if !contacts::verify(&mut tx, user, Kind::Email, &index, now).await? {
             return Err(Error::BadCode);
@@ -163,6 +163,10 @@ impl Accounts {
             proved: true,
             network: &origin.network,
         };
+        if is_first_proof {
+            self.api_keys.end_all(&mut tx, &about, now).await?;
+            self.credentials.forget(&mut tx, &about, now).await?;
+        }
         self.facts
             .tell(&mut tx, &[Fact::PasswordReset], &about, now)
             .await?;

@@ -1,6 +1,9 @@
 //! Opening an account.
 
-use core_platform::{clock::UnixMicros, db};
+use core_platform::{
+    clock::UnixMicros,
+    db::{self, Tx},
+};
 use uuid::Uuid;
 
 use super::{Accounts, Receiver};
@@ -22,6 +25,15 @@ const HANDLE_CHARS: usize = 12;
 pub(crate) struct Registration<'a> {
     pub(crate) email: &'a str,
     pub(crate) name: &'a str,
+}
+
+/// An account to be made.
+pub(crate) struct NewAccount<'a> {
+    pub(crate) email: &'a Contact,
+    pub(crate) name: &'a str,
+    /// `None`: its owner signs in at a provider.
+    pub(crate) phc: Option<&'a str>,
+    pub(crate) verified_at: Option<UnixMicros>,
 }
 
 impl Accounts {
@@ -74,24 +86,13 @@ impl Accounts {
         {
             return Ok(false);
         }
-        let user = Uuid::now_v7();
-        let key = self.vault.create(&mut tx, user, now).await?;
-        let handle = format!(
-            "u{}",
-            random(HANDLE_CHARS, b"abcdefghjkmnpqrstvwxyz23456789")?
-        );
-        let name = key.seal(NAME, new.name.as_bytes())?;
-        users::insert(&mut tx, user, &handle, &name, now).await?;
-        let contact = contacts::NewContact {
-            user,
-            kind: Kind::Email,
-            value: &key.seal(CONTACT, email.value.as_bytes())?,
-            index: &index,
+        let account = NewAccount {
+            email,
+            name: new.name,
+            phc: Some(phc),
             verified_at: None,
         };
-        contacts::put(&mut tx, &contact).await?;
-        passwords::put(&mut tx, user, phc, now).await?;
-        preferences::insert(&mut tx, user, now).await?;
+        let (user, registered) = self.insert(&mut tx, &account, now).await?;
         let to = Receiver {
             user: Some(user),
             contact: email,
@@ -103,11 +104,40 @@ impl Accounts {
             proved: false,
             network: &origin.network,
         };
-        self.facts
-            .tell(&mut tx, &[Fact::Registered { handle }], &about, now)
-            .await?;
+        self.facts.tell(&mut tx, &[registered], &about, now).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// The rows of an account, and what is to be told of it; `Taken` if another one has the
+    /// address.
+    pub(crate) async fn insert(
+        &self,
+        tx: &mut Tx,
+        new: &NewAccount<'_>,
+        now: UnixMicros,
+    ) -> Result<(Uuid, Fact), Error> {
+        let user = Uuid::now_v7();
+        let key = self.vault.create(&mut *tx, user, now).await?;
+        let handle = format!(
+            "u{}",
+            random(HANDLE_CHARS, b"abcdefghjkmnpqrstvwxyz23456789")?
+        );
+        let name = key.seal(NAME, new.name.as_bytes())?;
+        users::insert(tx, user, &handle, &name, now).await?;
+        let contact = contacts::NewContact {
+            user,
+            kind: Kind::Email,
+            value: &key.seal(CONTACT, new.email.value.as_bytes())?,
+            index: &self.codes.index(new.email),
+            verified_at: new.verified_at,
+        };
+        contacts::put(tx, &contact).await?;
+        if let Some(phc) = new.phc {
+            passwords::put(tx, user, phc, now).await?;
+        }
+        preferences::insert(tx, user, now).await?;
+        Ok((user, Fact::Registered { handle }))
     }
 
     /// The owner learns that somebody tried; the one who tried learns nothing.

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 use core_platform::{
     clock::UnixMicros,
     crypto::{Field, Vault},
-    db::Db,
+    db::{Db, Tx},
     token::Caller,
 };
 use uuid::Uuid;
@@ -177,5 +177,25 @@ impl ApiKeys {
         self.facts.tell(&mut tx, &[fact], &about, now).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Ends all keys of a user: whoever made them had not shown that the account is theirs.
+    /// Almost the last thing before a commit.
+    pub(crate) async fn end_all(
+        &self,
+        tx: &mut Tx,
+        about: &About<'_>,
+        now: UnixMicros,
+    ) -> Result<(), Error> {
+        let Some(user) = about.user else {
+            return Ok(());
+        };
+        let mut ended = Vec::new();
+        for row in api_keys::of_user(&mut *tx, user, now).await? {
+            if api_keys::revoke(&mut *tx, user, row.id, now).await? {
+                ended.push(Fact::ApiKeyRevoked { key: row.id });
+            }
+        }
+        self.facts.tell(tx, &ended, about, now).await
     }
 }

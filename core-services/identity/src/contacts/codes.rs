@@ -27,7 +27,7 @@ const SENT_WINDOW: Duration = Duration::from_secs(3600);
 const SENT_PAUSE: Duration = Duration::from_secs(30);
 
 /// Crockford's base 32: no letter that reads as a digit.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// 50 bits: a reset takes the account, so its code can't be guessed at all.
 const RESET_CHARS: usize = 10;
 const VERIFY_DIGITS: usize = 6;
@@ -138,7 +138,7 @@ impl Codes {
 }
 
 /// As it was sent, whatever the reader put between its groups.
-fn plain(code: &str) -> String {
+pub(crate) fn plain(code: &str) -> String {
     code.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_uppercase())

@@ -7,7 +7,7 @@ mod codes;
 
 use std::fmt;
 
-pub(crate) use codes::{CODE_LIFETIME, Codes, Issue, before, random};
+pub(crate) use codes::{ALPHABET, CODE_LIFETIME, Codes, Issue, before, plain, random};
 
 /// What sort of contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Change,
     /// To set a new password.
     Reset,
+    /// To complete a sign-in.
+    SecondFactor,
     /// None: its owner is only told something, which is limited like codes are.
     Notice,
 }
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Verify => "verify",
             Self::Change => "change",
             Self::Reset => "reset",
+            Self::SecondFactor => "second_factor",
             Self::Notice => "notice",
         }
     }

@@ -48,6 +48,7 @@ impl Exports {
                 preferences.map_or(Value::Null, |held| held.data),
             ),
             ("sessions.json", self.sessions_of(key).await?),
+            ("credentials.json", self.credentials_of(key).await?),
             ("api-keys.json", self.api_keys_of(user, now).await?),
             ("roles.json", json!(roles::of_user(&self.db, user).await?)),
             ("relationships.json", self.relationships(user).await?),
@@ -96,6 +97,21 @@ impl Exports {
             }))
         });
         listed.collect::<Result<_, Error>>().map(Value::Array)
+    }
+
+    async fn credentials_of(&self, key: &SubjectKey) -> Result<Value, Error> {
+        let held = self.credentials.of_user(key).await?;
+        let listed = held.into_iter().map(|credential| {
+            json!({
+                "id": credential.id,
+                "kind": credential.kind,
+                "name": credential.name,
+                "provider": credential.provider,
+                "created_at": time(credential.created_at),
+                "last_used_at": credential.last_used_at.map(time),
+            })
+        });
+        Ok(Value::Array(listed.collect()))
     }
 
     async fn api_keys_of(&self, user: Uuid, now: UnixMicros) -> Result<Value, Error> {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     api_keys::ApiKeys,
+    credentials::Credentials,
     error::Error,
     facts::{About, Fact, Facts},
     sessions::Sessions,
@@ -43,6 +44,7 @@ pub(crate) struct Exports {
     pub(crate) vault: Vault,
     pub(crate) audit: Audit,
     pub(crate) sessions: Sessions,
+    pub(crate) credentials: Credentials,
     pub(crate) api_keys: ApiKeys,
     pub(crate) facts: Facts,
 }

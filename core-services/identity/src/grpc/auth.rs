@@ -57,11 +57,11 @@ impl AuthService for Auth {
         self.validator.check(request.get_ref())?;
         let origin = Origin::of(request.metadata());
         let LoginRequest { email, password } = request.into_inner();
-        let tokens = self
+        let signed_in = self
             .accounts
             .login(&email, password, &origin, clock::now())
             .await?;
-        Ok(Response::new(tokens.into()))
+        Ok(Response::new(signed_in.into()))
     }
 
     async fn refresh(
@@ -253,6 +253,7 @@ impl From<Tokens> for TokenResponse {
             refresh_token: tokens.refresh,
             token_type: "Bearer".to_owned(),
             expires_in: tokens.expires_in,
+            ..Self::default()
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod credential;
 mod keys;
 mod refusal;
 mod user;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 pub(crate) use admin::Admin;
 pub(crate) use auth::Auth;
+pub(crate) use credential::CredentialRpc;
 pub(crate) use keys::Keys;
 pub(crate) use user::Users;
 

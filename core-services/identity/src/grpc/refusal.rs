@@ -28,6 +28,22 @@ impl From<Error> for Status {
             // Not UNAUTHENTICATED: a client would throw its good token away.
             Error::WrongPassword => refused(Code::PermissionDenied, "WRONG_PASSWORD"),
             Error::BadCode => refused(Code::InvalidArgument, "BAD_CODE"),
+            Error::BadMfaToken => refused(Code::Unauthenticated, "BAD_MFA_TOKEN"),
+            Error::BadSecondFactor => refused(Code::Unauthenticated, "BAD_SECOND_FACTOR"),
+            Error::BadPasskey => refused(Code::Unauthenticated, "BAD_PASSKEY"),
+            Error::BadCeremony => refused(Code::InvalidArgument, "BAD_CEREMONY"),
+            Error::NoSuchCredential => refused(Code::NotFound, "NO_SUCH_CREDENTIAL"),
+            Error::LastCredential => refused(Code::FailedPrecondition, "LAST_CREDENTIAL"),
+            Error::TooManyCredentials => refused(Code::FailedPrecondition, "TOO_MANY_CREDENTIALS"),
+            Error::TotpActive => refused(Code::AlreadyExists, "TOTP_ACTIVE"),
+            Error::NoTotp => refused(Code::FailedPrecondition, "NO_TOTP"),
+            Error::NoSuchProvider => refused(Code::NotFound, "NO_SUCH_PROVIDER"),
+            Error::BadOidcState => refused(Code::InvalidArgument, "BAD_OIDC_STATE"),
+            Error::OidcRefused => refused(Code::InvalidArgument, "OIDC_REFUSED"),
+            Error::BadOidcAnswer => refused(Code::InvalidArgument, "BAD_OIDC_ANSWER"),
+            Error::OidcAway => errors::busy("OIDC_PROVIDER_AWAY"),
+            Error::OidcUnverified => refused(Code::FailedPrecondition, "OIDC_EMAIL_UNVERIFIED"),
+            Error::OidcSignInFirst => refused(Code::FailedPrecondition, "OIDC_SIGN_IN_FIRST"),
             Error::NoSuchSession => refused(Code::NotFound, "NO_SUCH_SESSION"),
             Error::NoSuchUser => refused(Code::NotFound, "NO_SUCH_USER"),
             Error::NoSuchApiKey => refused(Code::NotFound, "NO_SUCH_API_KEY"),
@@ -56,7 +72,8 @@ impl From<Error> for Status {
             | Error::Keys(_)
             | Error::Random(_)
             | Error::Json(_)
-            | Error::Archive(_) => errors::internal(&said),
+            | Error::Library(_) => errors::internal(&said),
+            Error::Archive(_) => errors::internal(&said),
         }
     }
 }

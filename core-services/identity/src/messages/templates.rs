@@ -15,6 +15,8 @@ pub(crate) enum Template {
     PasswordChanged,
     ContactChanged,
     NewDevice,
+    CredentialChanged,
+    SignInCode,
     AccountClosed,
 }
 
@@ -33,6 +35,8 @@ impl Template {
             Self::PasswordChanged => include_str!("../../templates/password_changed.txt"),
             Self::ContactChanged => include_str!("../../templates/contact_changed.txt"),
             Self::NewDevice => include_str!("../../templates/new_device.txt"),
+            Self::CredentialChanged => include_str!("../../templates/credential_changed.txt"),
+            Self::SignInCode => include_str!("../../templates/sign_in_code.txt"),
             Self::AccountClosed => include_str!("../../templates/account_closed.txt"),
         }
     }
@@ -84,6 +88,8 @@ mod tests {
             Template::PasswordChanged,
             Template::ContactChanged,
             Template::NewDevice,
+            Template::CredentialChanged,
+            Template::SignInCode,
             Template::AccountClosed,
         ] {
             let (subject, body) = template.source().split_once("\n\n").unwrap();
@@ -91,7 +97,9 @@ mod tests {
             assert!(body.is_ascii() && body.ends_with('\n'), "{body}");
             for placeholder in template.source().split('{').skip(1) {
                 let name = placeholder.split('}').next().unwrap();
-                let known = ["code", "minutes", "device", "network", "kind", "days"];
+                let known = [
+                    "code", "minutes", "device", "network", "kind", "days", "what",
+                ];
                 assert!(known.contains(&name), "{name}");
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     counters::Event,
     error::Error,
     facts::{About, Fact},
-    store::sessions,
+    store::{sessions, tickets},
 };
 
 /// Why a session ended.
@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     Revoked,
     PasswordChanged,
     PasswordReset,
+    /// From now on one is wanted.
+    SecondFactor,
     TokenReuse,
     Limit,
     Suspended,
@@ -34,6 +36,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::PasswordChanged => "password_changed",
             Self::PasswordReset => "password_reset",
+            Self::SecondFactor => "second_factor",
             Self::TokenReuse => "token_reuse",
             Self::Limit => "limit",
             Self::Suspended => "suspended",
@@ -78,6 +81,9 @@ impl Sessions {
         reason: Reason,
         now: UnixMicros,
     ) -> Result<usize, Error> {
+        // A sign-in that waits for its second factor is as good as a session. First, as one
+        // that is being completed holds its ticket until its session can be seen.
+        tickets::void(tx, user).await?;
         let live = sessions::live(&mut *tx, user, now).await?;
         let ended: Vec<_> = live
             .iter()

@@ -10,6 +10,9 @@ pub(crate) mod sessions;
 pub(crate) mod refresh_tokens;
 pub(crate) mod codes;
 pub(crate) mod attempts;
+pub(crate) mod credentials;
+pub(crate) mod recovery_codes;
+pub(crate) mod tickets;
 pub(crate) mod preferences;
 pub(crate) mod keys;
 pub(crate) mod api_keys;
@@ -21,7 +24,7 @@ pub(crate) mod exports;
 use core_platform::db::Migration;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: [Migration; 7] = [
+pub const MIGRATIONS: [Migration; 8] = [
     Migration {
         version: 1,
         name: "accounts",
@@ -39,6 +42,12 @@ pub const MIGRATIONS: [Migration; 7] = [
         name: "signing_keys",
         up: include_str!("../../migrations/0003_signing_keys.up.sql"),
         down: include_str!("../../migrations/0003_signing_keys.down.sql"),
+    },
+    Migration {
+        version: 20,
+        name: "credentials",
+        up: include_str!("../../migrations/0020_credentials.up.sql"),
+        down: include_str!("../../migrations/0020_credentials.down.sql"),
     },
     Migration {
         version: 40,

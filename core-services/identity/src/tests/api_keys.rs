@@ -5,7 +5,7 @@ use crate::api_keys::{API_KEYS_PER_USER_MAX, NewKey, USE_NOTED};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn key(scopes: &[&str]) -> NewKey {
+pub(super) fn key(scopes: &[&str]) -> NewKey {
     NewKey {
         name: "Nightly build".to_owned(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),

@@ -36,6 +36,7 @@ both_databases! {
         let ada = world.somebody(EMAIL, now).await;
         let eve = world.somebody("eve@example.org", now).await;
         world.rules.relationships.put(&ada, eve.user, Kind::Follow, now).await.unwrap();
+        world.passkey(&ada).await;
         let exports = &world.rules.exports;
         let asked = exports.request(&ada, now).await.unwrap();
         assert!(!asked.ready);
@@ -49,6 +50,7 @@ both_databases! {
         assert_eq!(document(&archive, "contacts.json")[0]["value"], EMAIL);
         let follows = document(&archive, "relationships.json");
         assert_eq!(follows[0]["user_id"], eve.user.to_string());
+        assert_eq!(document(&archive, "credentials.json")[0]["kind"], "passkey");
         assert_eq!(document(&archive, "sessions.json")[0]["device"], "laptop");
         assert!(document(&archive, "audit.json").as_array().unwrap().len() > 1);
 

@@ -19,6 +19,7 @@ use crate::{
     Breached, Error, MIGRATIONS, Policy, Rules, TokenSettings,
     accounts::{Registration, Reset},
     contacts::{Codes, Contact, Kind as ContactKind},
+    credentials::{Credentials, SecondFactor, SignIn},
     messages::{self, Message, Template},
     origin::Origin,
     sessions::{NewSession, Tokens},
@@ -31,6 +32,8 @@ mod api_keys;
 mod codes;
 mod leaving;
 mod logins;
+mod oidc;
+mod passkeys;
 mod passwords;
 mod privacy;
 mod profiles;
@@ -38,6 +41,7 @@ mod refresh;
 mod registration;
 mod relationships;
 mod revocations;
+mod second_factors;
 mod sessions;
 mod signing_keys;
 
@@ -64,6 +68,8 @@ async fn world(at: &Database) -> Arc<World> {
 }
 
 async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
+    // Another test may have been first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let keys = tempfile::tempdir().unwrap();
     let location = Location::from_setting(&at.setting()).unwrap();
     let db = Db::open(&location, "identity").await.unwrap();
@@ -135,9 +141,35 @@ impl World {
         now: UnixMicros,
     ) -> Result<Tokens, Error> {
         let accounts = &self.rules.accounts;
-        accounts
+        match accounts
             .login(email, password.to_owned(), origin, now)
-            .await
+            .await?
+        {
+            SignIn::Done(tokens) => Ok(tokens),
+            SignIn::Wanted(_) => panic!("a second factor is wanted"),
+        }
+    }
+
+    /// A login that wants a second factor.
+    async fn begin_login(&self, now: UnixMicros) -> SecondFactor {
+        let (accounts, origin) = (&self.rules.accounts, at("laptop"));
+        let begun = accounts.login(EMAIL, PASSWORD.to_owned(), &origin, now);
+        match begun.await.unwrap() {
+            SignIn::Done(_) => panic!("no second factor is wanted"),
+            SignIn::Wanted(wanted) => wanted,
+        }
+    }
+
+    /// Proves the address that was registered.
+    async fn verified(&self) {
+        let code = self.code(EMAIL).await;
+        let (accounts, here) = (&self.rules.accounts, Origin::default());
+        let verified = accounts.verify_contact(EMAIL, &code, &here, NOW);
+        verified.await.unwrap();
+    }
+
+    fn credentials(&self) -> &Credentials {
+        &self.rules.accounts.credentials
     }
 
     async fn refresh(&self, token: &str, now: UnixMicros) -> Result<Tokens, Error> {

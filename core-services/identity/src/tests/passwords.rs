@@ -11,7 +11,7 @@ impl World {
             .await
     }
 
-    async fn reset(&self, code: &str, new: &str) -> Result<(), Error> {
+    pub(super) async fn reset(&self, code: &str, new: &str) -> Result<(), Error> {
         let reset = Reset { email: EMAIL, code };
         let accounts = &self.rules.accounts;
         accounts

@@ -19,6 +19,9 @@ both_databases! {
         world.rules.accounts.start_reset(EMAIL, NOW).await.unwrap();
         let device = super::at("an unusual device");
         world.login_at(EMAIL, "a very secret password", &device, NOW).await.unwrap();
+        let credentials = world.credentials();
+        let enrolled = credentials.enroll_totp(&caller, NOW).await.unwrap();
+        credentials.begin_passkey_registration(&caller, NOW).await.unwrap();
         let code = world.code(EMAIL).await;
         let sms = world.code("+4915112345678").await;
 
@@ -34,6 +37,7 @@ both_databases! {
             "a very secret password",
             secret,
             &tokens.access,
+            &enrolled.secret,
             &code,
             &sms,
         ] {
@@ -58,6 +62,9 @@ async fn dump(world: &World) -> String {
         "SELECT type, type, body FROM outbox",
         "SELECT action, CAST(detail AS TEXT), NULL FROM audit_log",
         "SELECT scope, scope, subject FROM login_attempts",
+        "SELECT kind, provider, name FROM credentials",
+        "SELECT kind, provider, secret FROM credentials",
+        "SELECT kind, kind, state FROM tickets",
     ] {
         for row in query(sql).fetch_all(&world.db).await.unwrap() {
             dump.push_str(&row.get::<Option<String>>(0).unwrap().unwrap_or_default());

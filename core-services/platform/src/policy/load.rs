@@ -13,13 +13,14 @@ use palisade_documents::{
 };
 use prost_reflect::DescriptorPool;
 
-use super::{Flags, Matrix, Policies, Roles, access, flags, rbac};
+use super::{Flags, Matrix, Policies, Providers, Roles, access, flags, providers, rbac};
 
 /// The files, each with one kind of rules.
-pub(super) const FILES: [&str; 3] = [FLAGS, RBAC, ACCESS];
+pub(super) const FILES: [&str; 4] = [FLAGS, RBAC, ACCESS, PROVIDERS];
 const FLAGS: &str = "flags.yaml";
 const RBAC: &str = "rbac.yaml";
 const ACCESS: &str = "access.yaml";
+const PROVIDERS: &str = "oidc-providers.yaml";
 const NAME_BYTES_MAX: usize = 60;
 
 /// What came of reading a folder.
@@ -63,7 +64,11 @@ pub fn load(dir: &Path) -> Loaded {
         match known {
             FLAGS => policies.flags = document.compile(flags::Document::default, Flags::compile),
             RBAC => policies.roles = document.compile(rbac::Document::default, Roles::compile),
-            _ => policies.access = document.compile(access::Document::default, matrix),
+            ACCESS => policies.access = document.compile(access::Document::default, matrix),
+            _ => {
+                let compile = Providers::compile;
+                policies.providers = document.compile(providers::Document::default, compile);
+            }
         }
     }
     let outcome = if report.has_errors() {

@@ -6,6 +6,7 @@
 mod flags;
 mod rbac;
 mod access;
+mod providers;
 mod load;
 mod follow;
 
@@ -24,6 +25,7 @@ pub use access::{Matrix, Unfit};
 pub use flags::Flags;
 pub use follow::follow;
 pub use load::{Loaded, load};
+pub use providers::{Profile, Provider, Providers};
 pub use rbac::Roles;
 
 /// All rules at one moment.
@@ -32,6 +34,7 @@ pub struct Policies {
     pub flags: Flags,
     pub roles: Roles,
     pub access: Matrix,
+    pub providers: Providers,
 }
 
 /// The rules in force; readers take a snapshot and keep it for one decision.

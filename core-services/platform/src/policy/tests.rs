@@ -72,6 +72,44 @@ fn every_fault_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn providers_have_their_profiles_origins() {
+    let text = "version: 1\nproviders:\n  - name: google\n    issuer: https://accounts.google.com\n    hosts: [oauth2.googleapis.com]\n    client_id: us\n    client_secret_file: /run/secrets/google\n  - { name: github, profile: github, client_id: us, client_secret_file: x }\n";
+    let dir = folder(&[("oidc-providers.yaml", text)]);
+    let rules = PolicyStore::open(dir.path()).unwrap().current();
+    let google = rules.providers.get("google").unwrap();
+    assert_eq!(
+        google.origins.iter().collect::<Vec<_>>(),
+        [
+            "https://accounts.google.com",
+            "https://oauth2.googleapis.com"
+        ]
+    );
+    assert_eq!(google.scopes, ["openid", "email", "profile"]);
+    let github = rules.providers.get("github").unwrap();
+    assert_eq!(
+        github.origins.iter().collect::<Vec<_>>(),
+        ["https://api.github.com", "https://github.com"]
+    );
+    assert!(rules.providers.get("discord").is_none());
+}
+
+#[test]
+fn faults_of_providers_have_their_places() {
+    let text = "version: 1\nproviders:\n  - name: Google\n  - name: a\n    issuer: http://id.example\n    hosts: [a/b]\n    client_id: a b\n  - { name: b, profile: saml }\n";
+    let dir = folder(&[("oidc-providers.yaml", text)]);
+    let text = PolicyStore::open(dir.path()).unwrap_err().to_string();
+    for part in [
+        "oidc-providers.yaml:3:11: `Google` is not a name of a provider",
+        "oidc-providers.yaml:5:13: `http://id.example` is not an address of a provider",
+        "oidc-providers.yaml:6:13: `a/b` is not a host",
+        "oidc-providers.yaml:4:5: the provider has no `client_secret_file`",
+        "expected one of `oidc`, `github`, `discord`, found `saml`",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+}
+
+#[test]
 fn what_is_not_written_may_not_be_called() {
     let text = "version: 1\ncallers:\n  - name: order\n    rpcs: [auth.v1.AuthService/GetJwks]\n  - name: media\n    rpcs: [user.v1.UserService/*]\n";
     let dir = folder(&[("access.yaml", text)]);

@@ -71,6 +71,22 @@ const SERVED: &[(&str, &str, Option<&[&str]>, &str)] = &[
     ("POST", "/auth.v1.AuthService/Refresh", None, "public"),
     ("POST", "/v1/auth/refresh", None, "public"),
     ("GET", "/.well-known/jwks.json", None, "public"),
+    ("POST", "/v1/auth/mfa", None, "sign-in"),
+    ("POST", "/v1/auth/passkey-login", None, "sign-in"),
+    ("GET", "/v1/auth/oidc/google/callback", None, "sign-in"),
+    ("POST", "/v1/auth/totp", Some(&[]), "per-caller"),
+    (
+        "POST",
+        "/auth.v1.CredentialService/CompleteMfa",
+        None,
+        "sign-in",
+    ),
+    (
+        "POST",
+        "/auth.v1.CredentialService/EnrollTotp",
+        Some(&[]),
+        "per-caller",
+    ),
     ("GET", "/profile", Some(&["profile:read"]), "per-caller"),
     ("GET", "/v1/profile", Some(&["profile:read"]), "per-caller"),
     (
@@ -254,7 +270,7 @@ fn facts_name_every_file() {
     assert!(
         loaded
             .summary()
-            .starts_with("23 routes, 1 cluster, 1 issuer, 3 limits from "),
+            .starts_with("26 routes, 1 cluster, 1 issuer, 3 limits from "),
         "{}",
         loaded.summary()
     );

@@ -43,6 +43,8 @@ pub(crate) struct Files {
     root: TempDir,
     /// `--log` of both programs.
     pub(crate) log: &'static str,
+    /// Besides, for the core services.
+    pub(crate) core_arguments: Vec<String>,
 }
 
 impl Files {
@@ -50,7 +52,11 @@ impl Files {
         let root = tempfile::tempdir().expect("a temporary folder");
         copy_folder(Path::new(SHIPPED), &root.path().join("policies"));
         fs::create_dir(root.path().join("certs")).expect("a folder");
-        let files = Self { root, log: "info" };
+        let files = Self {
+            root,
+            log: "info",
+            core_arguments: Vec::new(),
+        };
         copy_folder(&CERTIFICATES, &files.certs());
         files
     }

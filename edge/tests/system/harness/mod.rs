@@ -3,13 +3,13 @@
 //! Invariant: a test ends by `System::end` or its parts, which demand a clean end of both programs
 //! and that nothing they printed since the start holds a secret.
 
+pub(crate) mod core;
 pub(crate) mod files;
 pub(crate) mod process;
 #[path = "../../it/harness/waiting.rs"]
 pub(crate) mod waiting;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Once;
 
 use http::Request;
@@ -21,16 +21,19 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use self::core::{Cores, Layout};
 use crate::accounts::Secrets;
 use crate::client::{Client, Protocol};
 use files::{CLUSTERS, Files, ISSUERS};
 use process::{Output, Process};
-use waiting::{until, within};
+use waiting::within;
 
 const EDGE: &str = env!("CARGO_BIN_EXE_palisade");
 /// Where the shipped policies look for the core services.
 const SHIPPED_GRPC: &str = "127.0.0.1:50051";
 const SHIPPED_JWKS: &str = "127.0.0.1:8100";
+/// What the certificate of all services in one process says.
+const SHIPPED_NAME: &str = "core.palisade.internal";
 
 /// A running `palisade run`.
 pub(crate) struct Edge {
@@ -40,16 +43,9 @@ pub(crate) struct Edge {
     pub(crate) process: Process,
 }
 
-/// A running `palisade-core all`.
-pub(crate) struct Core {
-    pub(crate) grpc: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    pub(crate) process: Process,
-}
-
 pub(crate) struct System {
     pub(crate) edge: Edge,
-    pub(crate) core: Core,
+    pub(crate) cores: Cores,
     pub(crate) files: Files,
     pub(crate) secrets: Secrets,
     /// Of every program ever started here.
@@ -78,20 +74,32 @@ impl System {
 
     /// With policies of the test's own making.
     pub(crate) async fn start_with(files: Files) -> Self {
+        Self::start_in(Layout::Single, files).await
+    }
+
+    /// With the core services laid out so.
+    pub(crate) async fn start_in(layout: Layout, files: Files) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
             assert!(installed.is_ok(), "nothing else chooses the provider");
         });
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let core = start_core(&files, any, any).await;
-        files.rewrite(CLUSTERS, SHIPPED_GRPC, &core.grpc.to_string());
-        files.rewrite(ISSUERS, SHIPPED_JWKS, &core.admin.to_string());
+        let cores = Cores::start(layout, &files).await;
+        let addresses: Vec<_> = cores.all().map(|one| format!("\"{}\"", one.grpc)).collect();
+        let shipped = format!("\"{SHIPPED_GRPC}\"");
+        files.rewrite(CLUSTERS, &shipped, &addresses.join(", "));
+        let name = format!("{}.palisade.internal", cores.name());
+        files.rewrite(CLUSTERS, SHIPPED_NAME, &name);
+        files.rewrite(ISSUERS, SHIPPED_JWKS, &cores.first.admin.to_string());
         let edge = start_edge(&files).await;
-        let outputs = vec![core.process.output().clone(), edge.process.output().clone()];
+        let mut outputs: Vec<_> = cores
+            .all()
+            .map(|one| one.process.output().clone())
+            .collect();
+        outputs.push(edge.process.output().clone());
         Self {
             edge,
-            core,
+            cores,
             files,
             secrets: Secrets::default(),
             outputs,
@@ -104,14 +112,21 @@ impl System {
 
     /// SIGKILL: no time to write anything down.
     pub(crate) async fn kill_core(&mut self) {
-        self.core.process.signal(Signal::KILL);
-        assert_eq!(self.core.process.ended().await, None, "killed");
+        self.cores.first.process.signal(Signal::KILL);
+        assert_eq!(self.cores.first.process.ended().await, None, "killed");
     }
 
     /// On the same data and the same ports.
     pub(crate) async fn restart_core(&mut self) {
-        self.core = start_core(&self.files, self.core.grpc, self.core.admin).await;
-        self.outputs.push(self.core.process.output().clone());
+        self.cores.restart_first(&self.files).await;
+        self.outputs.push(self.cores.first.process.output().clone());
+    }
+
+    /// All of them, after their end.
+    pub(crate) async fn restart_cores(&mut self) {
+        self.cores.restart(&self.files).await;
+        let restarted = self.cores.all().map(|one| one.process.output().clone());
+        self.outputs.extend(restarted);
     }
 
     /// End the edge and start another on the same files; its ports are new.
@@ -129,6 +144,11 @@ impl System {
     /// Body and status of a page of the edge's admin listener.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         get(self.edge.admin, path).await
+    }
+
+    /// The same of the first core's.
+    pub(crate) async fn core_page(&self, path: &str) -> (u16, String) {
+        get(self.cores.first.admin, path).await
     }
 
     /// `status` of `/policy`.
@@ -151,12 +171,10 @@ impl System {
     }
 
     pub(crate) async fn end_core(&mut self) {
-        self.core.process.signal(Signal::TERM);
-        assert_eq!(
-            self.core.process.ended().await,
-            Some(0),
-            "the core ends well"
-        );
+        for core in self.cores.all_mut() {
+            core.process.signal(Signal::TERM);
+            assert_eq!(core.process.ended().await, Some(0), "the core ends well");
+        }
     }
 
     /// Nothing on standard error, and no secret anywhere.
@@ -190,47 +208,6 @@ async fn start_edge(files: &Files) -> Edge {
     }
 }
 
-async fn start_core(files: &Files, grpc: SocketAddr, admin: SocketAddr) -> Core {
-    let mut command = Command::new(core_binary());
-    let certs = files.certs();
-    command.env_clear().arg("all");
-    command.args(["--grpc", &grpc.to_string(), "--admin", &admin.to_string()]);
-    command.args(["--log", files.log, "--drain-delay", "0s"]);
-    command
-        .arg("--policies")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/services"));
-    command.arg("--breached-passwords").arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../policies/services/breached-passwords.txt"
-    ));
-    command.arg("--data-dir").arg(files.core_data());
-    command.arg("--tls-cert").arg(certs.join("mesh/core.pem"));
-    command.arg("--tls-key").arg(certs.join("mesh/core.key"));
-    command.arg("--tls-ca").arg(certs.join("ca.pem"));
-    let process = Process::spawn("palisade-core", command);
-    let line = listening(&process).await;
-    let admin = address(&line, "admin");
-    until("the core to be ready", || async {
-        (get(admin, "/ready").await.0 == 200).then_some(())
-    })
-    .await;
-    Core {
-        grpc: address(&line, "grpc"),
-        admin,
-        process,
-    }
-}
-
-/// Beside the edge, where cargo puts all binaries of a workspace.
-fn core_binary() -> PathBuf {
-    let path = PathBuf::from(EDGE).with_file_name("palisade-core");
-    assert!(
-        path.exists(),
-        "palisade-core is not built: run `cargo build --bin palisade-core`"
-    );
-    path
-}
-
 async fn listening(process: &Process) -> Value {
     let wanted = |line: &Value| line["message"] == "listening";
     process.output().entry(0, "it listens", wanted).await
@@ -242,7 +219,7 @@ fn address(line: &Value, field: &str) -> SocketAddr {
 }
 
 /// One request to an admin listener.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let exchange = async {
         let socket = TcpStream::connect(address).await.expect("a connection");
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;

@@ -34,11 +34,11 @@ const LEVELS: [(i64, &str); 5] = [
 ];
 
 /// Who tries.
-pub(super) struct Throttle<'a> {
+pub(crate) struct Throttle<'a> {
     /// What is counted by account: `account` for logins, `password` for changes.
-    pub(super) scope: &'static str,
-    pub(super) account: &'a [u8],
-    pub(super) network: &'a str,
+    pub(crate) scope: &'static str,
+    pub(crate) account: &'a [u8],
+    pub(crate) network: &'a str,
 }
 
 const NETWORK: &str = "network";
@@ -46,7 +46,7 @@ const NETWORK: &str = "network";
 impl Throttle<'_> {
     /// # Errors
     /// [`Error::Throttled`] while either is locked.
-    pub(super) async fn check(&self, db: &Db, now: UnixMicros) -> Result<(), Error> {
+    pub(crate) async fn check(&self, db: &Db, now: UnixMicros) -> Result<(), Error> {
         self.check_account(db, now).await?;
         if self.network.is_empty() {
             return Ok(());
@@ -58,7 +58,7 @@ impl Throttle<'_> {
     }
 
     /// The same of the account alone, again: where its password turned out right.
-    pub(super) async fn check_account<'a>(
+    pub(crate) async fn check_account<'a>(
         &self,
         on: impl Into<On<'a>>,
         now: UnixMicros,
@@ -70,7 +70,7 @@ impl Throttle<'_> {
     }
 
     /// Counts a failure. Returns how many there were in a row at this account.
-    pub(super) async fn fail(
+    pub(crate) async fn fail(
         &self,
         tx: &mut core_platform::db::Tx,
         now: UnixMicros,
@@ -84,13 +84,13 @@ impl Throttle<'_> {
 }
 
 /// What a number of failures is worth telling as.
-pub(super) fn severity(failures: i64) -> Option<&'static str> {
+pub(crate) fn severity(failures: i64) -> Option<&'static str> {
     let level = LEVELS.iter().find(|(at, _)| *at == failures);
     level.map(|(_, severity)| *severity)
 }
 
 /// Forgets old rows, now and then. In a transaction of its own: it touches others' rows.
-pub(super) async fn sweep(db: &Db, now: UnixMicros) -> Result<(), Error> {
+pub(crate) async fn sweep(db: &Db, now: UnixMicros) -> Result<(), Error> {
     if fastrand::u32(..SWEEP_ONE_IN) == 0 {
         let mut tx = db.begin().await?;
         attempts::sweep(&mut tx, before(now, FORGOTTEN_AFTER)).await?;

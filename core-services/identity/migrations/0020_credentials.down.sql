@@ -1,0 +1,3 @@
+DROP TABLE tickets;
+DROP TABLE recovery_codes;
+DROP TABLE credentials;
