@@ -4,10 +4,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use core_platform::{config, policy::PolicyStore};
+use core_platform::{
+    config::{self, Faults},
+    policy::PolicyStore,
+};
 
 use crate::{
-    Failure,
     assemble::Settings,
     databases,
     ops::OpsCommand,
@@ -69,16 +71,19 @@ pub(crate) struct ServeFlags {
 
 impl ServeFlags {
     /// All of them, checked; the policies are read, and nothing is made.
-    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
-        let process = self.process.settings().map_err(Failure::usage)?;
-        let services = self.services.settings().map_err(Failure::usage)?;
-        let databases = self.databases.settings().map_err(Failure::usage)?;
-        let policies = PolicyStore::open(&process.policies).map_err(Failure::usage)?;
-        Ok(Settings {
-            process,
-            services,
-            databases,
-            policies: Arc::new(policies),
+    pub(crate) fn settings(&self) -> Result<Settings, Faults> {
+        let mut faults = Faults::default();
+        let process = faults.check(self.process.settings());
+        let services = faults.check(self.services.settings());
+        let databases = faults.check(self.databases.settings());
+        let policies = faults.check(PolicyStore::open(&self.process.policies));
+        faults.settle(|| {
+            Some(Settings {
+                process: process?,
+                services: services?,
+                databases: databases?,
+                policies: Arc::new(policies?),
+            })
         })
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 use core_platform::{
-    config::{Secret, SecretError, secret},
+    config::{Faults, Secret, SecretError, secret},
     db::{Location, SettingError},
 };
 
@@ -48,7 +48,7 @@ impl StoreFlags {
     pub(crate) fn settings(&self) -> Result<Stores, Failure> {
         Ok(Stores {
             data_dir: self.data_dir.clone(),
-            databases: self.databases.settings().map_err(Failure::usage)?,
+            databases: self.databases.settings()?,
         })
     }
 }
@@ -68,7 +68,7 @@ impl Stores {
 pub(crate) struct Databases(BTreeMap<&'static str, Location>);
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+enum Error {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("{variable}: {source}")]
@@ -159,21 +159,29 @@ impl FromArgMatches for Flags {
 
 impl Flags {
     /// # Errors
-    /// The first that names no database.
-    pub(crate) fn settings(&self) -> Result<Databases, Error> {
+    /// All that name no database.
+    pub(crate) fn settings(&self) -> Result<Databases, Faults> {
+        let mut faults = Faults::default();
         let mut databases = Databases::default();
         for names in NAMES.iter() {
-            let Some((url, file)) = self.0.get(names.database) else {
-                continue;
-            };
-            let variable = names.variable.as_str();
-            if let Some(setting) = secret(variable, url.as_ref(), file.as_deref())? {
-                let location = Location::from_setting(setting.expose());
-                let location = location.map_err(|source| Error::Location { variable, source })?;
-                databases.0.insert(names.database, location);
-            }
+            let location = faults.check(self.location(names)).flatten();
+            databases.0.extend(location.map(|at| (names.database, at)));
         }
-        Ok(databases)
+        faults.settle(|| Some(databases))
+    }
+
+    fn location(&self, names: &'static Names) -> Result<Option<Location>, Error> {
+        let Some((url, file)) = self.0.get(names.database) else {
+            return Ok(None);
+        };
+        let variable = names.variable.as_str();
+        let Some(setting) = secret(variable, url.as_ref(), file.as_deref())? else {
+            return Ok(None);
+        };
+        match Location::from_setting(setting.expose()) {
+            Ok(location) => Ok(Some(location)),
+            Err(source) => Err(Error::Location { variable, source }),
+        }
     }
 }
 
@@ -196,7 +204,7 @@ mod tests {
         flags: Flags,
     }
 
-    fn settings(arguments: &[&str]) -> Result<Databases, Error> {
+    fn settings(arguments: &[&str]) -> Result<Databases, Faults> {
         let typed = ["core"].iter().chain(arguments);
         Cli::try_parse_from(typed).unwrap().flags.settings()
     }
@@ -208,9 +216,24 @@ mod tests {
         let at = |name| databases.location(name, Path::new("data")).to_string();
         assert_eq!(at("identity"), "postgres://ida@db.test:5432/users");
         assert_eq!(at(EVENTS), "data");
-        let error = settings(&["--database-url-events", "mysql://u:s3cret@h/d"]).unwrap_err();
-        let text = error.to_string();
-        assert!(text.starts_with("DATABASE_URL__EVENTS: "), "{text}");
-        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn every_one_that_is_none_is_told_and_not_shown() {
+        let bad = "mysql://u:s3cret@h/d";
+        let faults = settings(&["--database-url-identity", bad, "--database-url-events", bad]);
+        let faults = faults.unwrap_err();
+        let told: Vec<_> = faults.iter().collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for (fault, variable) in told.iter().zip(["IDENTITY: ", "EVENTS: "]) {
+            assert!(
+                fault.starts_with(&format!("DATABASE_URL__{variable}")),
+                "{fault}"
+            );
+            assert!(
+                fault.contains("hint: ") && !fault.contains("s3cret"),
+                "{fault}"
+            );
+        }
     }
 }

@@ -17,11 +17,13 @@ mod ops;
 mod environment;
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use core_platform::config::Faults;
 
 use cli::{Cli, Command};
 use services::Service;
@@ -53,15 +55,23 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(error)) => fail(EXIT_USAGE, &error),
-        Err(Failure::Running(error)) => fail(EXIT_FAILED, &error),
+        Err(Failure::Settings(faults)) => fail(EXIT_USAGE, faults.iter()),
+        Err(Failure::Usage(error)) => fail(EXIT_USAGE, [format!("{error:#}")]),
+        Err(Failure::Running(error)) => fail(EXIT_FAILED, [format!("{error:#}")]),
     }
 }
 
 /// How a command ends when it does not end well.
 enum Failure {
+    Settings(Faults),
     Usage(anyhow::Error),
     Running(anyhow::Error),
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Settings(faults)
+    }
 }
 
 impl Failure {
@@ -74,8 +84,10 @@ impl Failure {
     }
 }
 
-fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
-    // Nobody is left to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+fn fail(status: u8, errors: impl IntoIterator<Item: Display>) -> ExitCode {
+    for error in errors {
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(io::stderr(), "error: {error}");
+    }
     ExitCode::from(status)
 }

@@ -3,7 +3,10 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use core_platform::service::{Context, Definition, Parts};
+use core_platform::{
+    config::Faults,
+    service::{Context, Definition, Parts},
+};
 
 /// A service that can be run here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,10 +29,14 @@ pub(crate) struct Settings {
 
 impl Flags {
     /// # Errors
-    /// The first flag whose value can't be used.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        Ok(Settings {
-            identity: self.identity.settings()?,
+    /// Every flag whose value can't be used.
+    pub(crate) fn settings(&self) -> Result<Settings, Faults> {
+        let mut faults = Faults::default();
+        let identity = faults.check(self.identity.settings());
+        faults.settle(|| {
+            Some(Settings {
+                identity: identity?,
+            })
         })
     }
 }

@@ -5,13 +5,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use core_platform::config::{Secret, SecretError, secret};
+use core_platform::config::{Faults, Secret, SecretError, secret};
 
 use crate::{Breached, MailSettings, Policy, Site, SmsSettings, TokenSettings};
 
 /// Longer than any name two systems have agreed on.
 const NAME_BYTES_MAX: usize = 255;
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Longer than any law asks to wait with it.
+const DELETION_GRACE_DAYS_MAX: u32 = 365;
 
 /// What the operator typed. Each flag has an environment variable; the flag wins.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,11 +66,10 @@ pub struct Flags {
     #[arg(
         long,
         env = "CORE_DELETION_GRACE_DAYS",
-        default_value_t = 14,
-        value_name = "DAYS",
-        value_parser = clap::value_parser!(u32).range(0..=365)
+        default_value = "14",
+        value_name = "DAYS"
     )]
-    deletion_grace_days: u32,
+    deletion_grace_days: String,
     /// Mail relay: `smtp://host:25`, `smtps://host:465`, `smtp://host:587?tls=required`; without it mails are written into the data directory, under `outbox`
     #[arg(long, env = "CORE_SMTP_URL", value_name = "URL")]
     smtp_url: Option<String>,
@@ -135,20 +136,45 @@ pub enum SettingsError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    Breached(#[from] crate::breached::Error),
-    #[error(transparent)]
-    Site(#[from] crate::site::Error),
-    #[error(transparent)]
-    Mail(#[from] crate::messages::MailError),
-    #[error(transparent)]
     Sms(#[from] crate::messages::SmsError),
 }
 
 impl Flags {
     /// # Errors
-    /// The first flag whose value can't be used, such as an issuer that is no URL
+    /// Every flag whose value can't be used, such as an issuer that is no URL
     /// (RFC 8414 section 2).
-    pub fn settings(&self) -> Result<Settings, SettingsError> {
+    pub fn settings(&self) -> Result<Settings, Faults> {
+        let mut faults = Faults::default();
+        let issuer = faults.check(self.issuer());
+        let audience = faults.check(self.audience());
+        let breached = faults.check(Breached::load(&self.breached_passwords));
+        let site = Site {
+            public_url: self.public_url.clone(),
+            name: self.site_name.clone(),
+        };
+        faults.check(site.relying_party());
+        let deletion_grace = faults.check(self.deletion_grace());
+        let mail = faults.check(self.mail());
+        let sms = faults.check(self.sms());
+        faults.settle(|| {
+            Some(Settings {
+                tokens: TokenSettings {
+                    issuer: issuer?,
+                    audience: audience?,
+                },
+                policy: Policy {
+                    require_verified: self.require_verified,
+                    breached: breached?,
+                    site,
+                    deletion_grace: deletion_grace?,
+                },
+                mail: mail?,
+                sms: sms?,
+            })
+        })
+    }
+
+    fn issuer(&self) -> Result<String, SettingsError> {
         let url = self.issuer.starts_with("https://") || self.issuer.starts_with("http://");
         if !url || !is_plain(&self.issuer) {
             return Err(SettingsError::Value {
@@ -157,6 +183,10 @@ impl Flags {
                 hint: "a URL such as https://identity.example.org",
             });
         }
+        Ok(self.issuer.clone())
+    }
+
+    fn audience(&self) -> Result<String, SettingsError> {
         if !is_plain(&self.audience) {
             return Err(SettingsError::Value {
                 flag: "--audience",
@@ -164,62 +194,58 @@ impl Flags {
                 hint: "a name without blanks, such as palisade",
             });
         }
-        let settings = Settings {
-            tokens: TokenSettings {
-                issuer: self.issuer.clone(),
-                audience: self.audience.clone(),
-            },
-            policy: Policy {
-                require_verified: self.require_verified,
-                breached: Breached::load(&self.breached_passwords)?,
-                site: Site {
-                    public_url: self.public_url.clone(),
-                    name: self.site_name.clone(),
-                },
-                deletion_grace: DAY * self.deletion_grace_days,
-            },
-            mail: self.mail()?,
-            sms: self.sms()?,
-        };
-        // What is wrong with them shows before anything is bound.
-        settings.policy.site.relying_party()?;
-        settings.mail.check()?;
-        settings
-            .sms
-            .as_ref()
-            .map(crate::messages::Sms::new)
-            .transpose()?;
-        Ok(settings)
+        Ok(self.audience.clone())
     }
 
-    fn mail(&self) -> Result<MailSettings, SettingsError> {
-        let password = secret(
-            "CORE_SMTP_PASSWORD",
+    fn deletion_grace(&self) -> Result<Duration, SettingsError> {
+        let days = self.deletion_grace_days.parse();
+        match days {
+            Ok(days) if days <= DELETION_GRACE_DAYS_MAX => Ok(DAY * days),
+            _ => Err(SettingsError::Value {
+                flag: "--deletion-grace-days",
+                value: self.deletion_grace_days.clone(),
+                hint: "a number of days up to 365, such as 14",
+            }),
+        }
+    }
+
+    fn mail(&self) -> Result<MailSettings, Faults> {
+        let mut faults = Faults::default();
+        let (given, file) = (
             self.smtp_password.as_ref(),
             self.smtp_password_file.as_deref(),
-        )?;
-        let login = pair(
-            ("CORE_SMTP_USER", self.smtp_user.clone()),
-            ("CORE_SMTP_PASSWORD", password),
-        )?;
-        Ok(MailSettings {
+        );
+        let password = faults.check(secret("CORE_SMTP_PASSWORD", given, file));
+        // One that can't be read isn't also missing.
+        let login = password.and_then(|password| {
+            faults.check(pair(
+                ("CORE_SMTP_USER", self.smtp_user.clone()),
+                ("CORE_SMTP_PASSWORD", password),
+            ))
+        });
+        let settings = MailSettings {
             url: self.smtp_url.clone(),
-            login,
+            login: login.flatten(),
             from: self.mail_from.clone(),
-        })
+        };
+        faults.check(settings.check());
+        faults.settle(|| Some(settings))
     }
 
     fn sms(&self) -> Result<Option<SmsSettings>, SettingsError> {
-        let token = secret(
-            "CORE_SMS_TOKEN",
-            self.sms_token.as_ref(),
-            self.sms_token_file.as_deref(),
-        )?;
+        let (given, file) = (self.sms_token.as_ref(), self.sms_token_file.as_deref());
+        let token = secret("CORE_SMS_TOKEN", given, file)?;
         let gateway = pair(
             ("CORE_SMS_URL", self.sms_url.clone()),
             ("CORE_SMS_TOKEN", token),
         )?;
-        Ok(gateway.map(|(url, token)| SmsSettings { url, token }))
+        let gateway = gateway.map(|(url, token)| SmsSettings { url, token });
+        // What is wrong with it shows before anything is bound.
+        gateway
+            .as_ref()
+            .map(crate::messages::Sms::new)
+            .transpose()?;
+        Ok(gateway)
     }
 }
 
@@ -258,7 +284,7 @@ mod tests {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
 
-    fn error_of(arguments: &[&str]) -> Option<String> {
+    fn faults_of(arguments: &[&str]) -> Vec<String> {
         install_provider();
         let list = concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -268,19 +294,17 @@ mod tests {
         let flags = Cli::try_parse_from(typed.chain(arguments.iter().copied()))
             .unwrap()
             .flags;
-        flags.settings().err().map(|error| error.to_string())
+        let faults = flags.settings().err().unwrap_or_default();
+        faults.iter().map(str::to_owned).collect()
     }
 
     #[test]
     fn values_are_checked() {
         let check = |arguments: &[&str], expected: Option<&str>| {
-            let error = error_of(arguments);
-            match expected {
-                None => assert_eq!(error, None, "{arguments:?}"),
-                Some(part) => assert!(
-                    error.as_ref().is_some_and(|error| error.contains(part)),
-                    "{error:?}"
-                ),
+            let faults = faults_of(arguments);
+            assert_eq!(faults.len(), expected.iter().len(), "{faults:?}");
+            for (fault, part) in faults.iter().zip(expected) {
+                assert!(fault.contains(part), "{fault}");
             }
         };
         check(&[], None);
@@ -293,6 +317,8 @@ mod tests {
             Some("--public-url: `http://x`"),
         );
         check(&["--site-name", "a:b"], Some("--site-name: `a:b`"));
+        check(&["--deletion-grace-days", "366"], Some("`366`"));
+        check(&["--deletion-grace-days", "soon"], Some("`soon`"));
         check(&["--mail-from", "nobody"], Some("--mail-from: `nobody`"));
         check(&["--smtp-url", "smtp://127.0.0.1:2525"], None);
         check(&["--sms-url", "http://x"], Some("CORE_SMS_TOKEN"));
@@ -306,19 +332,41 @@ mod tests {
     }
 
     #[test]
-    fn no_error_shows_the_relays_password() {
-        let error = error_of(&["--smtp-url", "gopher://ada:s3cret@relay"]).unwrap();
-        assert!(
-            error.contains("--smtp-url") && !error.contains("s3cret"),
-            "{error}"
-        );
+    fn every_fault_is_told_and_no_password() {
+        let faults = faults_of(&[
+            "--issuer=identity",
+            "--audience=a b",
+            "--deletion-grace-days=-1",
+            "--smtp-user=ada",
+            "--mail-from=nobody",
+            "--smtp-url=gopher://ada:s3cret@relay",
+            "--sms-token=s3cret",
+        ]);
+        let named = [
+            "--issuer: `identity`",
+            "--audience: `a b`",
+            "--deletion-grace-days: `-1`",
+            "CORE_SMTP_PASSWORD",
+            "--mail-from: `nobody`",
+            "--smtp-url",
+            "CORE_SMS_URL",
+        ];
+        assert_eq!(faults.len(), named.len(), "{faults:#?}");
+        for (fault, named) in faults.iter().zip(named) {
+            assert!(fault.contains(named) && fault.contains("hint: "), "{fault}");
+            assert!(!fault.contains("s3cret"), "{fault}");
+        }
     }
 
     #[test]
     fn a_missing_list_is_named() {
         let typed = ["core", "--breached-passwords", "/nonexistent.txt"];
         let flags = Cli::try_parse_from(typed).unwrap().flags;
-        let error = flags.settings().err().unwrap().to_string();
-        assert!(error.contains("`/nonexistent.txt`"), "{error}");
+        let faults = flags.settings().err().unwrap();
+        let told: Vec<_> = faults.iter().collect();
+        assert!(
+            told.len() == 1 && told[0].contains("`/nonexistent.txt`"),
+            "{told:?}"
+        );
     }
 }

@@ -1,36 +1,32 @@
 //! Process settings: as typed (`Flags`) and as used (`Settings`).
-//! Invariant: a `Settings` was checked whole before any port is bound; each
-//! error is one line that names the flag and the value.
+//! Invariant: a `Settings` was checked whole before any port is bound; all that is
+//! wrong is told at once, each fault with the flag, the value and what to write.
 //! Refuses files for rules of the business: those are policy, not settings.
 
 mod backends;
+mod faults;
 mod secret;
+mod tls;
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tonic::transport::{Certificate, Identity};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     crypto::{self, KeyRing},
     db,
-    peer::{self, PeerPolicy},
+    peer::PeerPolicy,
+    telemetry,
 };
 
 pub use backends::Backends;
+pub use faults::Faults;
 pub use secret::{Error as SecretError, Secret, secret};
+pub use tls::MeshTls;
 
-/// A CA bundle or a chain of more than this is a mistake in the path, not a certificate.
-const PEM_BYTES_MAX: u64 = 1024 * 1024;
 /// Longer than any orchestrator waits before it kills; a typo such as `25h` is refused.
 const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(600);
 
-/// What the operator typed. Each flag has an environment variable; the flag wins.
+/// What the operator typed. Each flag has an environment variable; the flag wins. Values
+/// are parsed here and not by clap, which would end at the first that is none.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct Flags {
@@ -41,7 +37,7 @@ pub struct Flags {
         default_value = "127.0.0.1:50051",
         value_name = "ADDR"
     )]
-    pub grpc: SocketAddr,
+    grpc: String,
     /// Address of the admin listener (plain HTTP: health, metrics, keys); keep it off public networks
     #[arg(
         long,
@@ -49,7 +45,7 @@ pub struct Flags {
         default_value = "127.0.0.1:8100",
         value_name = "ADDR"
     )]
-    pub admin: SocketAddr,
+    admin: String,
     /// Where the databases live; created with mode 0700
     #[arg(
         long,
@@ -103,11 +99,21 @@ pub struct Flags {
     #[arg(long, env = "CORE_SERVICE_KEYS", value_name = "FILE")]
     pub service_keys: Option<PathBuf>,
     /// How long calls are still served after a stop began, so that load balancers hear of it
-    #[arg(long, env = "CORE_DRAIN_DELAY", default_value = "5s", value_parser = duration, value_name = "DURATION")]
-    pub drain_delay: Duration,
+    #[arg(
+        long,
+        env = "CORE_DRAIN_DELAY",
+        default_value = "5s",
+        value_name = "DURATION"
+    )]
+    drain_delay: String,
     /// How long a stop may wait for calls in flight then, such as `25s`
-    #[arg(long, env = "CORE_DRAIN_DEADLINE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
-    pub drain_deadline: Duration,
+    #[arg(
+        long,
+        env = "CORE_DRAIN_DEADLINE",
+        default_value = "25s",
+        value_name = "DURATION"
+    )]
+    drain_deadline: String,
     /// Rules that are followed while the process runs: feature flags, roles
     #[arg(
         long,
@@ -150,129 +156,97 @@ pub struct Stop {
     pub deadline: Duration,
 }
 
-/// This process's certificate and the authority for its callers'.
-pub struct MeshTls {
-    pub identity: Identity,
-    pub client_ca: Certificate,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{flag}: cannot read `{}`: {source}\nhint: {hint}", path.display())]
-    Unreadable {
-        flag: &'static str,
-        path: PathBuf,
-        source: io::Error,
-        hint: &'static str,
-    },
-    #[error("{flag}: `{}` is larger than {PEM_BYTES_MAX} bytes\nhint: is this the right file?", path.display())]
-    TooLarge { flag: &'static str, path: PathBuf },
-    #[error("{flag}: `{}` holds no {what} in PEM", path.display())]
-    NotPem {
-        flag: &'static str,
-        path: PathBuf,
-        what: &'static str,
-    },
-    #[error("--drain-deadline: `{0:?}` is not between 1s and 10min")]
-    DrainDeadline(Duration),
     #[error(
-        "--drain-delay: `{0:?}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself"
+        "{flag}: `{value}` is not an address\nhint: write an IP address and a port, such as 127.0.0.1:{port}"
     )]
-    DrainDelay(Duration),
-    #[error(transparent)]
-    DataDir(#[from] db::FileError),
+    Address {
+        flag: &'static str,
+        value: String,
+        port: u16,
+    },
+    #[error("{flag}: {reason}")]
+    Duration { flag: &'static str, reason: String },
+    #[error("--drain-deadline: `{0}` is not between 1s and 10min\nhint: such as 25s")]
+    DrainDeadline(String),
+    #[error(
+        "--drain-delay: `{0}` is longer than 10min\nhint: such as 5s; 0s where nothing sends calls by itself"
+    )]
+    DrainDelay(String),
     #[error("--keyring: {0}")]
     KeyRing(#[from] crypto::KeyRingError),
-    #[error(transparent)]
-    Backends(#[from] backends::Error),
-    #[error("--trust-domain or --allowed-peers: {0}")]
-    Peer(#[from] peer::PolicyError),
 }
 
 impl Flags {
     /// Checks everything and reads the TLS files; makes nothing.
     ///
     /// # Errors
-    /// The first flag whose value can't be used.
-    pub fn settings(&self) -> Result<Settings, Error> {
-        if self.drain_deadline < Duration::from_secs(1) || self.drain_deadline > DRAIN_DEADLINE_MAX
-        {
-            return Err(Error::DrainDeadline(self.drain_deadline));
-        }
-        if self.drain_delay > DRAIN_DEADLINE_MAX {
-            return Err(Error::DrainDelay(self.drain_delay));
-        }
-        db::check_dir(&self.data_dir)?;
+    /// Every flag whose value can't be used.
+    pub fn settings(&self) -> Result<Settings, Faults> {
+        let mut faults = Faults::default();
+        let grpc = faults.check(address("--grpc", &self.grpc, 50051));
+        let admin = faults.check(address("--admin", &self.admin, 8100));
+        faults.check(db::check_dir(&self.data_dir));
+        let tls = faults.check(tls::read(&self.tls_cert, &self.tls_key, &self.tls_ca));
+        let peers = PeerPolicy::new(&self.trust_domain, &self.allowed_peers);
+        let peers = faults.check(peers.map_err(Faults::all));
+        let delay = faults.check(self.drain_delay());
+        let deadline = faults.check(self.drain_deadline());
         if let Some(path) = &self.keyring {
             // Read again by each service; here only a bad one is told in time.
-            KeyRing::load(path)?;
+            faults.check(KeyRing::load(path).map_err(Error::KeyRing));
         }
-        Ok(Settings {
-            grpc: self.grpc,
-            admin: self.admin,
-            data_dir: self.data_dir.clone(),
-            tls: self.mesh_tls()?,
-            peers: PeerPolicy::new(&self.trust_domain, &self.allowed_peers)?,
-            trust_domain: self.trust_domain.clone(),
-            service_keys: self.service_keys.clone(),
-            stop: Stop {
-                delay: self.drain_delay,
-                deadline: self.drain_deadline,
-            },
-            policies: self.policies.clone(),
-            keyring: self.keyring.clone(),
-            backends: self.backends.settings()?,
+        faults.check(telemetry::filter(&self.log));
+        let backends = faults.check(self.backends.settings());
+        faults.settle(|| {
+            Some(Settings {
+                grpc: grpc?,
+                admin: admin?,
+                data_dir: self.data_dir.clone(),
+                tls: tls?,
+                peers: peers?,
+                trust_domain: self.trust_domain.clone(),
+                service_keys: self.service_keys.clone(),
+                stop: Stop {
+                    delay: delay?,
+                    deadline: deadline?,
+                },
+                policies: self.policies.clone(),
+                keyring: self.keyring.clone(),
+                backends: backends?,
+            })
         })
     }
 
-    fn mesh_tls(&self) -> Result<MeshTls, Error> {
-        let cert = pem("--tls-cert", &self.tls_cert)?;
-        require_certificates("--tls-cert", &self.tls_cert, &cert)?;
-        let key = pem("--tls-key", &self.tls_key)?;
-        if PrivateKeyDer::from_pem_slice(&key).is_err() {
-            return Err(Error::NotPem {
-                flag: "--tls-key",
-                path: self.tls_key.clone(),
-                what: "private key",
-            });
+    fn drain_delay(&self) -> Result<Duration, Error> {
+        let delay = duration_of("--drain-delay", &self.drain_delay)?;
+        if delay > DRAIN_DEADLINE_MAX {
+            return Err(Error::DrainDelay(self.drain_delay.clone()));
         }
-        let ca = pem("--tls-ca", &self.tls_ca)?;
-        require_certificates("--tls-ca", &self.tls_ca, &ca)?;
-        Ok(MeshTls {
-            identity: Identity::from_pem(cert, key),
-            client_ca: Certificate::from_pem(ca),
-        })
+        Ok(delay)
+    }
+
+    fn drain_deadline(&self) -> Result<Duration, Error> {
+        let deadline = duration_of("--drain-deadline", &self.drain_deadline)?;
+        if deadline < Duration::from_secs(1) || deadline > DRAIN_DEADLINE_MAX {
+            return Err(Error::DrainDeadline(self.drain_deadline.clone()));
+        }
+        Ok(deadline)
     }
 }
 
-fn pem(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    let unreadable = |source| Error::Unreadable {
+fn address(flag: &'static str, value: &str, port: u16) -> Result<SocketAddr, Error> {
+    let wrong = |_| Error::Address {
         flag,
-        path: path.to_owned(),
-        source,
-        hint: "make the development certificates first, or name others with this flag",
+        value: value.to_owned(),
+        port,
     };
-    if fs::metadata(path).map_err(unreadable)?.len() > PEM_BYTES_MAX {
-        return Err(Error::TooLarge {
-            flag,
-            path: path.to_owned(),
-        });
-    }
-    fs::read(path).map_err(unreadable)
+    value.parse().map_err(wrong)
 }
 
-/// At least one certificate, and all of them parse: an authority that silently
-/// dropped out would show only when a caller is refused.
-fn require_certificates(flag: &'static str, path: &Path, pem: &[u8]) -> Result<(), Error> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(()),
-        _ => Err(Error::NotPem {
-            flag,
-            path: path.to_owned(),
-            what: "certificate",
-        }),
-    }
+fn duration_of(flag: &'static str, text: &str) -> Result<Duration, Error> {
+    duration(text).map_err(|reason| Error::Duration { flag, reason })
 }
 
 /// A duration with its unit: `500ms`, `25s`, `5min`.
@@ -297,7 +271,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn expected(text: &str) -> String {
-    format!("`{text}` is not a duration; hint: write a number and a unit, such as 500ms, 25s, 5min")
+    format!("`{text}` is not a duration\nhint: write a number and a unit, such as 500ms, 25s, 5min")
 }
 
 #[cfg(test)]
@@ -336,27 +310,41 @@ mod tests {
         flags: Flags,
     }
 
-    fn error_of(arguments: &[&str]) -> String {
+    fn faults_of(arguments: &[&str]) -> Vec<String> {
         let cli = <Cli as clap::Parser>::try_parse_from(arguments).unwrap();
-        cli.flags.settings().err().unwrap().to_string()
+        let faults = cli.flags.settings().err().unwrap();
+        faults.iter().map(str::to_owned).collect()
     }
 
     #[test]
-    fn errors_name_the_flag() {
+    fn every_fault_is_told_with_its_flag_and_what_to_write() {
         let dir = tempfile::tempdir().unwrap();
         let junk = dir.path().join("junk.pem");
-        fs::write(&junk, "not a certificate").unwrap();
-        let junk = junk.to_str().unwrap();
-        for (arguments, part) in [
-            (
-                vec!["core", "--tls-cert", "/nonexistent.pem"],
-                "--tls-cert: cannot read `/nonexistent.pem`",
-            ),
-            (vec!["core", "--tls-cert", junk], "holds no certificate"),
-            (vec!["core", "--drain-deadline", "0s"], "--drain-deadline"),
-        ] {
-            let message = error_of(&arguments);
-            assert!(message.contains(part), "{message}");
+        std::fs::write(&junk, "not a certificate").unwrap();
+        let arguments = [
+            ("--grpc", "localhost", "127.0.0.1:50051"),
+            ("--admin", ":8100", "127.0.0.1:8100"),
+            ("--data-dir", "/dev/null", "not a directory"),
+            ("--tls-cert", "/nonexistent.pem", "hint: "),
+            ("--tls-key", junk.to_str().unwrap(), "BEGIN PRIVATE KEY"),
+            ("--tls-ca", junk.to_str().unwrap(), "BEGIN CERTIFICATE"),
+            ("--trust-domain", "A.b", "hint: "),
+            ("--allowed-peers", "Edge!", "hint: "),
+            ("--drain-delay", "11min", "hint: "),
+            ("--drain-deadline", "1h", "hint: "),
+            ("--keyring", "/nonexistent.keys", "hint: "),
+            ("--log", "info,=x=", "hint: "),
+        ];
+        let typed = arguments
+            .iter()
+            .flat_map(|(flag, value, _)| [*flag, *value]);
+        let typed: Vec<_> = ["core"].into_iter().chain(typed).collect();
+        let faults = faults_of(&typed);
+        assert_eq!(faults.len(), arguments.len(), "{faults:#?}");
+        for (fault, (flag, value, instead)) in faults.iter().zip(arguments) {
+            assert!(fault.starts_with(&format!("{flag}: ")), "{fault}");
+            assert!(fault.contains(&format!("`{value}`")), "{fault}");
+            assert!(fault.contains(instead), "{fault}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod clock;
+pub mod backoff;
 pub mod telemetry;
 pub mod metrics;
 pub mod db;
@@ -25,6 +26,7 @@ pub mod service_token;
 pub mod peer;
 pub mod deadline;
 pub mod rpc;
+mod accepted;
 pub mod listen;
 pub mod memory;
 pub mod clients;
@@ -37,5 +39,6 @@ pub mod service;
 pub mod ops;
 
 mod migrations;
+mod reason;
 
 pub use migrations::MIGRATIONS;

@@ -6,22 +6,21 @@
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use futures::Stream;
 use prometheus::IntGauge;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tonic::transport::server::Connected;
 
-use crate::peer::{Peer, Refusal};
+use crate::{
+    accepted::Accepted,
+    peer::{Peer, Refusal},
+};
 
 /// After EMFILE the next accept fails as well until something closes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,12 +40,12 @@ pub struct ConnectInfo {
     pub(crate) peer: Arc<OnceLock<Result<Peer, Refusal>>>,
 }
 
-/// One accepted connection.
-pub struct Connection {
-    stream: TcpStream,
-    info: ConnectInfo,
+pub type Connection = Accepted<TcpStream, ConnectInfo, Slot>;
+
+/// What a connection takes of the listener.
+pub struct Slot {
     open: IntGauge,
-    _slot: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Listener {
@@ -76,13 +75,12 @@ impl Listener {
     /// The next connection. Waits for a slot first.
     pub async fn accept(&self) -> Connection {
         loop {
-            let slot = self.slots.clone().acquire_owned().await;
-            let slot = slot.expect("the semaphore is never closed");
+            let permit = self.slots.clone().acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
             match self.inner.accept().await {
                 Ok((stream, remote)) => {
                     // Only latency is lost if the kernel refuses.
                     let _ = stream.set_nodelay(true);
-                    self.open.inc();
                     let info = ConnectInfo {
                         remote,
                         peer: Arc::default(),
@@ -90,8 +88,7 @@ impl Listener {
                     return Connection {
                         stream,
                         info,
-                        open: self.open.clone(),
-                        _slot: slot,
+                        _held: Slot::new(&self.open, permit),
                     };
                 }
                 Err(error) => {
@@ -111,57 +108,19 @@ impl Listener {
     }
 }
 
-impl Drop for Connection {
+impl Slot {
+    fn new(open: &IntGauge, permit: OwnedSemaphorePermit) -> Self {
+        open.inc();
+        Self {
+            open: open.clone(),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
         self.open.dec();
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ConnectInfo;
-
-    fn connect_info(&self) -> ConnectInfo {
-        self.info.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -13,14 +13,11 @@ use std::{
 use futures::Stream;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    sync::mpsc,
-};
-use tonic::transport::{Channel, Endpoint, server::Connected};
+use tokio::{io::DuplexStream, sync::mpsc};
+use tonic::transport::{Channel, Endpoint};
 use tower::Service;
 
-use crate::peer::Peer;
+use crate::{accepted::Accepted, peer::Peer};
 
 /// What one side may be ahead of the other: a message.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -67,7 +64,8 @@ impl Service<Uri> for Connect {
         let (ours, stream) = tokio::io::duplex(PIPE_BYTES);
         let pipe = Pipe {
             stream,
-            caller: self.caller.clone(),
+            info: ConnectInfo(self.caller.clone()),
+            _held: (),
         };
         let sent = self.sender.try_send(pipe);
         ready(match sent {
@@ -89,47 +87,8 @@ impl Stream for Incoming {
 }
 
 /// The served end of one connection.
-pub struct Pipe {
-    stream: DuplexStream,
-    caller: Peer,
-}
+pub type Pipe = Accepted<DuplexStream, ConnectInfo>;
 
 /// Who connected within the process; opaque, because it proves an identity.
 #[derive(Clone, Debug)]
 pub struct ConnectInfo(pub(crate) Peer);
-
-impl Connected for Pipe {
-    type ConnectInfo = ConnectInfo;
-
-    fn connect_info(&self) -> ConnectInfo {
-        ConnectInfo(self.caller.clone())
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}

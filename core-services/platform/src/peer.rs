@@ -29,11 +29,15 @@ pub struct Peer(pub String);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    #[error("`{0}` is not a trust domain; hint: lowercase letters, digits, `.`, `-`, `_`")]
+    #[error(
+        "--trust-domain: `{0}` is not a trust domain\nhint: lowercase letters, digits, `.`, `-`, `_`"
+    )]
     TrustDomain(String),
-    #[error("`{0}` is not a service name; hint: lowercase letters, digits and `-`")]
+    #[error(
+        "--allowed-peers: `{0}` is not a service name\nhint: lowercase letters, digits and `-`"
+    )]
     Name(String),
-    #[error("no peer is allowed; hint: name at least `edge`")]
+    #[error("--allowed-peers: nobody is named\nhint: name at least `edge`")]
     Nobody,
 }
 
@@ -54,21 +58,24 @@ pub enum Refusal {
 
 impl PeerPolicy {
     /// # Errors
-    /// A trust domain or name outside the alphabet SPIFFE gives them.
-    pub fn new(trust_domain: &str, allowed: &[String]) -> Result<Self, PolicyError> {
+    /// A trust domain and all names that are outside the alphabet SPIFFE gives them.
+    pub fn new(trust_domain: &str, allowed: &[String]) -> Result<Self, Vec<PolicyError>> {
+        let mut errors = Vec::new();
         let domain_char =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
         if trust_domain.is_empty()
             || trust_domain.len() > 255
             || !trust_domain.bytes().all(domain_char)
         {
-            return Err(PolicyError::TrustDomain(trust_domain.to_owned()));
+            errors.push(PolicyError::TrustDomain(trust_domain.to_owned()));
         }
-        if let Some(wrong) = allowed.iter().find(|name| !is_name(name)) {
-            return Err(PolicyError::Name(wrong.clone()));
-        }
+        let wrong = allowed.iter().filter(|name| !is_name(name));
+        errors.extend(wrong.cloned().map(PolicyError::Name));
         if allowed.is_empty() {
-            return Err(PolicyError::Nobody);
+            errors.push(PolicyError::Nobody);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(Self {
             prefix: format!("spiffe://{trust_domain}/svc/"),
@@ -200,16 +207,15 @@ mod tests {
         assert_eq!(new("a.b", &["edge"]), None);
         assert_eq!(
             new("A.b", &["edge"]),
-            Some(PolicyError::TrustDomain("A.b".to_owned()))
+            Some(vec![PolicyError::TrustDomain("A.b".to_owned())])
         );
         assert_eq!(
-            new("a/b", &["edge"]),
-            Some(PolicyError::TrustDomain("a/b".to_owned()))
+            new("a/b", &["edge", "ed/ge"]),
+            Some(vec![
+                PolicyError::TrustDomain("a/b".to_owned()),
+                PolicyError::Name("ed/ge".to_owned())
+            ])
         );
-        assert_eq!(
-            new("a.b", &["ed/ge"]),
-            Some(PolicyError::Name("ed/ge".to_owned()))
-        );
-        assert_eq!(new("a.b", &[]), Some(PolicyError::Nobody));
+        assert_eq!(new("a.b", &[]), Some(vec![PolicyError::Nobody]));
     }
 }

@@ -4,13 +4,13 @@
 //! Refuses to log messages, headers or bodies: addresses, passwords and tokens
 //! live there.
 
-mod filter;
+mod log_filter;
 mod spans;
 
-pub use filter::{Level, LogFilter, SetError};
 use http::HeaderMap;
+pub use log_filter::{Level, LogFilter, SetError};
 pub use spans::{Spans, continue_trace, traceparent};
-use tracing_subscriber::{Layer, filter::filter_fn};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn};
 use uuid::Uuid;
 
 /// Twice a UUID's text; longer ids are someone's payload.
@@ -31,6 +31,17 @@ pub enum Error {
     Taken(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// Which lines are written.
+///
+/// # Errors
+/// A text that does not parse.
+pub fn filter(text: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(text).map_err(|source| Error::Filter {
+        filter: text.to_owned(),
+        source,
+    })
+}
+
 /// What a process has of its log and its spans.
 pub struct Telemetry {
     pub filter: LogFilter,
@@ -45,10 +56,7 @@ pub struct Telemetry {
 pub fn init(filter: &str, otlp: Option<&str>) -> Result<Telemetry, Error> {
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-    let (layer, filter) = LogFilter::new(filter).map_err(|source| Error::Filter {
-        filter: filter.to_owned(),
-        source,
-    })?;
+    let (layer, filter) = LogFilter::new(self::filter(filter)?, filter);
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)

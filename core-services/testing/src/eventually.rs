@@ -1,6 +1,6 @@
 //! Waiting for a condition instead of for time.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 /// Generous: a condition that is not met by then never will be.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -10,7 +10,7 @@ const ASKED_EVERY: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// After a minute without one; `what` says what was waited for.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {

@@ -18,6 +18,7 @@ pub use eventually::eventually;
 pub use nats::{Nats, nats};
 pub use postgres::{Postgres, postgres};
 pub use redis::{Redis, redis};
+pub use server::Server;
 
 /// Runs each test on SQLite and on PostgreSQL, as `<name>::on_sqlite` and `<name>::on_postgresql`:
 ///

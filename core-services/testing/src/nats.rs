@@ -1,7 +1,7 @@
 //! A NATS server of our own, with JetStream.
 //! Invariant: its streams are on file and outlive a kill.
 
-use std::{path::Path, process::Command, sync::OnceLock};
+use std::{ops::Deref, path::Path, process::Command, sync::OnceLock};
 
 use crate::{
     redis::answers,
@@ -14,7 +14,7 @@ pub fn nats() -> &'static Nats {
     SHARED.get_or_init(Nats::start)
 }
 
-/// A server; pauses, kills and restarts are for one that a test started itself.
+/// The server; what any [`Server`] can, it can.
 pub struct Nats(Server);
 
 impl Nats {
@@ -31,27 +31,13 @@ impl Nats {
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
     }
+}
 
-    pub fn port(&self) -> u16 {
-        self.0.port()
-    }
+impl Deref for Nats {
+    type Target = Server;
 
-    /// Connections stay open and nobody answers.
-    pub fn pause(&self) {
-        self.0.pause();
-    }
-
-    pub fn resume(&self) {
-        self.0.resume();
-    }
-
-    pub fn kill(&self) {
-        self.0.kill();
-    }
-
-    /// Starts it again on the same port and data; kills it first if it runs.
-    pub fn restart(&self) {
-        self.0.restart();
+    fn deref(&self) -> &Server {
+        &self.0
     }
 }
 

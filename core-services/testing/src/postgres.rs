@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    ops::Deref,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -31,7 +32,7 @@ pub fn postgres() -> &'static Postgres {
     SHARED.get_or_init(Postgres::start)
 }
 
-/// A server; pauses, kills and restarts are for one that a test started itself.
+/// The server; what any [`Server`] can, it can.
 pub struct Postgres {
     server: Server,
     made: AtomicU32,
@@ -87,10 +88,6 @@ impl Postgres {
         self.url_of("tester", &name)
     }
 
-    pub fn port(&self) -> u16 {
-        self.server.port()
-    }
-
     /// Runs statements as the administrator; returns what `psql -At` prints.
     pub fn administer(&self, sql: &str) -> String {
         let output = run(Command::new(bin("psql"))
@@ -100,25 +97,6 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout)
             .trim_end()
             .to_owned()
-    }
-
-    /// Every process of it stops where it is: connections stay open and nobody answers.
-    pub fn pause(&self) {
-        self.server.pause();
-    }
-
-    pub fn resume(&self) {
-        self.server.resume();
-    }
-
-    /// SIGKILL to every process of it.
-    pub fn kill(&self) {
-        self.server.kill();
-    }
-
-    /// Starts it again on the same port and data; kills it first if it runs.
-    pub fn restart(&self) {
-        self.server.restart();
     }
 
     fn url_of(&self, role: &str, database: &str) -> String {
@@ -132,6 +110,14 @@ impl Postgres {
             .args(["-Xq", "-d", &self.admin_url(), "-c"])
             .arg(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
             .output();
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    ops::Deref,
     path::Path,
     process::Command,
     sync::OnceLock,
@@ -22,7 +23,7 @@ pub fn redis() -> &'static Redis {
     SHARED.get_or_init(Redis::start)
 }
 
-/// A server; pauses, kills and restarts are for one that a test started itself.
+/// The server; what any [`Server`] can, it can.
 pub struct Redis(Server);
 
 impl Redis {
@@ -38,27 +39,13 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
     }
+}
 
-    pub fn port(&self) -> u16 {
-        self.0.port()
-    }
+impl Deref for Redis {
+    type Target = Server;
 
-    /// Connections stay open and nobody answers.
-    pub fn pause(&self) {
-        self.0.pause();
-    }
-
-    pub fn resume(&self) {
-        self.0.resume();
-    }
-
-    pub fn kill(&self) {
-        self.0.kill();
-    }
-
-    /// Starts it again on the same port and data; kills it first if it runs.
-    pub fn restart(&self) {
-        self.0.restart();
+    fn deref(&self) -> &Server {
+        &self.0
     }
 }
 

@@ -31,8 +31,9 @@ pub(crate) struct Program {
     pub(crate) is_ready: fn(u16) -> bool,
 }
 
-/// A running (or paused, or killed) server with its port and its data.
-pub(crate) struct Server {
+/// A running (or paused, or killed) server with its port and its data. Pauses, kills and restarts
+/// are for one that a test started itself.
+pub struct Server {
     program: Program,
     folder: PathBuf,
     port: u16,
@@ -63,21 +64,22 @@ impl Server {
         panic!("{} does not start: {}", program.name, log(&folder));
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Stops every thread of it where it is: connections stay open and nobody answers.
-    pub(crate) fn pause(&self) {
+    /// Stops every process of it where it is: connections stay open and nobody answers.
+    pub fn pause(&self) {
         self.order("pause");
     }
 
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.order("resume");
     }
 
-    /// Ends it as a power cut does, but for what the operating system has in memory.
-    pub(crate) fn kill(&self) {
+    /// Ends every process of it as a power cut does, but for what the operating system has in
+    /// memory.
+    pub fn kill(&self) {
         self.order("kill");
         if let Some(mut guard) = self.guard().take() {
             let _ = guard.child.wait();
@@ -85,7 +87,7 @@ impl Server {
     }
 
     /// Starts it again on the same port and data; kills it first if it runs.
-    pub(crate) fn restart(&self) {
+    pub fn restart(&self) {
         if self.guard().is_some() {
             self.kill();
         }

@@ -15,9 +15,10 @@ use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::diagnostic::{Fault, Mark, shown, suggestion};
 use crate::field::{EITHER, ENTRIES, FIELD, Field, JSON};
 use crate::hints;
+use crate::report::Report;
 use crate::yaml::{self, Key, Node, Value};
 
 use map::Pairs;

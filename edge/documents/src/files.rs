@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report};
+use crate::diagnostic::{Fault, Mark};
+use crate::report::Report;
 use crate::walk::{Found, walk};
 
 /// A thousand routes are about 300 KiB.

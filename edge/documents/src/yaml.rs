@@ -10,8 +10,9 @@ use std::rc::Rc;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report, lines_of, shown};
+use crate::diagnostic::{Fault, Mark, lines_of, shown};
 use crate::hints;
+use crate::report::Report;
 
 /// The language needs ten.
 const DEPTH_MAX: usize = 32;

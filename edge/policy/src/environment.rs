@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use crate::codes;
 use crate::decode;
-use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::diagnostic::{Fault, Mark, shown, suggestion};
 use crate::document::EnvironmentDoc;
 use crate::field::{At, List, items};
+use crate::report::Report;
 use crate::yaml::{Node, Value};
 
 /// Of all files.

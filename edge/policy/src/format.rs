@@ -10,8 +10,9 @@ use std::sync::Arc;
 use pretty_yaml::config::{FormatOptions, LanguageOptions, LayoutOptions, LineBreak};
 
 use crate::codes;
-use crate::diagnostic::{Diagnostics, Fault, Mark, Report};
+use crate::diagnostic::{Diagnostics, Fault, Mark};
 use crate::files::{SourceFile, read_source};
+use crate::report::Report;
 use crate::walk::walk;
 use crate::yaml::{self, Node, Value};
 

@@ -26,7 +26,7 @@ pub mod store;
 mod watch;
 
 // Their home is a crate of its own; here they are named as if they were ours.
-use palisade_documents::{codes, decode, field, walk, yaml};
+use palisade_documents::{codes, decode, field, report, walk, yaml};
 pub use palisade_documents::{diagnostic, files};
 
 pub use diagnostic::{Diagnostic, Diagnostics};

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use crate::compile;
 use crate::decode::{self, NodeBudget};
-use crate::diagnostic::{Diagnostic, Diagnostics, Report, Severity};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::document::Document;
 use crate::environment::Environment;
 use crate::files::{FileFacts, Folder, SourceFile};
 use crate::model::Policy;
+use crate::report::Report;
 use crate::salvage::{self, Buried, LastGood, Salvaged};
 use crate::store::Facts;
 

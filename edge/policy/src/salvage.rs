@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Diagnostics, Fault, Mark, Report};
+use crate::diagnostic::{Diagnostics, Fault, Mark};
 use crate::files::{Folder, SourceFile};
 use crate::load::{Lookup, Trial, documents, trial};
 use crate::model::{Action, Policy};
+use crate::report::Report;
 use places::Places;
 
 /// Each round holds every file or buries every definition that the one before found at fault; who

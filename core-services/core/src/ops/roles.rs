@@ -41,7 +41,6 @@ async fn granted(
     let vault = Vault::start(&db, ring, now).await?;
     let who = (flags.email.as_str(), flags.role.as_str());
     let granting = core_identity::grant_role((db.clone(), vault), policies, who, now);
-    // The rules of the service are many, and this runs on the main thread's stack.
     let granted = Box::pin(granting).await;
     db.close().await;
     granted?;

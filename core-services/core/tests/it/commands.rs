@@ -44,6 +44,45 @@ fn bad_settings_end_with_2_and_say_which() {
 }
 
 #[test]
+fn every_unusable_setting_is_told_at_once() {
+    let world = World::new();
+    fs::write(world.policies().join("flags.yaml"), "version: 2\n").unwrap();
+    let faults = [
+        (["--grpc", "localhost"], "--grpc: `localhost`"),
+        (
+            ["--tls-key", "/nonexistent.key"],
+            "--tls-key: cannot read `/nonexistent.key`",
+        ),
+        (["--drain-deadline", "1h"], "--drain-deadline: `1h`"),
+        (["--redis-url", "http://:s3cret@cache"], "REDIS_URL: "),
+        (["--issuer", "identity"], "--issuer: `identity`"),
+        (
+            ["--deletion-grace-days", "soon"],
+            "--deletion-grace-days: `soon`",
+        ),
+        (
+            ["--database-url-identity", "mysql://u:s3cret@h/d"],
+            "DATABASE_URL__IDENTITY: ",
+        ),
+        (["--log", "info"], "flags.yaml:1:10: "),
+    ];
+    for subcommand in [&["all"][..], &["serve", "identity"], &["check-config"]] {
+        let arguments = faults.iter().flat_map(|(arguments, _)| arguments);
+        let arguments: Vec<_> = subcommand[1..].iter().chain(arguments).copied().collect();
+        let (status, out, err) = run(&world, subcommand[0], &arguments);
+        assert_eq!(status, Some(2), "{err}");
+        assert!(out.is_empty() && !err.contains("s3cret"), "{out}{err}");
+        let told: Vec<_> = err.split("error: ").skip(1).collect();
+        assert_eq!(told.len(), faults.len(), "{err}");
+        for (told, (_, expected)) in told.iter().zip(faults) {
+            assert!(told.starts_with(expected), "{expected}: {err}");
+            assert!(told.contains("hint: "), "{told}");
+        }
+    }
+    assert!(!world.data_dir().exists(), "nothing was written");
+}
+
+#[test]
 fn a_data_directory_that_others_may_read_is_refused() {
     let world = World::new();
     let open = world.dir.path().join("open");

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use totp_rs::{Builder, Secret, Totp};
 
-use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, eventually, reason, with_token};
+use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, reason, with_token};
+use core_testing::eventually;
 
 /// What `CORE_PUBLIC_URL` is without being set.
 const SITE: &str = "https://localhost:8443";

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    future::Future,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
@@ -19,6 +18,7 @@ use core_proto::{
     },
     user::v1::{GetProfileRequest, Profile, user_service_client::UserServiceClient},
 };
+use core_testing::eventually;
 use futures::{FutureExt, stream};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde_json::Value;
@@ -38,7 +38,7 @@ const BREACHED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../policies/services/breached-passwords.txt"
 );
-/// Generous: a condition that is not met by then never will be.
+/// An answer that has not come by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A certificate authority of one test.
@@ -292,23 +292,6 @@ impl Drop for Core {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Asks again and again until there is an answer.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    ask: impl Fn() -> F,
-) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, asking).await;
-    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The edge's two clients with the calls the tests make most.

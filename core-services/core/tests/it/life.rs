@@ -1,9 +1,10 @@
 //! Starts, ends, and what is left after a bad end.
 
+use core_testing::eventually;
 use futures::StreamExt;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{EDGE, EMAIL, PASSWORD, World, eventually, hold};
+use crate::harness::{EDGE, EMAIL, PASSWORD, World, hold};
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill() {

@@ -5,12 +5,11 @@ use core_proto::{
     auth::v1::{GetJwksRequest, LogoutRequest, auth_service_client::AuthServiceClient},
     user::v1::{GetProfileRequest, user_service_client::UserServiceClient},
 };
+use core_testing::eventually;
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
-use crate::harness::{
-    Ca, Core, EDGE, EMAIL, PASSWORD, World, channel, eventually, reason, with_token,
-};
+use crate::harness::{Ca, Core, EDGE, EMAIL, PASSWORD, World, channel, reason, with_token};
 
 async fn jwks(channel: Channel) -> Result<(), Status> {
     AuthServiceClient::new(channel)

@@ -14,10 +14,11 @@ use core_proto::{
         UpdatePreferencesRequest, UpdateProfileRequest,
     },
 };
+use core_testing::eventually;
 use prost_types::{Struct, Value, value::Kind};
 use tonic::{Code, Request, Status};
 
-use crate::harness::{Clients, Core, EMAIL, PASSWORD, World, eventually, reason, with_token};
+use crate::harness::{Clients, Core, EMAIL, PASSWORD, World, reason, with_token};
 
 const PHONE: &str = "+442071838750";
 

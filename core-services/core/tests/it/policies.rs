@@ -2,7 +2,9 @@
 
 use std::{fs, process::Output};
 
-use crate::harness::{World, eventually};
+use core_testing::eventually;
+
+use crate::harness::World;
 
 const GOOD: &str = "version: 1\nflags:\n  - { name: new-feed, state: on }\n";
 const BAD: &str = "version: 1\nflags:\n  - { name: new-feed, state: yes }\n";

@@ -11,7 +11,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use core_platform::{clock::UnixMicros, config::Secret, jobs::Failure};
+use core_platform::{
+    clock::UnixMicros,
+    config::{Faults, Secret},
+    jobs::Failure,
+};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
@@ -45,7 +49,7 @@ pub enum Error {
     From(String),
     /// The URL is not shown: it may hold a password.
     #[error(
-        "--smtp-url is not usable\nhint: smtp://host:25, smtps://host:465, or smtp://host:587?tls=required"
+        "--smtp-url: is not usable\nhint: smtp://host:25, smtps://host:465, or smtp://host:587?tls=required"
     )]
     Url,
 }
@@ -54,18 +58,22 @@ impl MailSettings {
     /// Looks at everything and makes nothing: what is built needs a running runtime.
     ///
     /// # Errors
-    /// A sender or relay that can't be used.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        self.read().map(|_| ())
+    /// A sender and a relay that can't be used.
+    pub(crate) fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        faults.check(self.sender());
+        faults.check(self.relay());
+        faults.settle(|| Some(()))
     }
 
-    fn read(&self) -> Result<(Mailbox, Option<AsyncSmtpTransportBuilder>), Error> {
-        let from = self
-            .from
-            .parse()
-            .map_err(|_| Error::From(self.from.clone()))?;
+    fn sender(&self) -> Result<Mailbox, Error> {
+        let wrong = |_| Error::From(self.from.clone());
+        self.from.parse().map_err(wrong)
+    }
+
+    fn relay(&self) -> Result<Option<AsyncSmtpTransportBuilder>, Error> {
         let Some(url) = &self.url else {
-            return Ok((from, None));
+            return Ok(None);
         };
         // `check-config` prints the URL, so a password has another place.
         if url.contains('@') {
@@ -77,7 +85,7 @@ impl MailSettings {
             let password = password.expose().to_owned();
             relay = relay.credentials(Credentials::new(user.clone(), password));
         }
-        Ok((from, Some(relay)))
+        Ok(Some(relay))
     }
 }
 
@@ -100,8 +108,8 @@ impl Mailer {
     /// # Errors
     /// A sender or relay that can't be used.
     pub(crate) fn new(settings: &MailSettings, outbox: &Path) -> Result<Self, Error> {
-        let (from, relay) = settings.read()?;
-        let way = match relay {
+        let from = settings.sender()?;
+        let way = match settings.relay()? {
             Some(relay) => Way::Smtp(relay.build()),
             None => Way::Files(outbox.to_owned()),
         };

@@ -28,6 +28,7 @@ use super::{
     methods::Method,
 };
 use crate::{
+    backoff::Backoff,
     clock::{self, UnixMicros},
     deadline::{self, Inherited},
     errors,
@@ -37,8 +38,11 @@ use crate::{
 
 /// The first try and two more.
 const TRIES_MAX: u32 = 3;
-/// Full jitter: a random part of this, doubled by every try.
-const BACKOFF: Duration = Duration::from_millis(25);
+/// Between the tries.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    longest: Duration::from_millis(100),
+};
 /// Of a call that nobody gave a deadline; streams have none.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// For the answer's way back: the called must give up before its caller does.
@@ -167,7 +171,7 @@ impl Upstream {
                 self.retry("no_budget");
                 return answer;
             }
-            let pause = BACKOFF.mul_f64(fastrand::f64() * f64::from(1_u32 << tries));
+            let pause = PAUSES.after(tries);
             if deadline.is_some_and(|at| Instant::now() + pause >= at) {
                 self.retry("no_time");
                 return answer;

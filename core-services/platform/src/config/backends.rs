@@ -5,7 +5,10 @@
 
 use std::path::PathBuf;
 
-use super::secret::{self, Secret, secret};
+use super::{
+    Faults,
+    secret::{self, Secret, secret},
+};
 
 /// What the operator typed.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +40,7 @@ pub struct Backends {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+enum Error {
     #[error(transparent)]
     Secret(#[from] secret::Error),
     /// The value is left out: it may hold a password.
@@ -55,42 +58,52 @@ pub enum Error {
 
 impl Flags {
     /// # Errors
-    /// The first address that can't be one.
-    pub(super) fn settings(&self) -> Result<Backends, Error> {
-        let redis = secret(
-            "REDIS_URL",
-            self.redis_url.as_ref(),
-            self.redis_url_file.as_deref(),
-        )?;
-        if !redis
-            .as_ref()
-            .is_none_or(|url| is_url(url.expose(), &["redis", "rediss"]))
-        {
-            return Err(Error::Url {
+    /// Every address that can't be one.
+    pub(super) fn settings(&self) -> Result<Backends, Faults> {
+        let mut faults = Faults::default();
+        let redis = faults.check(self.redis());
+        let nats = faults.check(self.nats());
+        let otlp = faults.check(self.otlp());
+        faults.settle(|| {
+            Some(Backends {
+                redis: redis?,
+                nats: nats?,
+                otlp: otlp?,
+            })
+        })
+    }
+
+    fn redis(&self) -> Result<Option<Secret>, Error> {
+        let (given, file) = (self.redis_url.as_ref(), self.redis_url_file.as_deref());
+        let url = secret("REDIS_URL", given, file)?;
+        match &url {
+            Some(text) if !is_url(text.expose(), &["redis", "rediss"]) => Err(Error::Url {
                 variable: "REDIS_URL",
                 schemes: "redis or rediss",
                 example: "redis://localhost:6379",
-            });
+            }),
+            _ => Ok(url),
         }
-        let nats = secret(
-            "NATS_URL",
-            self.nats_url.as_ref(),
-            self.nats_url_file.as_deref(),
-        )?;
-        if !nats
-            .as_ref()
-            .is_none_or(|url| is_url(url.expose(), &["nats", "tls"]))
-        {
-            return Err(Error::Url {
+    }
+
+    fn nats(&self) -> Result<Option<Secret>, Error> {
+        let (given, file) = (self.nats_url.as_ref(), self.nats_url_file.as_deref());
+        let url = secret("NATS_URL", given, file)?;
+        match &url {
+            Some(text) if !is_url(text.expose(), &["nats", "tls"]) => Err(Error::Url {
                 variable: "NATS_URL",
                 schemes: "nats or tls",
                 example: "nats://localhost:4222",
-            });
+            }),
+            _ => Ok(url),
         }
-        let otlp = self.otlp_endpoint.clone().filter(|url| !url.is_empty());
-        match &otlp {
-            Some(url) if !is_url(url, &["http"]) => Err(Error::Otlp(url.clone())),
-            _ => Ok(Backends { redis, nats, otlp }),
+    }
+
+    fn otlp(&self) -> Result<Option<String>, Error> {
+        let url = self.otlp_endpoint.clone().filter(|url| !url.is_empty());
+        match url {
+            Some(url) if !is_url(&url, &["http"]) => Err(Error::Otlp(url)),
+            url => Ok(url),
         }
     }
 }
@@ -111,7 +124,7 @@ mod tests {
         flags: Flags,
     }
 
-    fn settings(arguments: &[&str]) -> Result<Backends, Error> {
+    fn settings(arguments: &[&str]) -> Result<Backends, Faults> {
         let typed = ["core"].iter().chain(arguments);
         Cli::try_parse_from(typed).unwrap().flags.settings()
     }
@@ -130,7 +143,8 @@ mod tests {
             (["--nats-url", "localhost:4222 s3cret"], "NATS_URL"),
             (["--otlp-endpoint", "localhost:4317"], "`localhost:4317`"),
         ] {
-            let message = settings(&arguments).unwrap_err().to_string();
+            let faults = settings(&arguments).unwrap_err();
+            let message: String = faults.iter().collect();
             assert!(
                 message.contains(part) && message.contains("hint: "),
                 "{message}"

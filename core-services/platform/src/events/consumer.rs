@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Event, Events, backoff,
+    AWAY, Event, Events,
     bus::{self, Delivery, Subscription, Verdict},
     dead_letters::{self, Death, Reason},
     inbox,
@@ -23,9 +23,6 @@ use crate::{
 const BATCH_MAX: usize = 32;
 /// A handler holds a transaction, on SQLite the only one.
 pub(super) const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The wait after the bus or the database failed, doubled up to the longest.
-const AWAY_FIRST: Duration = Duration::from_millis(100);
-const AWAY_LONGEST: Duration = Duration::from_secs(10);
 /// Asking the bus for the lag, in deliveries handled or empty looks.
 const MEASURED_EVERY: u32 = 16;
 
@@ -127,7 +124,7 @@ pub(super) async fn run(
         };
         if let Err(error) = ended {
             failures += 1;
-            let wait = backoff::after(failures, AWAY_FIRST, AWAY_LONGEST);
+            let wait = AWAY.after(failures);
             tracing::warn!(
                 %error, consumer = consumer.name, domain, failures, wait_ms = wait.as_millis(),
                 "the bus is away"
@@ -192,7 +189,7 @@ impl Lane<'_> {
                     Ok(verdict) => verdict,
                     Err(error) => {
                         // Not the event's fault, so it isn't counted as a try.
-                        let wait = backoff::after(delivery.deliveries, AWAY_FIRST, AWAY_LONGEST);
+                        let wait = AWAY.after(delivery.deliveries);
                         tracing::warn!(%error, consumer = self.consumer.name, "events wait");
                         self.count("unavailable");
                         given_back = Some(wait);
@@ -221,7 +218,7 @@ impl Lane<'_> {
             Outcome::Dead => ("dead", Verdict::Drop),
             Outcome::Retried { tries } => {
                 let settings = &self.events.settings;
-                let wait = backoff::after(tries, settings.retry_first, settings.retry_longest);
+                let wait = settings.retry.after(tries);
                 ("retried", Verdict::Again(wait))
             }
         };

@@ -9,12 +9,11 @@ use super::{Event, EventId};
 use crate::{
     clock::UnixMicros,
     db::{Db, Error, Row, Tx, query},
+    reason::shortened,
 };
 
 /// Letters of one page.
 const PAGE_MAX: i64 = 200;
-/// What is kept of an error's text, in characters.
-const ERROR_CHARS_MAX: usize = 500;
 
 /// Why an event was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +176,6 @@ pub(super) async fn bury(db: &Db, death: Death<'_>) -> Result<(), Error> {
     .execute(&mut tx)
     .await?;
     tx.commit().await
-}
-
-pub(super) fn shortened(error: &str) -> String {
-    error.chars().take(ERROR_CHARS_MAX).collect()
 }
 
 /// How many there are.

@@ -13,7 +13,6 @@ mod consumer;
 mod replay;
 pub mod dead_letters;
 mod upkeep;
-mod backoff;
 mod metrics;
 
 use std::{sync::Arc, time::Duration};
@@ -27,17 +26,22 @@ pub use event::{Event, EventId, Malformed, NewEvent};
 pub use metrics::EventMetrics;
 pub use outbox::{Outgoing, publish, waiting};
 
-use crate::db::Db;
+use crate::{backoff::Backoff, db::Db};
+
+/// The waits while the bus or the database is away.
+const AWAY: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(10),
+};
 
 /// What the parts agree on. The defaults are for service; tests shorten the waits.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a claim holds when its owner died; longer than a batch takes.
     pub lease: Duration,
-    /// The wait after the first failure; it doubles from there.
-    pub retry_first: Duration,
-    pub retry_longest: Duration,
-    /// Then the event is a dead letter. With the waits above: a quarter of an hour.
+    /// The waits between the tries of a handler.
+    pub retry: Backoff,
+    /// Then the event is a dead letter. With the waits above: after four minutes, eight at most.
     pub tries_max: u32,
     /// How long the bus keeps events: for consumers that are away, and for new ones.
     pub retention: Duration,
@@ -47,8 +51,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
-            retry_first: Duration::from_secs(1),
-            retry_longest: Duration::from_secs(300),
+            retry: Backoff {
+                first: Duration::from_secs(1),
+                longest: Duration::from_secs(300),
+            },
             tries_max: 10,
             retention: Duration::from_secs(7 * 24 * 3600),
         }

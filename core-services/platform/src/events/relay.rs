@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Events, backoff, bus, outbox};
+use super::{AWAY, Events, bus, outbox};
 use crate::{clock, db};
 
 /// Events in one claim: at most 16 MiB, and one round trip to the bus.
@@ -18,9 +18,6 @@ const LOOK_SHORTEST: Duration = Duration::from_millis(5);
 const LOOK_LONGEST: Duration = Duration::from_millis(500);
 /// A bus that took longer does not have it; ends well before the lease does.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
-/// The wait after the bus or the database failed, doubled up to the longest.
-const AWAY_FIRST: Duration = Duration::from_millis(100);
-const AWAY_LONGEST: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -47,7 +44,7 @@ pub(super) async fn run(events: Events, stop: CancellationToken) {
             Ok(_) => (failures, look) = (0, LOOK_SHORTEST),
             Err(error) => {
                 failures += 1;
-                let wait = backoff::after(failures, AWAY_FIRST, AWAY_LONGEST);
+                let wait = AWAY.after(failures);
                 tracing::warn!(
                     %error, service = events.service, failures, wait_ms = wait.as_millis(),
                     "events stay in the outbox"

@@ -7,11 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Event, Events, Failure, backoff, dead_letters::shortened, inbox};
+use super::{Consumer, Event, Events, Failure, inbox};
 use crate::{
     clock,
     clock::UnixMicros,
     db::{self, Db, query},
+    reason::shortened,
 };
 
 /// An operator waits; the look is one indexed read.
@@ -124,8 +125,7 @@ async fn put_back(events: &Events, letter: &Taken, failure: &Failure) -> Result<
     let tries = u32::try_from(letter.tries).unwrap_or(u32::MAX);
     let again = match failure {
         Failure::Transient(_) if tries < settings.tries_max => {
-            let wait = backoff::after(tries, settings.retry_first, settings.retry_longest);
-            Some(clock::now() + wait)
+            Some(clock::now() + settings.retry.after(tries))
         }
         _ => None,
     };

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    backoff::Backoff,
     clock::UnixMicros,
     db::{self, Db, Tx},
 };
@@ -31,12 +32,11 @@ pub use worker::{Settings, Waker, Worker};
 
 /// Enough for a few bad minutes; who wants to go on longer says so.
 const ATTEMPTS_MAX: u32 = 10;
-/// The first pause between attempts; it doubles from there.
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// A pause beyond this would outlast the trouble.
-const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
-/// Characters of an error that are kept for operators.
-const ERROR_CHARS_MAX: usize = 500;
+/// The pauses between attempts; a longer one would outlast the trouble.
+pub(crate) const PAUSES: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(15 * 60),
+};
 
 /// What runs the jobs of one kind. An attempt may be repeated: effects go through
 /// [`JobContext::begin`], calls to others carry the job's id as idempotency key.
@@ -251,19 +251,6 @@ impl Jobs {
         self.schedules.push(Schedule::parse(kind, pattern)?);
         Ok(())
     }
-}
-
-/// The pause before the attempt after `attempt`: full jitter, so that what failed
-/// together does not come back together.
-pub fn backoff(attempt: i64) -> Duration {
-    let doublings = u32::try_from(attempt.clamp(1, 20)).unwrap_or(1) - 1;
-    let ceiling = (BACKOFF_FIRST * 2_u32.pow(doublings)).min(BACKOFF_MAX);
-    ceiling.mul_f64(fastrand::f64())
-}
-
-/// The part of a reason that is kept.
-pub(crate) fn shortened(reason: &str) -> String {
-    reason.chars().take(ERROR_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

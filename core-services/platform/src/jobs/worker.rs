@@ -20,15 +20,15 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
 use super::{
-    Failure, JobContext, Jobs, Kind, backoff, cron,
+    Failure, JobContext, Jobs, Kind, PAUSES, cron,
     lease::{Lease, Watch},
-    shortened,
     store::{self, Claimed},
 };
 use crate::{
     clock::{self, UnixMicros},
     db::{self, Db},
     metrics::Metrics,
+    reason::shortened,
 };
 
 /// How a worker keeps time.
@@ -287,7 +287,7 @@ impl Shared {
             }
             Err(Failure::LeaseLost) => Ok("lost"),
             Err(Failure::Retry { after, reason }) if lease.attempt < attempts_max => {
-                let after = after.unwrap_or_else(|| backoff(lease.attempt));
+                let after = after.unwrap_or_else(|| PAUSES.after(lease.attempt));
                 tracing::warn!(service = self.service, kind, job = %lease.job, reason, "job failed, will be tried again");
                 self.postponed(&lease, &reason, now + after).await
             }

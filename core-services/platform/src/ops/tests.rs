@@ -43,16 +43,6 @@ struct World {
     _bus: Database,
 }
 
-/// What the relay and the one consumer run by.
-fn settings() -> Settings {
-    Settings {
-        retry_first: std::time::Duration::from_millis(20),
-        retry_longest: std::time::Duration::from_millis(100),
-        tries_max: 2,
-        ..Settings::default()
-    }
-}
-
 async fn open(at: &Database, name: &str) -> Db {
     let location = Location::from_setting(&at.setting()).unwrap();
     Db::open(&location, name).await.unwrap()
@@ -68,7 +58,7 @@ async fn world(at: &Database) -> World {
     let metrics = Metrics::new().unwrap();
     let seen = Arc::new(EventMetrics::new(&metrics).unwrap());
     let place = Database::sqlite();
-    let settings = settings();
+    let settings = Settings::default();
     let bus = Embedded::open(open(&place, "events").await, &settings)
         .await
         .unwrap();

@@ -9,8 +9,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use palisade_documents::{
     codes,
     decode::Versioned,
-    diagnostic::{Fault, Report, shown},
+    diagnostic::{Fault, shown},
     field::{At, Field, List, items},
+    report::Report,
 };
 use serde::Deserialize;
 use uuid::Uuid;

@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use palisade_documents::{
     codes,
     decode::{self, NodeBudget, Versioned},
-    diagnostic::{Diagnostics, Fault, Mark, Report, shown, suggestion},
+    diagnostic::{Diagnostics, Fault, Mark, shown, suggestion},
     field::{At, Field},
     files::Folder,
+    report::Report,
 };
 use prost_reflect::DescriptorPool;
 

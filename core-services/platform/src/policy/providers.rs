@@ -11,8 +11,9 @@ use std::{
 use palisade_documents::{
     codes,
     decode::Versioned,
-    diagnostic::{Fault, Mark, Report, shown},
+    diagnostic::{Fault, Mark, shown},
     field::{At, Field, List, items},
+    report::Report,
 };
 use serde::Deserialize;
 use url::Url;

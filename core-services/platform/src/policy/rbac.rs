@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_documents::{
     codes,
     decode::Versioned,
-    diagnostic::{Fault, Report, shown},
+    diagnostic::{Fault, shown},
     field::{At, Field, List, items},
+    report::Report,
 };
 use serde::Deserialize;
 

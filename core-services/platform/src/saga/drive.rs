@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     db::Tx,
-    jobs::{Failure, Job, JobContext, backoff, shortened},
+    jobs::{Failure, Job, JobContext, PAUSES},
+    reason::shortened,
 };
 
 pub(super) struct Driver<D>(pub(super) Arc<Definition<D>>);
@@ -185,7 +186,7 @@ impl<'a, D: Data> Drive<'a, D> {
         store::note(&mut tx, self.id, &reason, self.context.now).await?;
         tx.commit().await?;
         Err(Failure::Retry {
-            after: Some(backoff(self.attempts + 1)),
+            after: Some(PAUSES.after(self.attempts + 1)),
             reason,
         })
     }

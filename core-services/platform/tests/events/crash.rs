@@ -191,8 +191,8 @@ impl Stage {
         match victim {
             Victim::Publisher => self.publisher.start(&self.places),
             Victim::Consumer => self.consumer.start(&self.places),
-            Victim::Nats => self.nats.iter().for_each(Nats::restart),
-            Victim::Postgresql => self.postgres.iter().for_each(Postgres::restart),
+            Victim::Nats => self.nats.iter().for_each(|server| server.restart()),
+            Victim::Postgresql => self.postgres.iter().for_each(|server| server.restart()),
         }
     }
 }

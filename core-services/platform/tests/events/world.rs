@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use core_platform::{
+    backoff::Backoff,
     clock,
     db::{Db, Error, Location, Migration, Tx, query},
     events::{
@@ -47,8 +48,10 @@ pub(crate) struct World {
 pub(crate) fn settings() -> Settings {
     Settings {
         lease: Duration::from_secs(2),
-        retry_first: Duration::from_millis(20),
-        retry_longest: Duration::from_millis(100),
+        retry: Backoff {
+            first: Duration::from_millis(20),
+            longest: Duration::from_millis(100),
+        },
         tries_max: 4,
         ..Settings::default()
     }

@@ -2,11 +2,12 @@
 //! socket and within the process.
 
 use core_platform::{clients::Route, service_token};
+use core_testing::eventually;
 use tonic::{Code, Request};
 
 use crate::{
     node::{Node, call, fine, with},
-    world::{World, eventually, network, reason},
+    world::{World, network, reason},
 };
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use std::{
 };
 
 use core_platform::clients::{Channel, Error, Resolve, Route, Target, Tuning};
+use core_testing::eventually;
 use futures::future::BoxFuture;
 use tonic::Request;
 
 use crate::{
     node::{Node, call, fine},
-    world::{World, eventually, reason},
+    world::{World, reason},
 };
 
 /// Answers what it is told to; `None` is a name server that is away.

@@ -9,12 +9,13 @@ use std::{
 };
 
 use core_platform::clients::{Channel, Route};
+use core_testing::eventually;
 use http::HeaderMap;
 use tonic::{Code, Request};
 
 use crate::{
     node::{Handler, Node, call, fine, with},
-    world::{World, eventually, network, reason},
+    world::{World, network, reason},
 };
 
 /// A handler that calls `rpc` in turn.

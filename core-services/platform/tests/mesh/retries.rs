@@ -13,11 +13,12 @@ use core_platform::{
     errors,
     metrics::Metrics,
 };
+use core_testing::eventually;
 use tonic::{Code, Request, Status};
 
 use crate::{
     node::{Handler, Node, call},
-    world::{World, eventually, network, reason},
+    world::{World, network, reason},
 };
 
 /// Long enough that no test waits for it by accident.

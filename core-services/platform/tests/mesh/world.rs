@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Once},
-    time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -32,8 +31,6 @@ pub(crate) const RELAY: &str = "relay.v1.RelayService";
 const ISSUER: &str = "https://identity.palisade.internal";
 /// All services of these tests.
 const SERVICES: [&str; 3] = ["first", "second", "third"];
-/// Generous: a condition that is not met by then never will be.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     ca_pem: String,
@@ -165,20 +162,6 @@ fn descriptors() -> Vec<u8> {
     compiler.include_imports(true);
     compiler.open_file("relay.proto").unwrap();
     compiler.encode_file_descriptor_set()
-}
-
-/// Asks again and again until there is an answer.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, asking).await;
-    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The `ErrorInfo` reason of a refusal, `ok` without one.

@@ -10,8 +10,9 @@ use serde::forward_to_deserialize_any;
 
 use super::{Decoder, Error};
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::diagnostic::{Fault, Mark, shown, suggestion};
 use crate::hints;
+use crate::report::Report;
 use crate::yaml::{Key, Node};
 
 /// Under these somebody may have written a credential.

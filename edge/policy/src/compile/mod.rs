@@ -50,11 +50,12 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report, shown, suggestion};
+use crate::diagnostic::{Fault, Mark, shown, suggestion};
 use crate::document::{Document, Named, all};
 use crate::field::{At, Either, Field, List, items};
 use crate::files::Folder;
 use crate::model::{Origin, Policy};
+use crate::report::Report;
 
 /// The routing table of a hundred thousand routes takes a few hundred MiB.
 const ROUTES_MAX: usize = 100_000;

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::codes;
-use crate::diagnostic::{Fault, Mark, Report};
+use crate::diagnostic::{Fault, Mark};
 use crate::document::Document;
+use crate::report::Report;
 use crate::yaml::{self, Key, Node, Value};
 
 /// What says which requests are a route's own.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::diagnostic::Report;
+use crate::report::Report;
 use crate::yaml::{self, Node};
 
 /// What editors make of a file: plain words that look like numbers are numbers to them.

@@ -1,15 +1,15 @@
 //! A compiled policy as text, for golden files: everything that has an effect, nothing that varies.
 
 mod actions;
+mod matches;
 
 use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Conditions, Credential, Limit,
-    LimitUse, Mirror, Mode, OnReload, Policy, Priority, Retries, Route, ValueMatch, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Credential, Limit, LimitUse, Mirror,
+    Mode, OnReload, Policy, Priority, Retries, Route, WebSocket,
 };
-use palisade_policy::routing::{HostMatch, PathMatch, Rule, Segment};
 
 pub(crate) fn summary(policy: &Policy) -> String {
     let mut out = String::new();
@@ -191,7 +191,7 @@ fn describe_route(out: &mut String, policy: &Policy, route: &std::sync::Arc<Rout
         .iter()
         .filter(|rule| std::sync::Arc::ptr_eq(&rule.route, route))
     {
-        describe_rule(out, rule);
+        matches::describe(out, rule);
     }
     describe_terms(out, policy, route);
     for (host, variant) in &route.variants {
@@ -368,86 +368,4 @@ fn describe_forwarding(out: &mut String, policy: &Policy, route: &Route) {
     if let Some(max) = route.response_body_max {
         writeln!(out, "  response body {max}").unwrap();
     }
-}
-
-fn describe_rule(out: &mut String, rule: &Rule) {
-    let hosts: Vec<String> = rule
-        .hosts
-        .iter()
-        .map(|host| match host {
-            HostMatch::Exact(name) => name.clone(),
-            HostMatch::Wildcard(suffix) => format!("*{suffix}"),
-            HostMatch::Any => "*".to_owned(),
-        })
-        .collect();
-    let path = match &rule.path {
-        PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) => format!("^ {path}"),
-        PathMatch::Regex(regex) => format!("% {}", regex.as_str()),
-        PathMatch::Template(segments) => {
-            let parts = segments.iter().map(|segment| match segment {
-                Segment::Literal(literal) => format!("/{literal}"),
-                Segment::Capture(name) => format!("/{{{name}}}"),
-            });
-            format!("~ {}", parts.collect::<String>())
-        }
-    };
-    let parts = describe_conditions(&rule.conditions);
-    writeln!(out, "  {hosts:?} {path} {}", parts.join(" ")).unwrap();
-}
-
-fn describe_conditions(conditions: &Conditions) -> Vec<String> {
-    let wanted = |value: &ValueMatch| match value {
-        ValueMatch::Exact(text) => format!("={text}"),
-        ValueMatch::Present => String::new(),
-        other => format!(" {other}"),
-    };
-    let mut parts: Vec<String> = conditions.methods.iter().map(ToString::to_string).collect();
-    parts.extend(
-        conditions
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}{}", wanted(value))),
-    );
-    parts.extend(
-        conditions
-            .query
-            .iter()
-            .map(|(name, value)| format!("?{name}{}", wanted(value))),
-    );
-    let Conditions {
-        methods: _,
-        headers: _,
-        query: _,
-        client_addresses,
-        client_certificate,
-        claims,
-        all,
-        any,
-        not,
-    } = conditions;
-    if let Some(set) = client_addresses {
-        parts.push(format!("from {:?}", set.ranges));
-    }
-    if let Some(certificate) = client_certificate {
-        parts.push(format!("{certificate:?}"));
-    }
-    parts.extend(
-        claims
-            .iter()
-            .map(|(name, value)| format!("#{name}{}", wanted(value))),
-    );
-    for (word, list) in [("all", all), ("any", any)] {
-        let list: Vec<String> = list
-            .iter()
-            .map(|one| describe_conditions(one).join(" "))
-            .collect();
-        if !list.is_empty() {
-            parts.push(format!("{word}({})", list.join("; ")));
-        }
-    }
-    if let Some(not) = not {
-        parts.push(format!("not({})", describe_conditions(not).join(" ")));
-    }
-    parts
 }

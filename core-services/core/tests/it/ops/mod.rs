@@ -23,12 +23,12 @@ use core_platform::{
 use core_proto::platform::v1::{
     ListDeadLettersRequest, ReplayDeadLettersRequest, ops_service_client::OpsServiceClient,
 };
-use core_testing::{Database, Nats};
+use core_testing::{Database, Nats, eventually};
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::transport::Channel;
 
-use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, eventually, with_token};
+use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, with_token};
 
 const CONSUMER: &str = "probe";
 

@@ -8,14 +8,14 @@ use core_proto::{
     },
     user::v1::{ListAuditEventsRequest, admin_service_client::AdminServiceClient},
 };
-use core_testing::Database;
+use core_testing::{Database, eventually};
 use tonic::{
     Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
 };
 use tonic_prost::ProstCodec;
 
 use super::{CONSUMER, Place, service};
-use crate::harness::{EDGE, EMAIL, eventually, reason, with_token};
+use crate::harness::{EDGE, EMAIL, reason, with_token};
 
 const OPS: &str = "platform.v1.OpsService";
 

@@ -24,7 +24,10 @@ use async_nats::{
 use futures::{FutureExt, StreamExt};
 
 use super::{Delivery, Error, Receipt, Verdict};
-use crate::events::{Settings, event, outbox::Outgoing};
+use crate::{
+    backoff::Backoff,
+    events::{Settings, event, outbox::Outgoing},
+};
 
 /// A relay that died between publish and delete repeats itself after its lease; this is
 /// long enough for most. What comes later is dropped by the inbox.
@@ -36,7 +39,10 @@ const UNSETTLED_MAX: i64 = 1_024;
 /// A server that answers slower is away.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries to connect again: short, and not in step with the other processes.
-const RECONNECT_LONGEST: Duration = Duration::from_secs(2);
+const RECONNECT: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(2),
+};
 
 /// Where the server is, and who we are to it.
 #[derive(Clone, Debug)]
@@ -85,8 +91,7 @@ impl Nats {
             .request_timeout(Some(TIMEOUT))
             .reconnect_delay_callback(|attempts| {
                 let failures = u32::try_from(attempts).unwrap_or(u32::MAX);
-                let first = Duration::from_millis(50);
-                crate::events::backoff::after(failures, first, RECONNECT_LONGEST)
+                RECONNECT.after(failures)
             });
         if let Some(ca) = &nats.ca {
             options = options.add_root_certificates(ca.clone()).require_tls(true);

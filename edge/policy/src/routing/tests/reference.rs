@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use proptest::prelude::*;
 
-use super::{Asked, outcome, rule};
+use super::notation::{Asked, route, rule};
+use super::outcome;
 use crate::model::ValueMatch;
 use crate::routing::*;
 
@@ -82,7 +83,7 @@ fn conditions_hold(conditions: &Conditions, request: Request<'_>) -> bool {
         let mut pairs = url::form_urlencoded::parse(request.query.unwrap_or("").as_bytes());
         pairs.any(|(key, value)| key == name.as_str() && is(wanted, &value))
     });
-    let token = (request.claims)(&super::route("any"));
+    let token = (request.claims)(&route("any"));
     let claims = conditions.claims.iter().all(|(name, wanted)| {
         let claim = token.as_ref().and_then(|token| token.raw.get(name));
         claim.is_some_and(|claim| is(wanted, claim.as_str().unwrap()))

@@ -1,6 +1,7 @@
 //! Why a rule does not serve a request, in words; which rules nobody can reach.
 
 use super::*;
+use crate::model::ValueMatch;
 
 /// Each rule by name, with what it wanted and saw instead.
 fn verdicts(candidates: &[Candidate<'_>], request: Request<'_>) -> Vec<String> {

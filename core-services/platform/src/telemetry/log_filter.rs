@@ -49,21 +49,22 @@ pub enum SetError {
 }
 
 impl LogFilter {
-    pub(super) fn new(own: &str) -> Result<(FilterLayer, Self), ParseError> {
-        let (layer, handle) = reload::Layer::new(EnvFilter::try_new(own)?);
+    /// `own`: the text that `filter` was made of.
+    pub(super) fn new(filter: EnvFilter, own: &str) -> (FilterLayer, Self) {
+        let (layer, handle) = reload::Layer::new(filter);
         let (set, _) = watch::channel(Set::own(own));
         let filter = Self {
             layer: handle,
             own: own.to_owned(),
             set,
         };
-        Ok((layer, filter))
+        (layer, filter)
     }
 
     /// One that nothing is logged by.
     #[cfg(test)]
     pub(crate) fn detached(own: &str) -> Self {
-        let (layer, filter) = Self::new(own).unwrap();
+        let (layer, filter) = Self::new(own.parse().unwrap(), own);
         // The handle knows its layer weakly, and tests end.
         std::mem::forget(layer);
         filter
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_set_is_what_is_logged() {
-        let (layer, filter) = LogFilter::new("info").unwrap();
+        let (layer, filter) = LogFilter::new("info".parse().unwrap(), "info");
         with_default(tracing_subscriber::registry().with(layer), || {
             let debugs = || tracing::enabled!(tracing::Level::DEBUG);
             assert!(!debugs());
@@ -208,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_with_an_end_ends() {
-        let (layer, filter) = LogFilter::new("info").unwrap();
+        let (layer, filter) = LogFilter::new("info".parse().unwrap(), "info");
         let filter = Arc::new(filter);
         let _kept = layer;
         let stop = CancellationToken::new();
