@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "auth/v1/auth.proto",
     "auth/v1/credential.proto",
     "auth/v1/keys.proto",
+    "platform/v1/ops.proto",
     "user/v1/user.proto",
     "user/v1/admin.proto",
 ];

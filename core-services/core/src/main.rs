@@ -27,7 +27,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use core_platform::config::Faults;
 
-use cli::{Cli, Command, OpsCommand};
+use cli::{Cli, Command};
 use services::Service;
 
 const EXIT_FAILED: u8 = 1;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::Migrate(flags) => migrate::run(&flags),
         Command::Backup(flags) => backup::backup(&flags),
         Command::Restore(flags) => backup::restore(&flags),
-        Command::Ops(OpsCommand::GrantRole(flags)) => ops::grant_role(&flags),
+        Command::Ops(command) => ops::run(&command),
         Command::Seed(flags) => seed::run(&flags),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");

@@ -7,7 +7,6 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
-use core_identity::TokenSettings;
 use core_platform::{
     admin, config,
     drain::Signals,
@@ -15,7 +14,8 @@ use core_platform::{
     listen::Listener,
     metrics::Metrics,
     rpc::{RpcLayer, Rules},
-    serve, service_token, telemetry,
+    serve, service_token,
+    telemetry::{self, LogFilter, Telemetry},
     token::Verifier,
 };
 use tokio::task::JoinHandle;
@@ -24,14 +24,11 @@ use tonic::service::Routes;
 
 use crate::{
     Failure,
-    assemble::{self, Built, Settings},
+    assemble::{self, Built, PROCESS, Settings},
     cli::ServeFlags,
     services::Service,
     stop::Running,
 };
-
-/// The name of the process in health, and of its gRPC listener in metrics.
-const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
     let settings = flags.settings()?;
@@ -41,9 +38,10 @@ pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure>
         .map_err(Failure::running)?;
     let _entered = runtime.enter();
     let otlp = settings.process.backends.otlp.as_deref();
-    let spans = telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
+    let Telemetry { filter, spans } =
+        telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
     runtime.block_on(async {
-        let served = serve(chosen, settings).await;
+        let served = serve(chosen, settings, filter).await;
         if let Some(spans) = spans {
             spans.flush().await;
         }
@@ -51,7 +49,7 @@ pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure>
     })
 }
 
-async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
+async fn serve(chosen: &[Service], settings: Settings, filter: LogFilter) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
@@ -59,24 +57,21 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
-    let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
-    let Settings {
-        process: settings,
-        services,
-        policies,
-        ..
-    } = settings;
+    let built = assemble::build(chosen, &settings, &metrics, filter, &stop).await?;
     let Built {
         assembled,
         databases,
         schemas,
         contracts,
         names,
+        ..
     } = built;
     let verifier = match assembled.verifier {
         Some(own) => own,
-        None => followed(&settings, services.tokens()).await?,
+        None => followed(&settings).await?,
     };
+    let policies = settings.policies;
+    let settings = settings.process;
 
     let peers = settings.peers.clone();
     let mut rules =
@@ -129,7 +124,9 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Checks access tokens by the keys of identity elsewhere.
-async fn followed(settings: &config::Settings, tokens: &TokenSettings) -> anyhow::Result<Verifier> {
+async fn followed(settings: &Settings) -> anyhow::Result<Verifier> {
+    let tokens = settings.services.tokens();
+    let settings = &settings.process;
     let keys = settings.token_keys.clone().ok_or_else(|| {
         anyhow!(
             "none of these services can check access tokens\n\
