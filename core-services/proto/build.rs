@@ -8,10 +8,11 @@ use std::{env, error::Error, fs, path::Path};
 use prost::{DecodeError, Message};
 use protox::Compiler;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "auth/v1/auth.proto",
     "auth/v1/credential.proto",
     "auth/v1/keys.proto",
+    "platform/v1/ops.proto",
     "user/v1/user.proto",
     "user/v1/admin.proto",
 ];

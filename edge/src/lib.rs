@@ -17,6 +17,7 @@ pub mod request_ctx;
 pub mod snapshot;
 pub mod stages;
 pub mod cluster;
+pub mod identity;
 pub mod rejection;
 pub mod respond;
 pub mod openapi;

@@ -44,6 +44,10 @@ pub enum Rejection {
     Unauthorized(Unauthorized),
     /// The issuer's keys were never loaded: nobody's token can be checked.
     NoKeys,
+    /// Nobody says which tokens of the issuer are dead, and its rule is to believe none then.
+    NoRevocations,
+    /// Nobody has said what the API key stands for.
+    NoIntrospection,
     /// The credential holds and does not suffice.
     Forbidden {
         missing: Missing,
@@ -105,6 +109,8 @@ pub enum Fault {
     Token(Refusal),
     NoApiKey,
     ApiKeyUnknown,
+    /// The service that may know it was not asked, or has not answered.
+    ApiKeyUnasked,
     NoCertificate,
     CertificateNotTaken,
     /// Nothing of several things that would do.
@@ -117,6 +123,7 @@ impl Fault {
             Self::Token(refusal) => refusal.code(),
             Self::NoApiKey => "api_key_missing",
             Self::ApiKeyUnknown => "api_key_unknown",
+            Self::ApiKeyUnasked => "api_keys_unavailable",
             Self::NoCertificate => "client_certificate_missing",
             Self::CertificateNotTaken => "client_certificate_not_accepted",
             Self::NoCredential => "credential_missing",
@@ -128,6 +135,7 @@ impl Fault {
             Self::Token(refusal) => refusal.description(),
             Self::NoApiKey => "an API key is required",
             Self::ApiKeyUnknown => "the API key is not accepted",
+            Self::ApiKeyUnasked => "API keys cannot be checked at the moment",
             Self::NoCertificate => "a client certificate is required",
             Self::CertificateNotTaken => "the client certificate is not accepted",
             Self::NoCredential => "a credential is required",
@@ -197,6 +205,8 @@ impl Rejection {
             Self::Unavailable
             | Self::NoDescriptors
             | Self::NoKeys
+            | Self::NoRevocations
+            | Self::NoIntrospection
             | Self::PolicyFault
             | Self::Overloaded
             | Self::RouteWithdrawn => StatusCode::SERVICE_UNAVAILABLE,
@@ -228,6 +238,8 @@ impl Rejection {
             Self::Misdirected => "misdirected_request",
             Self::Unauthorized(unauthorized) => unauthorized.fault.code(),
             Self::NoKeys => "issuer_keys_unavailable",
+            Self::NoRevocations => "revocations_unavailable",
+            Self::NoIntrospection => "api_keys_unavailable",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..
@@ -286,7 +298,12 @@ impl Rejection {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after_s } => Some(*retry_after_s),
-            Self::Unavailable | Self::NoDescriptors | Self::NoKeys | Self::Overloaded => Some(1),
+            Self::Unavailable
+            | Self::NoDescriptors
+            | Self::NoKeys
+            | Self::NoRevocations
+            | Self::NoIntrospection
+            | Self::Overloaded => Some(1),
             Self::PolicyFault => Some(MENDED_IN_S),
             _ => None,
         }
@@ -321,6 +338,8 @@ impl Rejection {
             Self::Unavailable
             | Self::NoDescriptors
             | Self::NoKeys
+            | Self::NoRevocations
+            | Self::NoIntrospection
             | Self::PolicyFault
             | Self::RouteWithdrawn
             | Self::BadUpstream
@@ -345,7 +364,8 @@ impl Rejection {
             Self::HttpsRequired { .. } => "use https",
             Self::Misdirected => "this host needs a connection of its own",
             Self::Unauthorized(unauthorized) => unauthorized.fault.description(),
-            Self::NoKeys => "tokens cannot be checked at the moment",
+            Self::NoKeys | Self::NoRevocations => "tokens cannot be checked at the moment",
+            Self::NoIntrospection => "API keys cannot be checked at the moment",
             Self::Forbidden {
                 missing: Missing::Scope,
                 ..

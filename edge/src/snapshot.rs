@@ -15,8 +15,9 @@ use palisade_policy::hosts::{HostTable, TlsVersion};
 use palisade_policy::model::{ClusterId, IssuerId, LimitId, LimitUse, Mode, Policy, Route};
 use palisade_token::{Issuer, Issuers, Verifier};
 
-use crate::cluster::ClusterState;
 use crate::cluster::reflection::Reflected;
+use crate::cluster::{self, ClusterState};
+use crate::identity::{Followed, Followers, Introspector, Revoked, Source};
 use crate::listen::tls::{ClientTrust, Demands, Handshake, Handshakes};
 use crate::stages::rate_limit::LimitState;
 use crate::stages::sanitize;
@@ -40,6 +41,10 @@ pub struct Snapshot {
     /// By the limits of a route.
     limit_policies: HashMap<Vec<LimitUse>, HeaderValue>,
     issuers: Vec<Arc<Issuer>>,
+    /// Of the issuers whose revocations are followed.
+    revocations: HashMap<IssuerId, Followed>,
+    /// Of the sets of API keys that are traded for tokens, by cluster.
+    introspectors: HashMap<ClusterId, Arc<Introspector>>,
     /// By `HostId`.
     handshakes: Vec<Arc<Handshake>>,
 }
@@ -47,6 +52,7 @@ pub struct Snapshot {
 /// What a snapshot is built with besides its policy.
 pub struct Parts<'a> {
     pub issuers: &'a Issuers,
+    pub followers: &'a Followers,
     pub handshakes: &'a Handshakes,
     pub verifier: &'a Arc<Verifier>,
     pub previous: Option<&'a Snapshot>,
@@ -84,12 +90,16 @@ impl Snapshot {
         });
         let limits: Vec<_> = limits.collect();
         let limit_policies = limit_policies(&policy, &limits);
+        let handshakes = handshakes(&policy.hosts, parts.handshakes)?;
+        let sources = sources(&policy)?;
+        let introspectors = introspectors(&policy, parts.previous)?;
         parts.issuers.reconcile(&policy.issuers).await?;
         let issuers = policy
             .issuers
             .iter()
             .filter_map(|spec| parts.issuers.get(&spec.name))
             .collect();
+        let revoked = parts.followers.reconcile(sources).await;
         Ok(Self {
             verifier: parts.verifier.clone(),
             reserved_headers: reserved_headers(&policy),
@@ -98,7 +108,9 @@ impl Snapshot {
             limits,
             limit_policies,
             issuers,
-            handshakes: handshakes(&policy.hosts, parts.handshakes)?,
+            revocations: followed(&policy, &revoked),
+            introspectors,
+            handshakes,
             policy,
         })
     }
@@ -128,6 +140,9 @@ impl Snapshot {
             limit_policies: limit_policies(&policy, &limits),
             limits,
             issuers: issuers.collect::<anyhow::Result<_>>()?,
+            // Nobody is listened to.
+            revocations: HashMap::new(),
+            introspectors: HashMap::new(),
             handshakes: Vec::new(),
             policy,
         })
@@ -143,6 +158,25 @@ impl Snapshot {
 
     pub fn issuer(&self, id: IssuerId) -> Option<&Arc<Issuer>> {
         self.issuers.get(id.0)
+    }
+
+    /// What is known of an issuer's dead tokens, where somebody tells.
+    pub fn revocations(&self, id: IssuerId) -> Option<&Followed> {
+        self.revocations.get(&id)
+    }
+
+    /// Who is asked about API keys, where somebody is.
+    pub fn introspector(&self, id: ClusterId) -> Option<&Arc<Introspector>> {
+        self.introspectors.get(&id)
+    }
+
+    /// By the cluster that tells of them.
+    pub fn revoked(&self) -> impl Iterator<Item = (&str, &Revoked)> {
+        self.revocations.iter().filter_map(|(id, followed)| {
+            let rule = self.policy.revocations.get(id)?;
+            let cluster = self.clusters.get(rule.cluster.0)?;
+            Some((&*cluster.name, &*followed.revoked))
+        })
     }
 
     /// The handshake of a server name: by the rules that requests for the same host are judged by.
@@ -172,6 +206,72 @@ impl Snapshot {
     pub fn rate_limit_policy(&self, route: &Route) -> Option<&HeaderValue> {
         self.limit_policies.get(&route.limits)
     }
+}
+
+/// The clusters that tell of dead tokens.
+fn sources(policy: &Policy) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for rule in policy.revocations.values() {
+        let Some(cluster) = policy.clusters.get(rule.cluster.0) else {
+            continue;
+        };
+        if sources.iter().all(|other| other.cluster != cluster.name) {
+            sources.push(Source {
+                cluster: cluster.name.clone(),
+                fingerprint: cluster.fingerprint,
+                endpoints: cluster::endpoints(cluster)?,
+            });
+        }
+    }
+    Ok(sources)
+}
+
+fn introspectors(
+    policy: &Policy,
+    previous: Option<&Snapshot>,
+) -> anyhow::Result<HashMap<ClusterId, Arc<Introspector>>> {
+    let mut introspectors = HashMap::new();
+    for rule in policy
+        .api_keys
+        .iter()
+        .filter_map(|set| set.introspect.as_ref())
+    {
+        let Some(cluster) = policy.clusters.get(rule.cluster.0) else {
+            continue;
+        };
+        let inherited = previous.and_then(|previous| {
+            let mut all = previous.introspectors.values();
+            all.find(|other| other.fingerprint == cluster.fingerprint)
+        });
+        let introspector = match inherited {
+            Some(same) => same.clone(),
+            None => {
+                let endpoints = cluster::endpoints(cluster)?;
+                let (name, fingerprint) = (cluster.name.clone(), cluster.fingerprint);
+                Arc::new(Introspector::new(name, fingerprint, &endpoints))
+            }
+        };
+        introspectors.entry(rule.cluster).or_insert(introspector);
+    }
+    Ok(introspectors)
+}
+
+fn followed(
+    policy: &Policy,
+    revoked: &HashMap<Arc<str>, Arc<Revoked>>,
+) -> HashMap<IssuerId, Followed> {
+    let rules = policy.revocations.iter();
+    rules
+        .filter_map(|(id, rule)| {
+            let cluster = policy.clusters.get(rule.cluster.0)?;
+            let followed = Followed {
+                revoked: revoked.get(&cluster.name)?.clone(),
+                on_stale: rule.on_stale,
+                stale_after: rule.stale_after,
+            };
+            Some((*id, followed))
+        })
+        .collect()
 }
 
 fn reserved_headers(policy: &Policy) -> HashSet<HeaderName> {

@@ -7,11 +7,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use core_platform::{
+    audit::Audit,
     cache::Cache,
     clock::{self, UnixMicros},
     config,
     contracts::Contracts,
     crypto::{KeyRing, Vault},
+    cursor::Cursors,
     db::Db,
     events::{
         Bus, EventMetrics, Events,
@@ -21,8 +23,10 @@ use core_platform::{
     idempotency,
     jobs::{self, Jobs, Worker},
     metrics::Metrics,
+    ops,
     policy::{self, PolicyStore},
-    service::{Assembled, Context, Definition},
+    service::{Assembled, Context, Definition, Parts},
+    telemetry::LogFilter,
     validate::Validator,
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +35,10 @@ use crate::{
     databases::{Databases, EVENTS},
     services::{self, Service},
 };
+
+/// The name of the process: in health, of its gRPC listener in metrics, and of what is no one
+/// service's.
+pub(crate) const PROCESS: &str = "core";
 
 /// What all of it is made of.
 pub(crate) struct Settings {
@@ -49,6 +57,8 @@ pub(crate) struct Built {
     pub(crate) contracts: Arc<Contracts>,
     /// Core service and protobuf service.
     pub(crate) names: Vec<(&'static str, &'static str)>,
+    /// What operators see of each service.
+    operated: BTreeMap<&'static str, ops::Served>,
 }
 
 /// What the services of a process share.
@@ -66,12 +76,14 @@ pub(crate) async fn build(
     chosen: &[Service],
     settings: &Settings,
     metrics: &Arc<Metrics>,
+    filter: LogFilter,
     stop: &CancellationToken,
 ) -> anyhow::Result<Built> {
     let names: Vec<_> = chosen
         .iter()
         .map(|service| service.definition())
         .flat_map(|known| known.grpc.iter().map(|grpc| (known.name, *grpc)))
+        .chain([(PROCESS, ops::GRPC)])
         .collect();
     let contracts = Arc::new(Contracts::new(core_proto::DESCRIPTOR_SET, &names)?);
     let mut built = Built {
@@ -79,6 +91,7 @@ pub(crate) async fn build(
         databases: Vec::new(),
         schemas: BTreeMap::new(),
         names,
+        operated: BTreeMap::new(),
         contracts: contracts.clone(),
     };
     let bus = bus(settings, &mut built).await?;
@@ -98,7 +111,26 @@ pub(crate) async fn build(
         let name = service.definition().name;
         add(*service, &shared, &mut built).await.context(name)?;
     }
+    operate(filter, &shared, &mut built);
     Ok(built)
+}
+
+/// One `OpsService` for all of them, and the end of what it does to the log.
+fn operate(filter: LogFilter, shared: &Shared<'_>, built: &mut Built) {
+    let filter = Arc::new(filter);
+    let process = ops::Process {
+        version: env!("CARGO_PKG_VERSION"),
+        started: shared.now,
+        policies: shared.settings.policies.clone(),
+        events: shared.event_metrics.clone(),
+        filter: filter.clone(),
+    };
+    let operated = std::mem::take(&mut built.operated);
+    let service = ops::service(process, operated, shared.validator.clone());
+    let stop = shared.stop.clone();
+    let keeping = async move { filter.run(stop).await };
+    let parts = Parts::default().grpc(service).task("log-filter", keeping);
+    built.assembled.add(parts);
 }
 
 async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
@@ -141,6 +173,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
     let ring = KeyRing::open(process.keyring.as_deref(), &process.data_dir)?;
     let vault = Vault::start(&db, ring, shared.now).await?;
     let cache = cache(known, &vault, shared, built)?;
+    let (audit, cursors) = (Audit::new(&vault)?, Cursors::new(&vault)?);
     let context = Context {
         db: db.clone(),
         vault,
@@ -163,6 +196,16 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
     };
     let keeping = jobs::Settings::default();
     let worker = Worker::new(db.clone(), name, jobs, shared.metrics.clone(), keeping);
+    let consumers = parts.take_consumers();
+    let places = consumers.iter().map(|one| (one.name, one.domains()));
+    let operated = ops::Served {
+        db: db.clone(),
+        tables: migrations,
+        audit,
+        cursors,
+        consumers: places.collect(),
+    };
+    built.operated.insert(name, operated);
     let events = Events {
         db,
         bus: shared.bus.clone(),
@@ -170,7 +213,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
         service: name,
         settings: core_platform::events::Settings::default(),
     };
-    let consuming = events.run(parts.take_consumers(), shared.stop.clone());
+    let consuming = events.run(consumers, shared.stop.clone());
     let tasks = &mut built.assembled.tasks;
     tasks.push(("jobs", Box::pin(worker.run(shared.stop.clone()))));
     tasks.push(("events", Box::pin(consuming)));

@@ -12,6 +12,7 @@ use core_platform::{
 use crate::{
     assemble::Settings,
     databases,
+    ops::OpsCommand,
     services::{self, Service},
 };
 
@@ -141,35 +142,6 @@ pub(crate) struct RestoreFlags {
     /// Also into databases that hold something: all of it goes
     #[arg(long)]
     pub(crate) replace: bool,
-    #[command(flatten)]
-    pub(crate) stores: databases::StoreFlags,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum OpsCommand {
-    /// Give a user a role: how the first `admin` comes to be
-    GrantRole(GrantRoleFlags),
-}
-
-#[derive(Args)]
-pub(crate) struct GrantRoleFlags {
-    /// The user's e-mail address
-    #[arg(value_name = "EMAIL")]
-    pub(crate) email: String,
-    /// One of rbac.yaml
-    #[arg(value_name = "ROLE")]
-    pub(crate) role: String,
-    /// Keys that wrap the data keys of personal data [default: those in the data directory]
-    #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
-    pub(crate) keyring: Option<PathBuf>,
-    /// The services' policies
-    #[arg(
-        long,
-        env = "CORE_POLICIES",
-        default_value = "policies/services",
-        value_name = "DIR"
-    )]
-    pub(crate) policies: PathBuf,
     #[command(flatten)]
     pub(crate) stores: databases::StoreFlags,
 }

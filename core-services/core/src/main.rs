@@ -25,7 +25,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use core_platform::config::Faults;
 
-use cli::{Cli, Command, OpsCommand};
+use cli::{Cli, Command};
 use services::Service;
 
 const EXIT_FAILED: u8 = 1;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Command::Migrate(flags) => migrate::run(&flags),
         Command::Backup(flags) => backup::backup(&flags),
         Command::Restore(flags) => backup::restore(&flags),
-        Command::Ops(OpsCommand::GrantRole(flags)) => ops::grant_role(&flags),
+        Command::Ops(command) => ops::run(&command),
         Command::CheckConfig(flags) => {
             let (_, typed) = typed.subcommand().expect("parsed above");
             offline::check_config(&flags, typed)

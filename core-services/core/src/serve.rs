@@ -16,7 +16,7 @@ use core_platform::{
     rpc::{RpcLayer, Rules},
     serve,
     service_token::Verifier,
-    telemetry,
+    telemetry::{self, LogFilter, Telemetry},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,14 +24,11 @@ use tonic::service::Routes;
 
 use crate::{
     Failure,
-    assemble::{self, Built, Settings},
+    assemble::{self, Built, PROCESS, Settings},
     cli::ServeFlags,
     services::Service,
     stop::Running,
 };
-
-/// The name of the process in health, and of its gRPC listener in metrics.
-const PROCESS: &str = "core";
 
 pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure> {
     let settings = flags.settings()?;
@@ -41,9 +38,10 @@ pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure>
         .map_err(Failure::running)?;
     let _entered = runtime.enter();
     let otlp = settings.process.backends.otlp.as_deref();
-    let spans = telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
+    let Telemetry { filter, spans } =
+        telemetry::init(&flags.process.log, otlp).map_err(Failure::usage)?;
     runtime.block_on(async {
-        let served = serve(chosen, settings).await;
+        let served = serve(chosen, settings, filter).await;
         if let Some(spans) = spans {
             spans.flush().await;
         }
@@ -51,7 +49,7 @@ pub(crate) fn run(chosen: &[Service], flags: &ServeFlags) -> Result<(), Failure>
     })
 }
 
-async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
+async fn serve(chosen: &[Service], settings: Settings, filter: LogFilter) -> anyhow::Result<()> {
     // Before anything slow: a stop during start-up must be heard, too.
     let signals = Signals::catch().context("signals")?;
     let metrics = Arc::new(Metrics::new()?);
@@ -59,7 +57,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
 
     let stop = CancellationToken::new();
-    let built = assemble::build(chosen, &settings, &metrics, &stop).await?;
+    let built = assemble::build(chosen, &settings, &metrics, filter, &stop).await?;
     let policies = settings.policies.clone();
     let settings = settings.process;
     let Built {
@@ -68,6 +66,7 @@ async fn serve(chosen: &[Service], settings: Settings) -> anyhow::Result<()> {
         schemas,
         contracts,
         names,
+        ..
     } = built;
     let verifier = assembled
         .verifier

@@ -13,6 +13,7 @@ pub mod events;
 pub mod crypto;
 pub mod audit;
 pub mod cursor;
+pub mod pages;
 pub mod cache;
 pub mod contracts;
 pub mod validate;
@@ -35,6 +36,7 @@ pub mod serve;
 pub mod drain;
 pub mod policy;
 pub mod service;
+pub mod ops;
 
 mod migrations;
 mod reason;

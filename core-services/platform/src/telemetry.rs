@@ -4,9 +4,11 @@
 //! Refuses to log messages, headers or bodies: addresses, passwords and tokens
 //! live there.
 
+mod log_filter;
 mod spans;
 
 use http::HeaderMap;
+pub use log_filter::{Level, LogFilter, SetError};
 pub use spans::{Spans, continue_trace, traceparent};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn};
 use uuid::Uuid;
@@ -40,15 +42,21 @@ pub fn filter(text: &str) -> Result<EnvFilter, Error> {
     })
 }
 
+/// What a process has of its log and its spans.
+pub struct Telemetry {
+    pub filter: LogFilter,
+    pub spans: Option<Spans>,
+}
+
 /// Starts logging to standard output, one JSON object a line; panics go there too.
 /// Spans are sent to the collector at `otlp`, which needs a tokio run time.
 ///
 /// # Errors
 /// A filter that does not parse, or a second call.
-pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
+pub fn init(filter: &str, otlp: Option<&str>) -> Result<Telemetry, Error> {
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-    let filter = self::filter(filter)?;
+    let (layer, filter) = LogFilter::new(self::filter(filter)?, filter);
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -61,7 +69,7 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
         // Ours only: the spans of the exporter's own connection would make more of them, without end.
         .map(|layer| layer.with_filter(filter_fn(|of| of.target().starts_with("core_"))));
     tracing_subscriber::registry()
-        .with(filter)
+        .with(layer)
         .with(traced)
         .with(lines)
         .try_init()?;
@@ -71,7 +79,7 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Option<Spans>, Error> {
         let text = panic.payload_as_str().unwrap_or("panic without text");
         tracing::error!(at, panic = text, "panicked");
     }));
-    Ok(spans)
+    Ok(Telemetry { filter, spans })
 }
 
 /// The caller's `x-request-id` if it is plain and short, else a new one.

@@ -160,6 +160,21 @@ fn http_bindings_are_the_published_ones() {
         check(&format!("user.v1.AdminService.{rpc}"), &[binding]);
     }
     for (rpc, binding) in [
+        ("ListDeadLetters", "GET /v1/ops/{service}/dead-letters"),
+        (
+            "ReplayDeadLetters",
+            "POST /v1/ops/{service}/dead-letters:replay",
+        ),
+        ("PurgeDeadLetters", "DELETE /v1/ops/{service}/dead-letters"),
+        ("ListJobs", "GET /v1/ops/{service}/jobs"),
+        ("RetryJob", "POST /v1/ops/{service}/jobs/{id}:retry"),
+        ("ListSagas", "GET /v1/ops/{service}/sagas"),
+        ("GetStatus", "GET /v1/ops/{service}/status"),
+        ("SetLogLevel", "POST /v1/ops/{service}/log-level"),
+    ] {
+        check(&format!("platform.v1.OpsService.{rpc}"), &[binding]);
+    }
+    for (rpc, binding) in [
         ("PutRelationship", "PUT /v1/relationships/{user_id}"),
         ("DeleteRelationship", "DELETE /v1/relationships/{user_id}"),
         ("ListRelationships", "GET /v1/relationships"),

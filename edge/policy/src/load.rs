@@ -44,6 +44,7 @@ impl Loaded {
             routes,
             clusters,
             issuers,
+            revocations: _,
             api_keys: _,
             access: _,
             limits,

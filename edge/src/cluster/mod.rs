@@ -18,6 +18,7 @@ use descriptors::Descriptors;
 use palisade_policy::model::{Cluster, Ejection};
 use palisade_translate::Translator;
 use pingora_core::upstreams::peer::HttpPeer;
+use tonic::transport::Endpoint;
 
 use crate::in_flight::{Held, InFlight};
 
@@ -229,6 +230,15 @@ impl ClusterState {
         let elapsed = now.saturating_duration_since(self.epoch).as_millis();
         u64::try_from(elapsed).unwrap_or(u64::MAX)
     }
+}
+
+/// How the edge itself calls a cluster in gRPC: with the trust and the certificate that requests
+/// go there with.
+pub fn endpoints(cluster: &Cluster) -> anyhow::Result<Vec<Endpoint>> {
+    let addresses = cluster.endpoints.iter();
+    addresses
+        .map(|address| translation::endpoint(cluster, *address))
+        .collect()
 }
 
 impl std::fmt::Debug for ClusterState {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::identity::Introspected;
 use crate::observe::trace::TraceContext;
 use crate::request_ctx::Now;
 use crate::request_id::RequestId;
@@ -213,6 +214,7 @@ impl Asked {
             }),
             // Nobody fetches any for a rehearsal.
             keys_may_come: false,
+            introspected: Some(&Introspected::Unavailable),
             request: self.request_id.number(),
             under_way: 0,
             rehearsal: Some(&self.rehearsal),

@@ -42,7 +42,10 @@ fn stage_of(rejection: &Rejection) -> &'static str {
         | Rejection::Preflight(_)
         | Rejection::PolicyFault
         | Rejection::Overloaded => "route",
-        Rejection::Unauthorized(_) | Rejection::NoKeys => "authn",
+        Rejection::Unauthorized(_)
+        | Rejection::NoKeys
+        | Rejection::NoRevocations
+        | Rejection::NoIntrospection => "authn",
         Rejection::Forbidden { .. } | Rejection::AccessDenied { .. } => "authz",
         Rejection::WebSocketNotAllowed | Rejection::OriginNotAllowed => "websocket",
         Rejection::RateLimited { .. } => "rate_limit",
@@ -91,6 +94,8 @@ fn why(rejection: &Rejection) -> String {
     let (status, code) = (rejection.status().as_u16(), rejection.code());
     let cause = match rejection {
         Rejection::NoKeys => "the keys of the issuer are not known here".to_owned(),
+        Rejection::NoIntrospection => "nobody is asked about API keys here".to_owned(),
+        Rejection::NoRevocations => "which tokens are revoked is not known here".to_owned(),
         Rejection::HttpsRequired { location } => format!("use {location}"),
         Rejection::MethodNotAllowed(methods) => {
             let methods: Vec<&str> = methods.iter().map(|method| method.as_str()).collect();

@@ -13,6 +13,7 @@ use super::{Gateway, connection};
 use crate::listen::connection::{TLS13, TlsFacts};
 use crate::listen::extended_connect::is_extended_connect;
 use crate::listen::tls::ClientCertificate;
+use crate::rejection::Rejection;
 use crate::request_ctx::RequestCtx;
 use crate::stages::host::Proof;
 use crate::stages::{self, Downstream, authn, rewrite};
@@ -39,46 +40,58 @@ impl Gateway {
             request: ctx.request_id.number(),
             under_way: self.in_flight.now(),
             keys_may_come: true,
+            introspected: None,
             rehearsal: None,
         })
     }
 
-    /// Judge the request; fetch keys once where a token names one we have not seen.
+    /// Judge the request; fetch keys once where a token names one we have not seen, and ask once
+    /// about an API key that nobody has asked about.
     pub(super) async fn admit(
         &self,
         session: &mut Session,
         ctx: &RequestCtx,
-        downstream: Downstream<'_>,
+        mut downstream: Downstream<'_>,
     ) -> Result<stages::Admitted, Box<stages::Refused>> {
         let snapshot = &ctx.snapshot;
-        let head = session.req_header_mut();
-        let refused = match stages::admit(snapshot, head, downstream, ctx.started) {
-            Ok(admitted) => return Ok(admitted),
-            Err(refused) => refused,
-        };
-        if !refused.rejection.wants_keys() {
-            return Err(refused);
-        }
-        let auth = refused.route.as_ref().and_then(|route| route.auth.as_ref());
-        let Some(auth) = auth else {
-            return Err(refused);
-        };
-        let issuer = authn::tried_issuer(snapshot, auth, session.req_header());
-        match issuer.and_then(|issuer| snapshot.issuer(issuer)) {
-            Some(issuer) => {
-                issuer.refetch().await;
+        let mut asked = None;
+        // Limits come after authn, so nothing was counted by the judgements before the last.
+        loop {
+            let downstream_now = Downstream {
+                introspected: asked.as_ref(),
+                ..downstream
+            };
+            let head = session.req_header_mut();
+            let refused = match stages::admit(snapshot, head, downstream_now, ctx.started) {
+                Ok(admitted) => return Ok(admitted),
+                Err(refused) => refused,
+            };
+            let auth = refused.route.as_ref().and_then(|route| route.auth.as_ref());
+            let Some(auth) = auth else {
+                return Err(refused);
+            };
+            let head = session.req_header();
+            match &refused.rejection {
+                Rejection::NoIntrospection if asked.is_none() => {
+                    let Some((introspector, digest, key)) = authn::askable(snapshot, auth, head)
+                    else {
+                        return Err(refused);
+                    };
+                    asked = Some(introspector.ask(digest, key).await);
+                }
+                rejection if rejection.wants_keys() && downstream.keys_may_come => {
+                    let issuer = authn::tried_issuer(snapshot, auth, head);
+                    let Some(issuer) = issuer.and_then(|issuer| snapshot.issuer(issuer)) else {
+                        return Err(refused);
+                    };
+                    issuer.refetch().await;
+                    // Without new keys, too: a token that nobody can verify may have kept the
+                    // request from a route that asks for none.
+                    downstream.keys_may_come = false;
+                }
+                _ => return Err(refused),
             }
-            None => return Err(refused),
         }
-        // Without new keys too: a token that nobody can verify may have kept the request from a
-        // route that asks for none.
-        let downstream = Downstream {
-            keys_may_come: false,
-            ..downstream
-        };
-        // Limits come after authn, so nothing was counted yet.
-        let head = session.req_header_mut();
-        stages::admit(snapshot, head, downstream, ctx.started)
     }
 }
 

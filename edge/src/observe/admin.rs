@@ -173,6 +173,30 @@ impl Admin {
         }
     }
 
+    fn collect_revocations(&self, snapshot: &Snapshot, now: Instant) {
+        let metrics = &self.metrics;
+        metrics.revocations_age.reset();
+        metrics.revocations_connected.reset();
+        metrics.revocations_entries.reset();
+        for (cluster, revoked) in snapshot.revoked() {
+            let labels = [cluster];
+            if let Some(silence) = revoked.silence(now) {
+                metrics
+                    .revocations_age
+                    .with_label_values(&labels)
+                    .set(whole(silence.as_secs()));
+            }
+            metrics
+                .revocations_connected
+                .with_label_values(&labels)
+                .set(revoked.is_connected().into());
+            metrics
+                .revocations_entries
+                .with_label_values(&labels)
+                .set(whole(revoked.entries() as u64));
+        }
+    }
+
     /// Values that are read when asked for instead of being kept up to date.
     fn collect(&self) {
         let now = Now::monotonic();
@@ -189,6 +213,7 @@ impl Admin {
             }
         }
         self.collect_reflection(&snapshot, now);
+        self.collect_revocations(&snapshot, now);
         metrics.limit_keys.reset();
         for limit in snapshot.limits() {
             metrics

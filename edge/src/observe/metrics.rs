@@ -56,6 +56,9 @@ pub struct Metrics {
     pub acme_orders: IntCounterVec,
     pub jwks_age: IntGaugeVec,
     pub jwks_keys: IntGaugeVec,
+    pub revocations_age: IntGaugeVec,
+    pub revocations_connected: IntGaugeVec,
+    pub revocations_entries: IntGaugeVec,
     pub reflection_age: IntGaugeVec,
     pub reflection_services: IntGaugeVec,
     pub reflection_failures: IntGaugeVec,
@@ -219,6 +222,21 @@ impl Metrics {
                 "palisade_jwks_keys",
                 "Usable keys of an issuer",
                 &["issuer"],
+            )?,
+            revocations_age: table.gauges(
+                "palisade_revocations_age_seconds",
+                "Since a cluster last said which tokens are dead, or that nothing has changed",
+                &["cluster"],
+            )?,
+            revocations_connected: table.gauges(
+                "palisade_revocations_connected",
+                "Whether a cluster's revocations are being heard",
+                &["cluster"],
+            )?,
+            revocations_entries: table.gauges(
+                "palisade_revocations_entries",
+                "Sessions, API keys and users whose tokens are dead",
+                &["cluster"],
             )?,
             endpoint_up: table.gauges(
                 "palisade_endpoint_up",

@@ -18,6 +18,7 @@ use palisade_translate::{Binding, BoundMethod, Find, Translator};
 use pingora_http::RequestHeader;
 
 use super::terms;
+use crate::identity::Introspected;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
 use crate::stages::host::Proof;
@@ -155,6 +156,7 @@ impl Asked<'_> {
             https_port: 443,
             is_extended_connect: false,
             keys_may_come: false,
+            introspected: Some(&Introspected::Unavailable),
             request: 0,
             under_way: 0,
             rehearsal: Some(&rehearsal),

@@ -12,6 +12,7 @@ use palisade_token::{Issuers, Verifier};
 use crate::config::RunArgs;
 use crate::explain::cases;
 use crate::gateway::Streams;
+use crate::identity::Followers;
 use crate::listen::{Bounds, tls::Handshakes};
 use crate::observe::metrics::Metrics;
 use crate::request_ctx::Now;
@@ -56,15 +57,17 @@ pub(super) async fn policies(
 ) -> anyhow::Result<Policies> {
     let (issuers, handshakes) = (issuers.clone(), handshakes.clone());
     let verifier = Arc::new(Verifier::new(REMEMBERED_TOKENS_BYTES));
+    let followers = Arc::new(Followers::default());
     let build = move |loaded: Loaded, previous: Option<Arc<Snapshot>>| {
         let (issuers, verifier) = (issuers.clone(), verifier.clone());
-        let handshakes = handshakes.clone();
+        let (handshakes, followers) = (handshakes.clone(), followers.clone());
         async move {
             let now = Now::monotonic();
             let policy = Arc::new(loaded.policy);
             tested(policy.clone(), now).await?;
             let parts = Parts {
                 issuers: &issuers,
+                followers: &followers,
                 handshakes: &handshakes,
                 verifier: &verifier,
                 previous: previous.as_deref(),

@@ -7,15 +7,18 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use palisade_policy::model::{
-    ApiKey, ApiKeysId, Auth, CertificateMatch, Credential, IssuerId, Mode, Route,
+    ApiKey, ApiKeys, ApiKeysId, Auth, CertificateMatch, Credential, Introspect, IssuerId, Mode,
+    Route,
 };
 use palisade_token::{Claims, Refusal, UnixTime};
 use pingora_http::RequestHeader;
 
 use super::shadow::{self, Shadowed};
 use super::{Downstream, Rehearsal};
+use crate::identity::{Digest, Introspected, Introspector};
 use crate::rejection::{Fault, Rejection, Unauthorized};
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
@@ -30,6 +33,8 @@ pub struct Caller {
     pub api_key: Option<(ApiKeysId, Arc<ApiKey>)>,
     /// The subject of the certificate that the route asked for.
     pub certificate: Option<Arc<str>>,
+    /// `authorization` that stands for the API key, which was traded for the claims.
+    pub traded: Option<HeaderValue>,
 }
 
 impl Caller {
@@ -97,7 +102,7 @@ pub fn verify(
     };
     let mode = match auth.mode {
         // Whether it would be refused is known when the keys are.
-        Mode::Shadow if downstream.keys_may_come && rejection.wants_keys() => Mode::Enforce,
+        Mode::Shadow if downstream.may_still_hold(&rejection) => Mode::Enforce,
         mode => mode,
     };
     let would_be = Shadowed::new("authn", &rejection);
@@ -123,11 +128,13 @@ fn identify(
                 token_is_tried = true;
                 token(snapshot, auth, head, downstream.rehearsal, now)
             }
-            Credential::ApiKey(set) => api_key(snapshot, *set, head),
+            Credential::ApiKey(set) => api_key(snapshot, *set, head, downstream, now),
             Credential::ClientCertificate(wanted) => certificate(wanted, downstream),
         };
         match outcome {
             Some(Ok(caller)) => return Ok(caller),
+            // It may hold, whatever is wrong with another one.
+            Some(Err(Fault::ApiKeyUnasked)) => first = Some(Fault::ApiKeyUnasked),
             Some(Err(fault)) => first = first.or(Some(fault)),
             None => {}
         }
@@ -135,6 +142,8 @@ fn identify(
     match first {
         // Without keys the fault is ours, and a client must not throw its token away.
         Some(Fault::Token(Refusal::NoKeys)) => Err(Rejection::NoKeys),
+        Some(Fault::Token(Refusal::NoRevocations)) => Err(Rejection::NoRevocations),
+        Some(Fault::ApiKeyUnasked) => Err(Rejection::NoIntrospection),
         Some(fault) => Err(unauthorized(snapshot, auth, fault)),
         None if auth.optional => Ok(Caller::default()),
         None if auth.any_of.is_empty() => Err(Rejection::Internal),
@@ -200,14 +209,29 @@ fn token(
         Err(refusal) => return Some(Err(Fault::Token(refusal))),
     };
     let id = issuer_of(snapshot, auth, token)?;
-    let issuer = snapshot.issuer(id)?;
-    let now = UnixTime::from_secs(now.unix_seconds());
-    let verified = snapshot.verifier.verify(issuer, token, now);
-    Some(verified.map_err(Fault::Token).map(|claims| Caller {
+    let believed = believed(snapshot, id, token, now);
+    Some(believed.map_err(Fault::Token).map(|claims| Caller {
         claims: Some(claims),
         issuer: Some(id),
         ..Caller::default()
     }))
+}
+
+/// The claims of a token that its issuer's rules and keys let through, and that is not dead.
+fn believed(
+    snapshot: &Snapshot,
+    id: IssuerId,
+    token: &str,
+    now: Now,
+) -> Result<Arc<Claims>, Refusal> {
+    let issuer = snapshot.issuer(id).ok_or(Refusal::NoKeys)?;
+    let time = UnixTime::from_secs(now.unix_seconds());
+    let claims = snapshot.verifier.verify(issuer, token, time)?;
+    // Behind the verifier, which remembers tokens for longer than they may be believed.
+    if let Some(followed) = snapshot.revocations(id) {
+        followed.judge(&claims, now)?;
+    }
+    Ok(claims)
 }
 
 /// Claims that somebody wants to see judged count as verified by the issuer they name.
@@ -226,9 +250,18 @@ fn assumed(snapshot: &Snapshot, auth: &Auth, claims: Arc<Claims>) -> Result<Call
     })
 }
 
-/// Whose keys the request's token is verified by, where it has one.
+/// Whose keys the request's token is verified by, or what its API key was traded for.
 pub fn tried_issuer(snapshot: &Snapshot, auth: &Auth, head: &RequestHeader) -> Option<IssuerId> {
-    issuer_of(snapshot, auth, bearer(head).ok()?)
+    if let Ok(token) = bearer(head) {
+        return issuer_of(snapshot, auth, token);
+    }
+    auth.any_of.iter().find_map(|credential| match credential {
+        Credential::ApiKey(id) => {
+            let set = snapshot.policy.api_keys.get(id.0)?;
+            Some(set.introspect.as_ref()?.issuer)
+        }
+        _ => None,
+    })
 }
 
 /// What the token says of its issuer decides only by whose rules it is verified.
@@ -249,21 +282,100 @@ fn issuer_of(snapshot: &Snapshot, auth: &Auth, token: &str) -> Option<IssuerId> 
     Some(named.unwrap_or(first))
 }
 
-fn api_key(snapshot: &Snapshot, id: ApiKeysId, head: &RequestHeader) -> Outcome {
+fn api_key(
+    snapshot: &Snapshot,
+    id: ApiKeysId,
+    head: &RequestHeader,
+    downstream: Downstream<'_>,
+    now: Now,
+) -> Outcome {
     let set = snapshot.policy.api_keys.get(id.0)?;
+    let presented = match presented(set, head)? {
+        Ok(presented) => presented,
+        Err(fault) => return Some(Err(fault)),
+    };
+    let digest = sha256(presented);
+    let known = set.keys.get(&digest).cloned();
+    Some(match (known, &set.introspect) {
+        (Some(key), _) => Ok(Caller {
+            api_key: Some((id, key)),
+            ..Caller::default()
+        }),
+        (None, Some(rule)) => traded(snapshot, rule, &digest, downstream, now),
+        (None, None) => Err(Fault::ApiKeyUnknown),
+    })
+}
+
+/// None where there is no key.
+fn presented<'h>(set: &ApiKeys, head: &'h RequestHeader) -> Option<Result<&'h HeaderValue, Fault>> {
     let mut values = head.headers.get_all(&set.header).iter();
     let presented = values.next()?;
     // Of two keys, who is asked first would decide.
     if values.next().is_some() {
         return Some(Err(Fault::ApiKeyUnknown));
     }
-    // Looked up by its digest: how long that takes says nothing about the keys that exist.
-    let digest = digest(&SHA256, presented.as_bytes());
-    let known = set.keys.get(digest.as_ref()).cloned();
-    Some(known.ok_or(Fault::ApiKeyUnknown).map(|key| Caller {
-        api_key: Some((id, key)),
-        ..Caller::default()
-    }))
+    Some(Ok(presented))
+}
+
+/// Looked up by its digest: how long that takes says nothing about the keys that exist.
+fn sha256(key: &HeaderValue) -> Digest {
+    let mut sha256 = Digest::default();
+    sha256.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+    sha256
+}
+
+/// The caller whom the key's access token names.
+fn traded(
+    snapshot: &Snapshot,
+    rule: &Introspect,
+    digest: &Digest,
+    downstream: Downstream<'_>,
+    now: Now,
+) -> Result<Caller, Fault> {
+    let asked = downstream.introspected;
+    let asked = asked.filter(|asked| !matches!(asked, Introspected::Unavailable));
+    let known = asked.cloned().or_else(|| {
+        let introspector = snapshot.introspector(rule.cluster)?;
+        introspector.known(digest)
+    });
+    let key = match known {
+        Some(Introspected::Key(key)) => key,
+        Some(Introspected::Unknown) => return Err(Fault::ApiKeyUnknown),
+        Some(Introspected::Unavailable) | None => return Err(Fault::ApiKeyUnasked),
+    };
+    match believed(snapshot, rule.issuer, &key.token, now) {
+        Ok(claims) => Ok(Caller {
+            claims: Some(claims),
+            issuer: Some(rule.issuer),
+            traded: Some(key.authorization.clone()),
+            ..Caller::default()
+        }),
+        // The key itself may hold: who was asked just now knows.
+        Err(Refusal::Revoked | Refusal::Expired) if asked.is_some() => Err(Fault::ApiKeyUnknown),
+        Err(refusal @ (Refusal::NoKeys | Refusal::NoRevocations)) => Err(Fault::Token(refusal)),
+        Err(refusal) if downstream.keys_may_come && refusal.wants_refetch() => {
+            Err(Fault::Token(refusal))
+        }
+        // What the service gave for it is of no use: not the caller's fault.
+        Err(_) => Err(Fault::ApiKeyUnasked),
+    }
+}
+
+/// The request's API key where somebody may be asked about it, its digest, and who is asked.
+pub fn askable<'s, 'h>(
+    snapshot: &'s Snapshot,
+    auth: &Auth,
+    head: &'h RequestHeader,
+) -> Option<(&'s Arc<Introspector>, Digest, &'h str)> {
+    auth.any_of.iter().find_map(|credential| {
+        let Credential::ApiKey(id) = credential else {
+            return None;
+        };
+        let set = snapshot.policy.api_keys.get(id.0)?;
+        let introspector = snapshot.introspector(set.introspect.as_ref()?.cluster)?;
+        let key = presented(set, head)?.ok()?;
+        Some((introspector, sha256(key), key.to_str().unwrap_or_default()))
+    })
 }
 
 fn certificate(wanted: &CertificateMatch, downstream: Downstream<'_>) -> Outcome {

@@ -37,7 +37,7 @@ pub fn permit(
     {
         let rejection = Rejection::Forbidden {
             missing,
-            by_token: caller.claims.is_some(),
+            by_token: caller.claims.is_some() && caller.traded.is_none(),
         };
         let would_be = Shadowed::new("authz", &rejection);
         shadow::refuse(auth.mode, rejection, would_be, shadowed)?;

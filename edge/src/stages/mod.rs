@@ -33,6 +33,7 @@ use palisade_policy::routing::{Certificate, Rule};
 use palisade_token::Claims;
 use pingora_http::RequestHeader;
 
+use crate::identity::Introspected;
 use crate::rejection::Rejection;
 use crate::request_ctx::Now;
 use crate::snapshot::Snapshot;
@@ -63,8 +64,20 @@ pub struct Downstream<'a> {
     /// Keys that a token names and nobody knows may still be fetched: a rule about its claims is
     /// not decided before, and the token is refused even in shadow.
     pub keys_may_come: bool,
+    /// What was said of the request's API key when it was asked about; none before.
+    pub introspected: Option<&'a Introspected>,
     /// Present where nobody asked: the decision is wanted, and must leave no trace.
     pub rehearsal: Option<&'a Rehearsal>,
+}
+
+impl Downstream<'_> {
+    /// Whether the refusal may be taken back once keys are fetched, or somebody was asked.
+    fn may_still_hold(&self, rejection: &Rejection) -> bool {
+        match rejection {
+            Rejection::NoIntrospection => self.introspected.is_none(),
+            rejection => self.keys_may_come && rejection.wants_keys(),
+        }
+    }
 }
 
 /// A decision for `explain`, for tests of policies, for a replay: nothing is counted.

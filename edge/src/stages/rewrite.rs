@@ -133,6 +133,9 @@ fn identity(head: &mut RequestHeader, admitted: &Admitted) -> Result<()> {
         head.remove_header(name);
     }
     let caller = admitted.permit.caller();
+    if let Some(authorization) = caller.traded.as_ref().filter(|_| auth.forward_token) {
+        head.insert_header(AUTHORIZATION, authorization.clone())?;
+    }
     for (path, name) in &auth.claim_headers {
         let Some(text) = caller.claim(path) else {
             continue;

@@ -29,7 +29,7 @@ pub fn select<'s>(
     // A token that may hold once its keys are here: which rule matches is not known without.
     let undecided = RefCell::new(None);
     let not_verified = |route: &Arc<Route>, rejection: Rejection| {
-        if downstream.keys_may_come && rejection.wants_keys() {
+        if downstream.may_still_hold(&rejection) {
             let route = route.under(rules.id).clone();
             undecided.replace(Some((rejection, Some(route))));
         }

@@ -35,6 +35,7 @@ mod clusters;
 mod forwarding;
 mod jwks;
 mod reflection;
+mod identity;
 mod certs;
 mod diff;
 mod acme;

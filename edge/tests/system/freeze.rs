@@ -76,7 +76,7 @@ async fn a_frozen_core_is_answered_for_in_time() {
     }
     // What needs no core is served as ever.
     let refused = api.get("/profile", None).await;
-    refused.assert_problem(401, "token_missing");
+    refused.assert_problem(401, "credential_missing");
 
     system.cores.first.process.signal(Signal::CONT);
     for protocol in Protocol::ALL {

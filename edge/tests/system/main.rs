@@ -30,6 +30,7 @@ mod logs;
 mod crash;
 mod freeze;
 mod keys;
+mod revoked;
 mod drain;
 mod edits;
 mod docs;

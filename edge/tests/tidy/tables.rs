@@ -2,7 +2,7 @@
 
 /// A module at the top of `src`, and the modules of the crate that it may name.
 /// A new arrow is a decision: it belongs here and into `DECISIONS.md`.
-pub(crate) const ARROWS: [(&str, &[&str]); 23] = [
+pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
     ("main", &["commands", "crypto"]),
     (
         "commands",
@@ -30,9 +30,12 @@ pub(crate) const ARROWS: [(&str, &[&str]); 23] = [
     ("listen", &[]),
     ("handover", &["listen"]),
     ("cluster", &["in_flight", "request_ctx"]),
+    // Takes endpoints as they are: knows no clusters and no routes.
+    ("identity", &["request_ctx"]),
     (
         "stages",
         &[
+            "identity",
             "observe",
             "rejection",
             "request_ctx",
@@ -40,9 +43,12 @@ pub(crate) const ARROWS: [(&str, &[&str]); 23] = [
             "snapshot",
         ],
     ),
-    ("snapshot", &["cluster", "listen", "stages"]),
+    ("snapshot", &["cluster", "identity", "listen", "stages"]),
     // Asks the stages what a host takes.
-    ("openapi", &["request_ctx", "respond", "snapshot", "stages"]),
+    (
+        "openapi",
+        &["identity", "request_ctx", "respond", "snapshot", "stages"],
+    ),
     (
         "request_ctx",
         &[
@@ -75,6 +81,7 @@ pub(crate) const ARROWS: [(&str, &[&str]); 23] = [
         "explain",
         &[
             "cluster",
+            "identity",
             "observe",
             "openapi",
             "rejection",
@@ -109,6 +116,7 @@ pub(crate) const ARROWS: [(&str, &[&str]); 23] = [
             "explain",
             "gateway",
             "handover",
+            "identity",
             "in_flight",
             "listen",
             "observe",

@@ -89,6 +89,12 @@ pub enum Refusal {
     /// The issuer's keys were never loaded: not the caller's fault, and answered with 503, not 401.
     #[error("no keys of the issuer are loaded")]
     NoKeys,
+    /// Its session, its API key or its user has ended. Said by who follows that, not by the verifier.
+    #[error("token is revoked")]
+    Revoked,
+    /// Nobody says which tokens are revoked: not the caller's fault, and answered with 503.
+    #[error("revocations of the issuer are not heard")]
+    NoRevocations,
 }
 
 impl Refusal {
@@ -111,6 +117,8 @@ impl Refusal {
             Self::MissingClaim(_) => "token_claim_missing",
             Self::BadClaim(_) => "token_claim_invalid",
             Self::NoKeys => "issuer_keys_unavailable",
+            Self::Revoked => "token_revoked",
+            Self::NoRevocations => "revocations_unavailable",
         }
     }
 
@@ -133,16 +141,18 @@ impl Refusal {
             Self::WrongAudience => "the token audience is not accepted",
             Self::MissingClaim(_) => "a required claim is missing",
             Self::BadClaim(_) => "a claim is invalid",
-            Self::NoKeys => "tokens cannot be checked at the moment",
+            Self::NoKeys | Self::NoRevocations => "tokens cannot be checked at the moment",
+            Self::Revoked => "the token was revoked",
         }
     }
 
     /// The `WWW-Authenticate` value of RFC 6750 section 3. A request without a token gets the bare scheme
-    /// (section 3.1); `None` for [`Refusal::NoKeys`], where a challenge would make clients drop good tokens.
+    /// (section 3.1); `None` where it is not the caller's fault and a challenge would make clients drop
+    /// good tokens.
     pub fn challenge(&self) -> Option<String> {
         match self {
             Self::Missing => Some("Bearer".to_owned()),
-            Self::NoKeys => None,
+            Self::NoKeys | Self::NoRevocations => None,
             _ => Some(format!(
                 r#"Bearer error="invalid_token", error_description="{}""#,
                 self.description()
@@ -187,6 +197,11 @@ mod tests {
         };
         check(Refusal::Missing, Some("Bearer"));
         check(Refusal::NoKeys, None);
+        check(Refusal::NoRevocations, None);
+        check(
+            Refusal::Revoked,
+            Some(r#"Bearer error="invalid_token", error_description="the token was revoked""#),
+        );
         check(
             Refusal::Expired,
             Some(r#"Bearer error="invalid_token", error_description="the token expired""#),

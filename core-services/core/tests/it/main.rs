@@ -14,6 +14,7 @@ mod mesh;
 mod input;
 mod life;
 mod operators;
+mod ops;
 mod commands;
 mod storage;
 mod policies;

@@ -6,6 +6,7 @@ use core_platform::{
     audit::{Entry, Filter},
     clock::{self, UnixMicros},
     cursor::{Cursors, Query},
+    pages::Pages,
     validate::Validator,
 };
 use core_proto::user::v1::{
@@ -17,7 +18,7 @@ use prost_types::Timestamp;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{caller, pages::Pages, timestamp, uuid, with_http_status};
+use super::{caller, timestamp, uuid, with_http_status};
 use crate::administration::{Administration, Listed};
 
 pub(crate) struct Admin {

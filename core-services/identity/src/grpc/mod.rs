@@ -7,7 +7,6 @@ mod admin;
 mod auth;
 mod credential;
 mod keys;
-mod pages;
 mod refusal;
 mod user;
 

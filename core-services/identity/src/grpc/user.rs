@@ -5,6 +5,7 @@ use std::sync::Arc;
 use core_platform::{
     clock::{self, UnixMicros},
     cursor::{Cursors, Query},
+    pages::Pages,
     validate::Validator,
 };
 use core_proto::{
@@ -22,7 +23,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{caller, if_match, pages::Pages, timestamp, uuid, with_etag, with_http_status};
+use super::{caller, if_match, timestamp, uuid, with_etag, with_http_status};
 use crate::{
     accounts::Accounts,
     error::Error,

@@ -47,6 +47,27 @@ pub enum Db {
     Lite(Lite),
 }
 
+/// One pool of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// `postgres`, or `writer` and `readers` of SQLite.
+    pub name: &'static str,
+    pub open: u32,
+    pub idle: usize,
+    pub max: u32,
+}
+
+impl Pool {
+    fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
+        Self {
+            name,
+            open: pool.size(),
+            idle: pool.num_idle(),
+            max: pool.options().get_max_connections(),
+        }
+    }
+}
+
 /// A write transaction. Dropped without `commit`, it is rolled back.
 pub struct Tx {
     lease: Lease,
@@ -132,6 +153,14 @@ impl Db {
     /// See [`Error`].
     pub async fn status(&self, migrations: &[Migration]) -> Result<Vec<Step>, Error> {
         migrate::status(self, migrations).await
+    }
+
+    /// Its pools of connections, at this moment.
+    pub fn pools(&self) -> Vec<Pool> {
+        match self {
+            Self::Pg(db) => db.pools(),
+            Self::Lite(db) => db.pools(),
+        }
     }
 
     /// Closes every connection, which folds SQLite's log back into its file.

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    ACQUIRE_TIMEOUT, Error, Location,
+    ACQUIRE_TIMEOUT, Error, Location, Pool,
     lease::{Connection, Lease, silent},
 };
 
@@ -78,6 +78,10 @@ impl Pg {
         let unbounded = [("statement_timeout", "0"), ("lock_timeout", "0")];
         let options = self.pool.connect_options();
         connect(&options.as_ref().clone().options(unbounded)).await
+    }
+
+    pub(super) fn pools(&self) -> Vec<Pool> {
+        vec![Pool::of("postgres", &self.pool)]
     }
 
     pub(super) async fn close(&self) {

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    ACQUIRE_TIMEOUT, BUSY_TIMEOUT, Error, files,
+    ACQUIRE_TIMEOUT, BUSY_TIMEOUT, Error, Pool, files,
     lease::{Connection, Lease},
 };
 
@@ -66,6 +66,13 @@ impl Lite {
         let mut lease = Lease::new(Connection::Lite(self.writer.acquire().await?));
         lease.run("BEGIN IMMEDIATE").await?;
         Ok(lease)
+    }
+
+    pub(super) fn pools(&self) -> Vec<Pool> {
+        vec![
+            Pool::of("writer", &self.writer),
+            Pool::of("readers", &self.readers),
+        ]
     }
 
     pub(super) async fn close(&self) {

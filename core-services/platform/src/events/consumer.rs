@@ -78,6 +78,11 @@ impl Consumer {
         }
     }
 
+    /// The domains of its types, each once.
+    pub fn domains(&self) -> Vec<&'static str> {
+        bus::domains(self.types)
+    }
+
     /// Bounded, and a panic is a failure like others.
     pub(super) async fn call(&self, tx: &mut Tx, event: &Event) -> Result<(), Failure> {
         let handled = AssertUnwindSafe(async { (self.handler)(tx, event).await }).catch_unwind();

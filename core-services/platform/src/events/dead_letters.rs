@@ -178,7 +178,11 @@ pub(super) async fn bury(db: &Db, death: Death<'_>) -> Result<(), Error> {
     tx.commit().await
 }
 
-pub(super) async fn count(db: &Db) -> Result<i64, Error> {
+/// How many there are.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn count(db: &Db) -> Result<i64, Error> {
     let row = query("SELECT COUNT(*) FROM dead_letters")
         .fetch_one(db)
         .await?;

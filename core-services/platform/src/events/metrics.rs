@@ -14,6 +14,11 @@ pub struct EventMetrics {
 }
 
 impl EventMetrics {
+    /// What `consumer` had not settled of `domain` when it last looked.
+    pub fn pending(&self, consumer: &str, domain: &str) -> i64 {
+        self.pending.with_label_values(&[consumer, domain]).get()
+    }
+
     /// # Errors
     /// A second call on the same registry.
     pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {

@@ -24,7 +24,7 @@ pub use bus::Bus;
 pub use consumer::{Consumer, Failure};
 pub use event::{Event, EventId, Malformed, NewEvent};
 pub use metrics::EventMetrics;
-pub use outbox::{Outgoing, publish};
+pub use outbox::{Outgoing, publish, waiting};
 
 use crate::{backoff::Backoff, db::Db};
 
@@ -82,7 +82,7 @@ impl Events {
         for consumer in consumers {
             let consumer = Arc::new(consumer);
             tasks.spawn(replay::run(self.clone(), consumer.clone(), stop.clone()));
-            for domain in bus::domains(consumer.types) {
+            for domain in consumer.domains() {
                 let run = consumer::run(self.clone(), consumer.clone(), domain, stop.clone());
                 tasks.spawn(run);
             }

@@ -125,7 +125,10 @@ pub(super) async fn release(db: &Db, lease: Uuid, now: UnixMicros) -> Result<(),
 }
 
 /// How many wait, and since when the oldest does.
-pub(super) async fn waiting(db: &Db) -> Result<(i64, Option<UnixMicros>), Error> {
+///
+/// # Errors
+/// See [`Error`].
+pub async fn waiting(db: &Db) -> Result<(i64, Option<UnixMicros>), Error> {
     let row = query("SELECT COUNT(*), MIN(created_at) FROM outbox")
         .fetch_one(db)
         .await?;

@@ -27,7 +27,7 @@ pub use cron::CronError;
 use cron::Schedule;
 use lease::Lease;
 pub use operate::{Filter, Listed, list, retry};
-pub use store::State;
+pub use store::{State, depth};
 pub use worker::{Settings, Waker, Worker};
 
 /// Enough for a few bad minutes; who wants to go on longer says so.

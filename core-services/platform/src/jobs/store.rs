@@ -38,7 +38,9 @@ impl State {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+    /// # Errors
+    /// [`Error::Corrupt`] for a word that is none of these.
+    pub fn parse(text: &str) -> Result<Self, Error> {
         [Self::Queued, Self::Running, Self::Done, Self::Failed]
             .into_iter()
             .find(|state| state.as_str() == text)
@@ -328,7 +330,10 @@ pub(super) async fn take_back(db: &Db, pulse: Pulse, now: UnixMicros) -> Result<
 }
 
 /// How many jobs are queued, and since when the longest due one is.
-pub(super) async fn depth(db: &Db) -> Result<(i64, Option<UnixMicros>), Error> {
+///
+/// # Errors
+/// See [`Error`].
+pub async fn depth(db: &Db) -> Result<(i64, Option<UnixMicros>), Error> {
     let row = query("SELECT count(*), min(run_at) FROM jobs WHERE state = 'queued'")
         .fetch_one(db)
         .await?;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 use drive::Driver;
-pub use store::{Listed, Status, list};
+pub use store::{Listed, Status, list, open};
 
 /// More steps than this are several sagas.
 const STEPS_MAX: usize = 32;

@@ -33,7 +33,9 @@ impl Status {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, Error> {
+    /// # Errors
+    /// [`Error::Corrupt`] for a word that is none of these.
+    pub fn parse(text: &str) -> Result<Self, Error> {
         [Self::Running, Self::Compensating, Self::Done, Self::Failed]
             .into_iter()
             .find(|status| status.as_str() == text)
@@ -171,4 +173,15 @@ pub async fn list(
         })
     });
     listed.collect()
+}
+
+/// How many are neither done nor undone.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn open(db: &Db) -> Result<i64, Error> {
+    let row = query("SELECT COUNT(*) FROM sagas WHERE status IN ('running', 'compensating')")
+        .fetch_one(db)
+        .await?;
+    row.get(0)
 }

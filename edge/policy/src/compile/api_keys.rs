@@ -11,12 +11,13 @@ use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
 use sha2::{Digest, Sha256};
 
+use super::routes::Names;
 use super::{Compiler, headers, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ApiKeyDoc, ApiKeysDoc};
+use crate::document::{ApiKeyDoc, ApiKeysDoc, IntrospectDoc};
 use crate::field::{At, Field, items};
-use crate::model::{ApiKey, ApiKeys};
+use crate::model::{ApiKey, ApiKeys, Cluster, Introspect, IssuerId};
 
 const HEADER: &str = "x-api-key";
 /// Keys of one set: some 300 bytes each.
@@ -29,10 +30,20 @@ const KEY_BYTES_MIN: usize = 16;
 const KEY_BYTES_MAX: u64 = 4_096;
 
 impl Compiler<'_> {
-    pub(super) fn api_keys(&mut self, at: &At<ApiKeysDoc>) -> ApiKeys {
+    pub(super) fn api_keys(
+        &mut self,
+        at: &At<ApiKeysDoc>,
+        names: &Names<'_>,
+        clusters: &[Cluster],
+    ) -> ApiKeys {
         let doc = &at.value;
         let name = doc.name.given().map_or("", |name| &name.value);
-        self.required_list(&doc.keys, at.mark, "set of API keys", "keys");
+        if doc.introspect.is_absent() {
+            self.required_list(&doc.keys, at.mark, "set of API keys", "keys");
+        }
+        let owner = format!("set of API keys {}", quoted(name));
+        let introspect = doc.introspect.given();
+        let introspect = introspect.and_then(|at| self.introspect(at, &owner, names, clusters));
         let mut keys: HashMap<[u8; 32], Arc<ApiKey>> = HashMap::new();
         for item in items(&doc.keys) {
             if keys.len() >= KEYS_MAX {
@@ -63,7 +74,25 @@ impl Compiler<'_> {
             origin: self.origin(&doc.name, at.mark),
             header: self.key_header(&doc.header),
             keys,
+            introspect,
         }
+    }
+
+    fn introspect(
+        &mut self,
+        at: &At<IntrospectDoc>,
+        owner: &str,
+        names: &Names<'_>,
+        clusters: &[Cluster],
+    ) -> Option<Introspect> {
+        let doc = &at.value;
+        let issuer = self.required(&doc.issuer, at.mark, "rule of introspection", "issuer");
+        let issuer = issuer.and_then(|issuer| self.find(issuer, &names.issuers, owner));
+        let cluster = self.required(&doc.cluster, at.mark, "rule of introspection", "cluster")?;
+        Some(Introspect {
+            cluster: self.asked_cluster(cluster, owner, &names.clusters, clusters)?,
+            issuer: IssuerId(issuer?),
+        })
     }
 
     fn key_header(&mut self, field: &Field<String>) -> HeaderName {

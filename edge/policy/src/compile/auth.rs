@@ -11,7 +11,7 @@ use crate::codes;
 use crate::diagnostic::{Fault, Mark, shown};
 use crate::document::{AuthDoc, CertificateDoc};
 use crate::field::{At, Either, Field, items};
-use crate::model::{ApiKeysId, Auth, Credential, IssuerId, Mode};
+use crate::model::{ApiKeys, ApiKeysId, Auth, Credential, IssuerId, Mode};
 
 /// Scopes, roles, and claims of one route.
 const GRANTS_MAX: usize = 64;
@@ -76,7 +76,8 @@ impl Compiler<'_> {
             Credential::ApiKey(set) => defined.api_keys.get(set.0),
             _ => None,
         });
-        let mut key_headers: Vec<HeaderName> = sets.map(|set| set.header.clone()).collect();
+        let sets: Vec<&ApiKeys> = sets.collect();
+        let mut key_headers: Vec<HeaderName> = sets.iter().map(|set| set.header.clone()).collect();
         key_headers.dedup();
         let auth = Auth {
             any_of,
@@ -86,6 +87,7 @@ impl Compiler<'_> {
             roles,
             claim_headers: self.claim_headers(doc, &key_headers),
             forward_token: is_on(&doc.forward_token),
+            trades_keys: sets.iter().any(|set| set.introspect.is_some()),
             key_headers,
         };
         self.check_effect(doc, &auth);
@@ -194,7 +196,7 @@ impl Compiler<'_> {
 
     /// Keys about tokens, where none is taken.
     fn check_effect(&mut self, doc: &AuthDoc, auth: &Auth) {
-        if auth.any_of.is_empty() || auth.issuers().next().is_some() {
+        if auth.any_of.is_empty() || auth.has_claims() {
             return;
         }
         if let Some(at) = doc.forward_token.given() {

@@ -3,6 +3,7 @@
 //!
 //! Positions and places in files are left out, so that an unrelated edit changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use palisade_token::IssuerSpec;
@@ -10,7 +11,7 @@ use palisade_token::IssuerSpec;
 use super::Fingerprint;
 use crate::model::{
     AccessRule, Action, ApiKeys, Auth, Cluster, Conditions, Credential, EditValue, Forward,
-    HeaderEdits, Limit, Route,
+    HeaderEdits, IssuerId, Limit, Revocations, Route,
 };
 use crate::routing::{HostMatch, PathMatch};
 
@@ -36,18 +37,32 @@ struct KeySet {
 impl Referents {
     pub(super) fn of(
         clusters: &[Cluster],
-        issuers: &[IssuerSpec],
+        (issuers, revocations): (&[IssuerSpec], &HashMap<IssuerId, Revocations>),
         api_keys: &[ApiKeys],
         (limits, access): (&[Limit], &[AccessRule]),
     ) -> Self {
-        let issuers = issuers.iter().map(|issuer| {
+        let issuers = issuers.iter().enumerate().map(|(position, issuer)| {
             let mut digest = Fingerprint::new("issuer", &issuer.name);
             digest.debug(issuer);
+            if let Some(rule) = revocations.get(&IssuerId(position)) {
+                let cluster = clusters.get(rule.cluster.0);
+                digest
+                    .debug(&cluster.map(|cluster| cluster.fingerprint))
+                    .debug(&(rule.on_stale, rule.stale_after));
+            }
             digest.finish()
         });
+        let issuers: Vec<u64> = issuers.collect();
         let api_keys = api_keys.iter().map(|set| {
             let mut digest = Fingerprint::new("api keys", &set.name);
             digest.debug(&set.header);
+            if let Some(asked) = &set.introspect {
+                let cluster = clusters.get(asked.cluster.0);
+                digest.debug(&(
+                    cluster.map(|cluster| cluster.fingerprint),
+                    issuers.get(asked.issuer.0),
+                ));
+            }
             let mut keys: Vec<_> = set.keys.iter().collect();
             keys.sort_by_key(|(sha256, _)| **sha256);
             let mut all = Fingerprint::new("api keys", &set.name);
@@ -77,6 +92,7 @@ impl Referents {
             ));
             digest.finish()
         });
+        let api_keys = api_keys.collect();
         let clusters = clusters.iter().map(|cluster| cluster.fingerprint);
         let limits = limits.iter().map(|limit| {
             let mut digest = Fingerprint::new("limit", &limit.name);
@@ -85,8 +101,8 @@ impl Referents {
         });
         Self {
             clusters: clusters.collect(),
-            issuers: issuers.collect(),
-            api_keys: api_keys.collect(),
+            issuers,
+            api_keys,
             limits: limits.collect(),
             access: access.collect(),
         }
@@ -102,6 +118,7 @@ impl Referents {
             claim_headers,
             forward_token,
             key_headers: _,
+            trades_keys: _,
         } = auth;
         for credential in any_of {
             match credential {

@@ -67,8 +67,7 @@ impl Compiler<'_> {
         route: &Route,
     ) {
         let auth = route.auth.as_ref();
-        if !conditions.ask_for_claims() || auth.is_some_and(|auth| auth.issuers().next().is_some())
-        {
+        if !conditions.ask_for_claims() || auth.is_some_and(|auth| auth.has_claims()) {
             return;
         }
         let mark = at

@@ -34,6 +34,7 @@ mod redirects;
 mod respond;
 mod rewrites;
 mod retries;
+mod revocations;
 mod routes;
 mod tests;
 mod tls;
@@ -98,13 +99,16 @@ pub(crate) fn policy(
     let hosts = all(documents, |document| &document.hosts);
     compiler.index(&hosts, DEFINITIONS_MAX);
     let limits = compiler.each(&limits, Compiler::limit);
-    let api_keys = compiler.each(&api_keys, Compiler::api_keys);
     let access = compiler.each(&access, Compiler::access_rule);
     let caches = compiler.each(&caches, Compiler::named_cache);
     let header_sets = compiler.each(&header_sets, Compiler::header_set);
     let written_clusters = clusters;
     let clusters = compiler.each(&written_clusters, Compiler::cluster);
-    let issuers = compiler.each(&issuers, Compiler::issuer);
+    let written_issuers = issuers;
+    let issuers = compiler.each(&written_issuers, Compiler::issuer);
+    let api_keys = compiler.each(&api_keys, |it, at| it.api_keys(at, &names, &clusters));
+    let revocations = compiler.revocations(&written_issuers, &names.clusters, &clusters);
+    let told = (&*issuers, &revocations);
     let defined = routes::Defined {
         clusters: &written_clusters,
         limits: &limits,
@@ -112,7 +116,7 @@ pub(crate) fn policy(
         access: &access,
         caches: &caches,
         header_sets: &header_sets,
-        referents: &fingerprints::Referents::of(&clusters, &issuers, &api_keys, (&limits, &access)),
+        referents: &fingerprints::Referents::of(&clusters, told, &api_keys, (&limits, &access)),
     };
     let host_rules = compiler.host_rules(&hosts);
     let inheritance = compiler.inheritance(documents, &hosts, &host_rules);
@@ -120,19 +124,18 @@ pub(crate) fn policy(
     let listeners = compiler.listeners(documents);
     compiler.lint((&routes, &host_rules), (&names, &defined), &inheritance);
     // After the lints: what only a test names is not used.
-    let tests = all(documents, |document| &document.tests);
-    compiler.index(&tests, tests::TESTS_MAX);
     let expectable = tests::Expectable {
         routes: &route_names,
         clusters: &names.clusters,
         limits: &names.limits,
     };
-    let tests = compiler.tests(&tests, &expectable);
+    let tests = compiler.tests(documents, &expectable);
     Policy {
         listeners,
         routes: table,
         clusters,
         issuers,
+        revocations,
         api_keys,
         access,
         limits,

@@ -183,7 +183,7 @@ impl Compiler<'_> {
             };
             let limit = defined.limits.get(position);
             let key = limit.map(|limit| &limit.key);
-            let has_claims = auth.is_some_and(|auth| auth.issuers().next().is_some());
+            let has_claims = auth.is_some_and(Auth::has_claims);
             if !has_claims && matches!(key, Some(LimitKey::Claim(_))) {
                 let message = format!(
                     "limit {} counts by a claim, and the route asks for no token",

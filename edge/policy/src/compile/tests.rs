@@ -11,12 +11,14 @@ use time::format_description::well_known::Rfc3339;
 use super::{Compiler, Index, quoted, values};
 use crate::codes;
 use crate::diagnostic::{Fault, shown};
-use crate::document::{ExpectDoc, ExpectedFieldDoc, TestCertificateDoc, TestDoc, TestRequestDoc};
+use crate::document::{
+    Document, ExpectDoc, ExpectedFieldDoc, TestCertificateDoc, TestDoc, TestRequestDoc, all,
+};
 use crate::field::{At, Either, Entries, Field, Json, List, items};
 use crate::model::{Expected, ExpectedField, TestCase, TestCertificate, TestRequest};
 
 /// All are run at each reload.
-pub(super) const TESTS_MAX: usize = 10_000;
+const TESTS_MAX: usize = 10_000;
 /// Fields of a request, and expected ones.
 const FIELDS_MAX: usize = 100;
 /// Limits, and shadow refusals, of one request.
@@ -32,9 +34,11 @@ pub(super) struct Expectable<'a, 'd> {
 impl Compiler<'_> {
     pub(super) fn tests(
         &mut self,
-        tests: &[&At<TestDoc>],
+        documents: &[Document],
         names: &Expectable<'_, '_>,
     ) -> Vec<TestCase> {
+        let tests = all(documents, |document| &document.tests);
+        self.index(&tests, TESTS_MAX);
         let tests = tests.iter();
         tests.filter_map(|at| self.test(at, names)).collect()
     }

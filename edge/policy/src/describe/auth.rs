@@ -1,8 +1,8 @@
 //! Who may use a route, in words.
 
 use super::matches::{certificate, named};
-use super::{Definition, issuers, joined, mode, shortened, with_mode};
-use crate::model::{AccessRule, AccessUse, ApiKey, ApiKeys, Auth, Credential, Policy};
+use super::{Definition, clusters, issuers, joined, mode, shortened, with_mode};
+use crate::model::{AccessRule, AccessUse, ApiKey, ApiKeys, Auth, Credential, Introspect, Policy};
 
 pub(super) const API_KEYS: &str = "set of API keys";
 pub(super) const ACCESS: &str = "access rule";
@@ -18,6 +18,7 @@ pub(super) fn auth(it: &mut Definition, auth: Option<&Auth>, policy: &Policy) {
         forward_token,
         // Of the sets of API keys.
         key_headers: _,
+        trades_keys: _,
     }) = auth
     else {
         return it.set("auth", "none");
@@ -55,15 +56,26 @@ fn credential(it: &mut Definition, credential: &Credential, policy: &Policy) -> 
     }
 }
 
-pub(super) fn api_keys(keys: &ApiKeys) -> Definition {
+pub(super) fn api_keys(keys: &ApiKeys, policy: &Policy) -> Definition {
     let ApiKeys {
         name,
         origin,
         header,
         keys,
+        introspect,
     } = keys;
     let mut it = Definition::new(API_KEYS, name, Some(origin));
     it.set("header", header);
+    if let Some(Introspect { cluster, issuer }) = introspect {
+        let cluster = policy.clusters.get(cluster.0);
+        let cluster = cluster.map_or("", |cluster| &*cluster.name);
+        it.uses.push((clusters::KIND, cluster.to_owned()));
+        it.set("introspect.cluster", cluster);
+        let issuer = policy.issuers.get(issuer.0);
+        let issuer = issuer.map_or("", |issuer| &*issuer.name);
+        it.uses.push((issuers::KIND, issuer.to_owned()));
+        it.set("introspect.issuer", issuer);
+    }
     let mut texts: Vec<String> = keys
         .iter()
         .map(|(digest, key)| {

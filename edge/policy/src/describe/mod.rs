@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Mode, Origin, Policy, Route};
+use crate::model::{IssuerId, Mode, Origin, Policy, Route};
 
 /// Hexadecimal digits of a digest: enough to see that it is another one.
 const DIGEST_DIGITS: usize = 12;
@@ -101,6 +101,8 @@ pub fn describe(policy: &Policy, folder: &Path) -> Vec<Definition> {
         routes: _,
         clusters,
         issuers,
+        // Told with their issuers.
+        revocations: _,
         api_keys,
         access,
         limits,
@@ -112,8 +114,9 @@ pub fn describe(policy: &Policy, folder: &Path) -> Vec<Definition> {
     let named = hosts.hosts().iter().filter(|host| !host.name.is_empty());
     all.extend(named.map(|host| hosts::host(host)));
     all.extend(routes::routes(policy));
-    all.extend(issuers.iter().map(|spec| issuers::issuer(spec, folder)));
-    all.extend(api_keys.iter().map(auth::api_keys));
+    let told = (0..issuers.len()).filter_map(|at| issuers::issuer(policy, IssuerId(at), folder));
+    all.extend(told);
+    all.extend(api_keys.iter().map(|set| auth::api_keys(set, policy)));
     all.extend(access.iter().map(auth::access_rule));
     all.extend(limits.iter().map(limits::limit));
     all.extend(clusters.iter().map(|it| clusters::cluster(it, folder)));

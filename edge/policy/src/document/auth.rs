@@ -47,7 +47,7 @@ pub(crate) struct AuthDoc {
     ///
     /// map of text; none
     pub(crate) claim_headers: Field<Entries<String>>,
-    /// `authorization` goes upstream too.
+    /// `authorization` goes upstream too; for an API key that was traded, with its access token.
     ///
     /// boolean; `false`
     pub(crate) forward_token: Field<bool>,
@@ -93,8 +93,26 @@ pub(crate) struct ApiKeysDoc {
     pub(crate) header: Field<String>,
     /// The keys.
     ///
-    /// list of maps; required
+    /// list of maps; required without `introspect`
     pub(crate) keys: List<ApiKeyDoc>,
+    /// Who knows the other keys, and trades each for an access token.
+    ///
+    /// map; nobody
+    pub(crate) introspect: Field<IntrospectDoc>,
+}
+
+/// A service that is asked what a key stands for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IntrospectDoc {
+    /// Serves `auth.v1.KeyService`; `protocol: grpc`.
+    ///
+    /// name; required
+    pub(crate) cluster: Field<String>,
+    /// Whose tokens the keys are traded for: by its rules, keys and revocations they are believed.
+    ///
+    /// name; required
+    pub(crate) issuer: Field<String>,
 }
 
 /// One key: its SHA-256, or the file that holds it; never the key itself.

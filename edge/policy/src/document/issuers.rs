@@ -40,6 +40,36 @@ pub(crate) struct IssuerDoc {
     ///
     /// list of text; any usual
     pub(crate) token_types: List<String>,
+    /// Where it tells which of its tokens are dead before they expire.
+    ///
+    /// map; nowhere
+    pub(crate) revocations: Field<RevocationsDoc>,
+}
+
+/// Sessions, API keys and users whose tokens must not be believed any more.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RevocationsDoc {
+    /// Serves `auth.v1.KeyService`; `protocol: grpc`.
+    ///
+    /// name; required
+    pub(crate) cluster: Field<String>,
+    /// What becomes of tokens after `stale_after`; `deny` is 503, and until the first word, too.
+    ///
+    /// `allow` `deny`; `allow`
+    pub(crate) on_stale: Field<OnStaleDoc>,
+    /// How long nothing need be heard.
+    ///
+    /// duration, 10s to 1h; `30s`
+    pub(crate) stale_after: Field<String>,
+}
+
+/// Whether tokens are believed of which nobody says any more that they are dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnStaleDoc {
+    Allow,
+    Deny,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{ApiKeysId, IssuerId, Mode, Origin, ValueMatch};
+use super::{ApiKeysId, ClusterId, IssuerId, Mode, Origin, ValueMatch};
 use crate::expression::Expression;
 
 /// Who may use a route.
@@ -27,6 +28,8 @@ pub struct Auth {
     pub forward_token: bool,
     /// Fields that carry API keys: they go no further than the edge.
     pub key_headers: Vec<HeaderName>,
+    /// One of the sets of API keys trades them for tokens: their callers have claims.
+    pub trades_keys: bool,
 }
 
 impl Auth {
@@ -39,6 +42,11 @@ impl Auth {
                 _ => None,
             })
     }
+
+    /// Whether callers may have claims.
+    pub fn has_claims(&self) -> bool {
+        self.trades_keys || self.issuers().next().is_some()
+    }
 }
 
 /// One way to show who one is.
@@ -47,6 +55,22 @@ pub enum Credential {
     Jwt(IssuerId),
     ApiKey(ApiKeysId),
     ClientCertificate(CertificateMatch),
+}
+
+/// Where an issuer tells which of its tokens are dead before they expire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocations {
+    pub cluster: ClusterId,
+    pub on_stale: OnStale,
+    /// How long nothing need be heard.
+    pub stale_after: Duration,
+}
+
+/// What becomes of tokens when nobody says any more which are dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStale {
+    Allow,
+    Deny,
 }
 
 /// A named set of API keys.
@@ -58,6 +82,16 @@ pub struct ApiKeys {
     pub header: HeaderName,
     /// By the SHA-256 of the key: nothing here can be used as one.
     pub keys: HashMap<[u8; 32], Arc<ApiKey>>,
+    /// Who knows the others.
+    pub introspect: Option<Introspect>,
+}
+
+/// A service that trades API keys for access tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introspect {
+    pub cluster: ClusterId,
+    /// Of the tokens.
+    pub issuer: IssuerId,
 }
 
 /// Who has a key, and what it lets them do.

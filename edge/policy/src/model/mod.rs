@@ -15,6 +15,7 @@ mod regexes;
 mod routes;
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use palisade_token::IssuerSpec;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub clusters: Vec<Cluster>,
     /// Token issuers; `IssuerId` is the position.
     pub issuers: Vec<IssuerSpec>,
+    /// Of the issuers that tell which of their tokens are dead.
+    pub revocations: HashMap<IssuerId, Revocations>,
     /// `ApiKeysId` is the position.
     pub api_keys: Vec<ApiKeys>,
     /// `AccessId` is the position.

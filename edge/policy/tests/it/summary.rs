@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use palisade_policy::hosts::Host;
 use palisade_policy::model::{
-    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Credential, Limit, LimitUse, Mirror,
-    Mode, OnReload, Policy, Priority, Retries, Route, WebSocket,
+    AccessRule, AccessUse, ApiKey, Auth, Cluster, ClusterId, Credential, IssuerId, Limit, LimitUse,
+    Mirror, Mode, OnReload, Policy, Priority, Retries, Route, WebSocket,
 };
 
 pub(crate) fn summary(policy: &Policy) -> String {
@@ -64,7 +64,7 @@ pub(crate) fn summary(policy: &Policy) -> String {
 }
 
 fn describe_issuers(out: &mut String, policy: &Policy) {
-    for issuer in &policy.issuers {
+    for (position, issuer) in policy.issuers.iter().enumerate() {
         writeln!(
             out,
             "issuer {} {} {:?}",
@@ -88,6 +88,9 @@ fn describe_issuers(out: &mut String, policy: &Policy) {
             issuer.refresh, issuer.cooldown
         )
         .unwrap();
+        if let Some(told) = policy.revocations.get(&IssuerId(position)) {
+            writeln!(out, "  {told:?}").unwrap();
+        }
     }
 }
 
@@ -217,6 +220,7 @@ fn describe_terms(out: &mut String, policy: &Policy, route: &Route) {
         claim_headers,
         forward_token,
         key_headers: _,
+        trades_keys: _,
     }) = &route.auth
     {
         let any_of: Vec<String> = any_of.iter().map(|one| credential(policy, one)).collect();
@@ -291,7 +295,12 @@ fn describe_callers(out: &mut String, policy: &Policy) {
             })
             .collect();
         keys.sort();
-        writeln!(out, "{}", keys.join("\n")).unwrap();
+        if !keys.is_empty() {
+            writeln!(out, "{}", keys.join("\n")).unwrap();
+        }
+        if let Some(asked) = &set.introspect {
+            writeln!(out, "  {asked:?}").unwrap();
+        }
     }
     for rule in &policy.access {
         let AccessRule {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Method;
 use palisade_edge::explain::{Decision, cases, decide, explain};
+use palisade_edge::identity::Introspected;
 use palisade_edge::request_ctx::Now;
 use palisade_edge::snapshot::Snapshot;
 use palisade_edge::stages::host::Proof;
@@ -47,6 +48,7 @@ fn traffic(snapshot: &Snapshot, sent: &Generated, request: u128) -> Result<Admit
         request,
         under_way: 0,
         keys_may_come: false,
+        introspected: Some(&Introspected::Unavailable),
         rehearsal: None,
     };
     admit(snapshot, &mut head, downstream, Now::read())

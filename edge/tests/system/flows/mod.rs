@@ -5,6 +5,7 @@
 
 mod profile;
 mod sessions;
+mod strong_login;
 mod trouble;
 mod leaving;
 mod lineage;

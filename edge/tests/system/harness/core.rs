@@ -17,7 +17,6 @@ use super::waiting::until;
 use super::{EDGE, address, get, listening};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/services");
 /// Of the role in PostgreSQL; marked as a password, so that a log that holds it fails the test.
 const DATABASE_PASSWORD: &str = "open-sesame-identity";
 /// base64 of 32 bytes; what is sealed under it is a test's.
@@ -180,7 +179,7 @@ fn command(files: &Files, servers: Option<&Servers>, name: &str) -> Command {
         command.env("REDIS_URL", servers.redis.url());
         command.env("CORE_KEYRING_FILE", keyring(files));
     }
-    command.env("CORE_POLICIES", POLICIES);
+    command.env("CORE_POLICIES", files.policies().join("services"));
     command.args(name.split(' '));
     command
 }
@@ -205,8 +204,8 @@ async fn serve(
     let mut command = command(files, servers, what);
     command.args(["--grpc", &grpc.to_string(), "--admin", &admin.to_string()]);
     command.args(["--log", files.log, "--drain-delay", "0s"]);
-    let breached = format!("{POLICIES}/breached-passwords.txt");
-    command.args(["--breached-passwords", &breached]);
+    let breached = files.policies().join("services/breached-passwords.txt");
+    command.arg("--breached-passwords").arg(breached);
     command.args(&files.core_arguments);
     let (certs, name) = (files.certs(), certificate(layout));
     command

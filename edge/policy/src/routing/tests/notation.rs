@@ -16,6 +16,7 @@ pub(super) fn route(name: &str) -> Arc<Route> {
     };
     let auth = Auth {
         key_headers: Vec::new(),
+        trades_keys: false,
         any_of: vec![Credential::Jwt(IssuerId(0))],
         mode: Mode::Enforce,
         optional: true,

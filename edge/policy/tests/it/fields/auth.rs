@@ -8,13 +8,26 @@ version: 1
 clusters:
   - name: core
     endpoints: ["127.0.0.1:1"]
+  - name: identity
+    endpoints: ["127.0.0.1:2"]
+    protocol: grpc
+  - name: other
+    endpoints: ["127.0.0.1:3"]
+    protocol: grpc
 issuers:
   - name: id
     issuer: id
     audiences: [a]
     jwks: {file: a.json}
     algorithms: [EdDSA]
+    revocations: {cluster: identity}
+  - name: second
+    issuer: second
+    audiences: [a]
+    jwks: {file: a.json}
+    algorithms: [EdDSA]
 api_keys:
+  - {name: traded, introspect: {cluster: identity, issuer: id}}
   - name: keys
     keys: [{name: acme, sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}]
 access:
@@ -55,6 +68,21 @@ routes:
             "auth: {any_of",
             "auth: {mode: shadow, any_of",
         ),
+        (
+            "RevocationsDoc.cluster",
+            "{cluster: identity}",
+            "{cluster: other}",
+        ),
+        (
+            "RevocationsDoc.on_stale",
+            "{cluster: identity}",
+            "{cluster: identity, on_stale: deny}",
+        ),
+        (
+            "RevocationsDoc.stale_after",
+            "{cluster: identity}",
+            "{cluster: identity, stale_after: 1m}",
+        ),
         ("CredentialDoc.issuer", "[{issuer: id}, ", "["),
         ("CredentialDoc.api_keys", "{api_keys: keys}, ", ""),
         (
@@ -73,6 +101,17 @@ routes:
             "  - name: keys\n    header: x-key",
         ),
         ("ApiKeysDoc.keys", "sha256: 01", "sha256: 11"),
+        (
+            "ApiKeysDoc.introspect",
+            "{name: traded, introspect: {cluster: identity, issuer: id}}",
+            "{name: traded, keys: [{name: a, sha256: 1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}]}",
+        ),
+        (
+            "IntrospectDoc.cluster",
+            "{cluster: identity, issuer",
+            "{cluster: other, issuer",
+        ),
+        ("IntrospectDoc.issuer", "issuer: id}}", "issuer: second}}"),
         ("ApiKeyDoc.name", "{name: acme,", "{name: other,"),
         ("ApiKeyDoc.sha256", "sha256: 01", "sha256: 11"),
         (

@@ -78,6 +78,11 @@ pub(super) const CHANGES: &[(&str, &str, &str)] = &[
         "[EdDSA]",
         "[EdDSA]\n    token_types: [at+jwt]",
     ),
+    (
+        "IssuerDoc.revocations",
+        "[EdDSA]",
+        "[EdDSA]\n    revocations: {cluster: core}",
+    ),
     ("JwksDoc.url", "https://id.example/", "https://id2.example/"),
     (
         "JwksDoc.file",

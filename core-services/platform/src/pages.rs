@@ -2,34 +2,41 @@
 //! Invariant: a page is asked for with one row more than it shows; only that row says
 //! that there is a next page.
 
-use core_platform::cursor::{Cursors, Query};
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::Status;
+
+use crate::cursor::{Cursors, Query};
 
 /// For a caller that doesn't say.
 const PAGE_SIZE: i32 = 50;
 
 /// One list as one caller asks for it.
-pub(super) struct Pages<'a> {
-    pub(super) cursors: &'a Cursors,
-    pub(super) query: Query<'a>,
+pub struct Pages<'a> {
+    pub cursors: &'a Cursors,
+    pub query: Query<'a>,
     /// As the message has it; the input rules bound it.
-    pub(super) size: i32,
+    pub size: i32,
 }
 
 impl Pages<'_> {
     /// Where the page begins: after this.
-    pub(super) fn after<P: DeserializeOwned>(&self, token: &str) -> Result<Option<P>, Status> {
+    ///
+    /// # Errors
+    /// `INVALID_PAGE_TOKEN` for a token of another list.
+    pub fn after<P: DeserializeOwned>(&self, token: &str) -> Result<Option<P>, Status> {
         self.cursors.position(self.query, token)
     }
 
     /// How many rows to read.
-    pub(super) fn limit(&self) -> i64 {
+    pub fn limit(&self) -> i64 {
         i64::from(self.size()) + 1
     }
 
     /// The page's rows, and the token of the next page.
-    pub(super) fn cut<T, P: Serialize>(
+    ///
+    /// # Errors
+    /// A position that no token could hold.
+    pub fn cut<T, P: Serialize>(
         &self,
         mut rows: Vec<T>,
         position: impl FnOnce(&T) -> P,

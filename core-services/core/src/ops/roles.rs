@@ -1,6 +1,4 @@
-//! `palisade-core ops`: what operators do by hand, on the databases themselves.
-//! Invariant: each deed is in the audit log as an operator's; running services see it at
-//! once, as they would another replica's.
+//! `palisade-core ops grant-role`: how the first administrator comes to be.
 
 use std::sync::Arc;
 
@@ -8,20 +6,18 @@ use anyhow::anyhow;
 use core_platform::{
     clock,
     crypto::{KeyRing, Vault},
-    db::Db,
     policy::PolicyStore,
 };
 
+use super::{flags::GrantRoleFlags, open};
 use crate::{
     Failure,
-    cli::GrantRoleFlags,
     databases::Stores,
     offline::{block_on, print},
     services::Service,
 };
 
-/// `palisade-core ops grant-role`
-pub(crate) fn grant_role(flags: &GrantRoleFlags) -> Result<(), Failure> {
+pub(super) fn grant(flags: &GrantRoleFlags) -> Result<(), Failure> {
     let stores = flags.stores.settings()?;
     let policies = PolicyStore::open(&flags.policies).map_err(Failure::usage)?;
     if !policies.current().roles.knows(&flags.role) {
@@ -39,15 +35,8 @@ async fn granted(
     stores: &Stores,
     policies: Arc<PolicyStore>,
 ) -> anyhow::Result<()> {
-    let name = Service::Identity.definition().name;
-    let location = stores.location(name);
-    if location.is_empty(name).await? {
-        return Err(anyhow!(
-            "there are no accounts in `{location}`\nhint: the same --data-dir or DATABASE_URL__IDENTITY as the service's"
-        ));
-    }
-    let db = Db::open(&location, name).await?;
-    let ring = KeyRing::open(flags.keyring.as_deref(), stores.data_dir())?;
+    let db = open(Service::Identity, stores).await?;
+    let ring = KeyRing::open(flags.keyring.keyring.as_deref(), stores.data_dir())?;
     let now = clock::now();
     let vault = Vault::start(&db, ring, now).await?;
     let who = (flags.email.as_str(), flags.role.as_str());
