@@ -50,6 +50,8 @@ secret() { # name: made once, readable to us alone
 
 start_postgres() {
   local data=$postgres_home/data
+  # Where STATE was removed its passwords are gone, and what they open goes with it.
+  [ -s "$split/postgres-password" ] || rm -rf "$postgres_home"
   # A folder that its user can reach, whoever owns the folders above it.
   mkdir -p "$postgres_home"
   [ "$owner" = "$(id -un)" ] || chown "$owner" "$postgres_home"

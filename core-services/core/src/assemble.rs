@@ -12,7 +12,7 @@ use core_platform::{
     clock::{self, UnixMicros},
     config,
     contracts::Contracts,
-    crypto::{KeyRing, Vault},
+    crypto::{self, KeyRing, Vault},
     cursor::Cursors,
     db::Db,
     events::{
@@ -176,12 +176,12 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
     let (audit, cursors) = (Audit::new(&vault)?, Cursors::new(&vault)?);
     let context = Context {
         db: db.clone(),
-        vault,
+        vault: vault.clone(),
         cache,
         policies: settings.policies.clone(),
         metrics: shared.metrics.clone(),
         validator: shared.validator.clone(),
-        jobs: own_jobs()?,
+        jobs: own_jobs(&vault)?,
         stop: shared.stop.clone(),
         now: shared.now,
         data_dir: process.data_dir.clone(),
@@ -192,7 +192,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
 
     let jobs = match parts.take_jobs() {
         Some(jobs) => jobs,
-        None => own_jobs()?,
+        None => own_jobs(&vault)?,
     };
     let keeping = jobs::Settings::default();
     let worker = Worker::new(db.clone(), name, jobs, shared.metrics.clone(), keeping);
@@ -244,9 +244,10 @@ fn cache(
 }
 
 /// What the platform does in every service's database.
-fn own_jobs() -> anyhow::Result<Jobs> {
+fn own_jobs(vault: &Vault) -> anyhow::Result<Jobs> {
     let mut jobs = Jobs::new()?;
     idempotency::register(&mut jobs)?;
+    crypto::register(&mut jobs, vault.clone())?;
     Ok(jobs)
 }
 

@@ -254,15 +254,7 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
             network: about.network.to_owned(),
         }),
         Fact::SessionRevoked { session, reason } => {
-            let until = now + ACCESS_LIFETIME;
-            new("session.revoked").data(&SessionRevoked {
-                session_id: session.to_string(),
-                reason: reason.name().to_owned(),
-                tokens_until: Some(Timestamp {
-                    seconds: until.seconds(),
-                    nanos: until.subsecond_nanos(),
-                }),
-            })
+            new("session.revoked").data(&session_revoked(*session, *reason, now))
         }
         Fact::TokenReused { session } => {
             new("auth.token_reuse_detected").data(&TokenReuseDetected {
@@ -297,6 +289,18 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
         Some(user) => event.actor(user.to_string()),
         None => event,
     })
+}
+
+fn session_revoked(session: Uuid, reason: Reason, now: UnixMicros) -> SessionRevoked {
+    let until = now + ACCESS_LIFETIME;
+    SessionRevoked {
+        session_id: session.to_string(),
+        reason: reason.name().to_owned(),
+        tokens_until: Some(Timestamp {
+            seconds: until.seconds(),
+            nanos: until.subsecond_nanos(),
+        }),
+    }
 }
 
 fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {

@@ -76,7 +76,6 @@ use relationships::Relationships;
 use revocations::Revocations;
 use roles::Roles;
 use sessions::Sessions;
-use tickets::Tickets;
 use upkeep::Upkeep;
 
 pub use breached::Breached;
@@ -191,24 +190,8 @@ impl Rules {
             facts: facts.clone(),
             counters: counters.clone(),
         };
-        let api_keys = ApiKeys {
-            db: db.clone(),
-            vault: vault.clone(),
-            sessions: sessions.clone(),
-            facts: facts.clone(),
-        };
-        let credentials = Credentials {
-            db: db.clone(),
-            vault: vault.clone(),
-            codes: codes.clone(),
-            tickets: Tickets::new(vault.clone()),
-            sessions: sessions.clone(),
-            facts: facts.clone(),
-            counters: counters.clone(),
-            webauthn: Arc::new(policy.site.relying_party()?),
-            site_name: policy.site.name.as_str().into(),
-            require_verified: policy.require_verified,
-        };
+        let api_keys = ApiKeys::new(&sessions);
+        let credentials = Credentials::new(&sessions, &codes, &policy)?;
         let public_url = policy.site.public_url.clone();
         let accounts = Arc::new(Accounts {
             db: db.clone(),

@@ -70,72 +70,52 @@ opaque!(
 mod tests {
     use super::*;
 
+    fn shown(message: &impl Debug) -> String {
+        format!("{message:?}")
+    }
+
     #[test]
     fn debug_hides_every_field() {
         let secret = || "s3cret".to_owned();
         let printed = [
-            format!(
-                "{:?}",
-                RegisterRequest {
-                    email: secret(),
-                    password: secret(),
-                    name: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                LoginRequest {
-                    email: secret(),
-                    password: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                RefreshRequest {
-                    refresh_token: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                ChangePasswordRequest {
-                    current_password: secret(),
-                    new_password: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                TokenResponse {
-                    access_token: secret(),
-                    refresh_token: secret(),
-                    token_type: secret(),
-                    expires_in: 600,
-                    mfa_token: secret(),
-                    mfa_methods: vec![secret()],
-                }
-            ),
-            format!(
-                "{:?}",
-                FinishPasswordResetRequest {
-                    email: secret(),
-                    code: secret(),
-                    new_password: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                VerifyContactRequest {
-                    contact: secret(),
-                    code: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                CreateApiKeyResponse {
-                    key: secret(),
-                    api_key: None
-                }
-            ),
-            format!("{:?}", IntrospectRequest { token: secret() }),
+            shown(&RegisterRequest {
+                email: secret(),
+                password: secret(),
+                name: secret(),
+            }),
+            shown(&LoginRequest {
+                email: secret(),
+                password: secret(),
+            }),
+            shown(&RefreshRequest {
+                refresh_token: secret(),
+            }),
+            shown(&ChangePasswordRequest {
+                current_password: secret(),
+                new_password: secret(),
+            }),
+            shown(&TokenResponse {
+                access_token: secret(),
+                refresh_token: secret(),
+                token_type: secret(),
+                expires_in: 600,
+                mfa_token: secret(),
+                mfa_methods: vec![secret()],
+            }),
+            shown(&FinishPasswordResetRequest {
+                email: secret(),
+                code: secret(),
+                new_password: secret(),
+            }),
+            shown(&VerifyContactRequest {
+                contact: secret(),
+                code: secret(),
+            }),
+            shown(&CreateApiKeyResponse {
+                key: secret(),
+                api_key: None,
+            }),
+            shown(&IntrospectRequest { token: secret() }),
             format!(
                 "{:?}",
                 IntrospectResponse {
@@ -143,22 +123,16 @@ mod tests {
                     ..IntrospectResponse::default()
                 }
             ),
-            format!(
-                "{:?}",
-                HttpBody {
-                    data: secret().into_bytes(),
-                    ..HttpBody::default()
-                }
-            ),
-            format!(
-                "{:?}",
-                Profile {
-                    email: secret(),
-                    phone: secret(),
-                    name: secret(),
-                    ..Profile::default()
-                }
-            ),
+            shown(&HttpBody {
+                data: secret().into_bytes(),
+                ..HttpBody::default()
+            }),
+            shown(&Profile {
+                email: secret(),
+                phone: secret(),
+                name: secret(),
+                ..Profile::default()
+            }),
         ];
         for text in printed {
             assert!(!text.contains("s3cret"), "{text}");
@@ -169,29 +143,20 @@ mod tests {
     fn debug_hides_credentials() {
         let secret = || "s3cret".to_owned();
         let printed = [
-            format!(
-                "{:?}",
-                CompleteMfaRequest {
-                    mfa_token: secret(),
-                    code: secret(),
-                    recovery_code: secret(),
-                    sms_code: secret(),
-                    ..CompleteMfaRequest::default()
-                }
-            ),
-            format!(
-                "{:?}",
-                EnrollTotpResponse {
-                    secret: secret(),
-                    otpauth_uri: secret()
-                }
-            ),
-            format!(
-                "{:?}",
-                RecoveryCodes {
-                    recovery_codes: vec![secret()]
-                }
-            ),
+            shown(&CompleteMfaRequest {
+                mfa_token: secret(),
+                code: secret(),
+                recovery_code: secret(),
+                sms_code: secret(),
+                ..CompleteMfaRequest::default()
+            }),
+            shown(&EnrollTotpResponse {
+                secret: secret(),
+                otpauth_uri: secret(),
+            }),
+            shown(&RecoveryCodes {
+                recovery_codes: vec![secret()],
+            }),
         ];
         for text in printed {
             assert!(!text.contains("s3cret"), "{text}");

@@ -65,6 +65,16 @@ pub(crate) struct ApiKeys {
 }
 
 impl ApiKeys {
+    /// On the ground of the sessions.
+    pub(crate) fn new(sessions: &Sessions) -> Self {
+        Self {
+            db: sessions.db.clone(),
+            vault: sessions.vault.clone(),
+            sessions: sessions.clone(),
+            facts: sessions.facts.clone(),
+        }
+    }
+
     /// Makes a key; the text is nowhere after this.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use webauthn_rs::Webauthn;
 
 use crate::{
+    Policy,
     contacts::{Codes, Contact, Kind as ContactKind},
     counters::Counters,
     error::Error,
@@ -29,6 +30,7 @@ use crate::{
     messages::{self, Message, NEWS_LIFETIME, Template},
     profiles::CONTACT,
     sessions::Sessions,
+    site,
     store::{
         contacts,
         credentials::{self as rows, CredentialRow},
@@ -115,6 +117,29 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// On the ground of the sessions.
+    ///
+    /// # Errors
+    /// A site that browsers allow no passkeys at.
+    pub(crate) fn new(
+        sessions: &Sessions,
+        codes: &Codes,
+        policy: &Policy,
+    ) -> Result<Self, site::Error> {
+        Ok(Self {
+            db: sessions.db.clone(),
+            vault: sessions.vault.clone(),
+            codes: codes.clone(),
+            tickets: Tickets::new(sessions.vault.clone()),
+            sessions: sessions.clone(),
+            facts: sessions.facts.clone(),
+            counters: sessions.counters.clone(),
+            webauthn: Arc::new(policy.site.relying_party()?),
+            site_name: policy.site.name.as_str().into(),
+            require_verified: policy.require_verified,
+        })
+    }
+
     /// The caller's credentials, the oldest first, and how many recovery codes are left.
     ///
     /// # Errors

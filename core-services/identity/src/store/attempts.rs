@@ -29,7 +29,7 @@ pub(crate) async fn fail(
 ) -> Result<i64, Error> {
     let row = query(
         "INSERT INTO login_attempts (scope, subject, failures, last_at, locked_until)
-         VALUES ($1, $2, 1, $3, $3)
+         VALUES ($1, $2, 1, $3, $5)
          ON CONFLICT (scope, subject) DO UPDATE SET
              failures = CASE WHEN login_attempts.last_at < $4 THEN 1
                              ELSE login_attempts.failures + 1 END,
@@ -40,6 +40,8 @@ pub(crate) async fn fail(
     .bind(subject)
     .bind(now)
     .bind(forgotten)
+    // Not locked, by no clock: that of another replica may be behind this one.
+    .bind(UnixMicros(0))
     .fetch_one(&mut *tx)
     .await?;
     row.get(0)

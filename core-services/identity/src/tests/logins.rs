@@ -21,6 +21,16 @@ both_databases! {
     }
 
     #[tokio::test]
+    async fn a_replica_whose_clock_is_behind_locks_nobody_out(at: Database) {
+        let world = world(&at).await;
+        world.register(EMAIL, PASSWORD).await;
+        assert!(world.login("wrong password").await.is_err());
+        let behind = UnixMicros(NOW.0 - 3_600_000_000);
+        let right = world.login_at(EMAIL, PASSWORD, &super::at("laptop"), behind).await;
+        assert!(right.is_ok());
+    }
+
+    #[tokio::test]
     async fn each_failure_makes_the_next_one_wait_longer(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;

@@ -34,20 +34,17 @@ impl Job for Rewrap {
 
 async fn rewrap(vault: &Vault, db: &Db) -> Result<(), Error> {
     let moved = vault.rewrap(db).await?;
-    if moved == 0 {
-        return Ok(());
-    }
     let left = vault.wrapped_by_older(db).await?;
-    if left.is_empty() {
-        tracing::info!(
-            moved,
-            "data keys wrapped anew; older lines of the key ring can go"
-        );
-    } else {
+    if !left.is_empty() {
         tracing::warn!(
             moved,
             ?left,
             "data keys are wrapped by keys that the ring lacks"
+        );
+    } else if moved > 0 {
+        tracing::info!(
+            moved,
+            "data keys wrapped anew; older lines of the key ring can go"
         );
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Head, Protocol};
 
-const ALLOWED: [&str; 45] = [
+const ALLOWED: [&str; 46] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -35,6 +35,8 @@ const ALLOWED: [&str; 45] = [
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
+    // Of a visit to another provider.
+    "set-cookie",
     "strict-transport-security",
     "vary",
     // Resumable uploads (tus).

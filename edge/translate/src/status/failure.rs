@@ -1,6 +1,7 @@
 //! Why a call failed, as the client may know it.
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 
 use super::code;
 use super::problem::Rejection;
@@ -10,6 +11,9 @@ use crate::{http_metadata, metadata};
 
 pub(crate) const TOO_LARGE: &str = "upstream_response_too_large";
 pub(crate) const INVALID: &str = "upstream_response_invalid";
+
+/// As the edge says of calls that it forwards as they are.
+const RETRY_SECONDS: &str = "1";
 
 /// What the client is told; the cause goes to the log.
 pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
@@ -34,6 +38,7 @@ pub(crate) fn reject(rpc: &Rpc, failure: Failure) -> Rejection {
                 "unavailable",
                 "the service cannot be reached",
             )
+            .with_header(RETRY_AFTER, RETRY_SECONDS)
         }
         failure @ Failure::TooLarge(_) => bad_gateway(rpc, TOO_LARGE, &failure),
         failure @ Failure::Protocol(_) => bad_gateway(rpc, INVALID, &failure),

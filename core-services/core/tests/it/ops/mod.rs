@@ -233,3 +233,18 @@ async fn a_poisonous_event_on_nats_and_postgresql_is_replayed_by_command() {
     };
     a_life(&place, by_command).await;
 }
+
+#[tokio::test]
+async fn every_service_keeps_its_own_house() {
+    let world = crate::harness::World::new();
+    let _core = world.start().await;
+    let location = Location::from_setting(world.data_dir().to_str().unwrap()).unwrap();
+    let db = Db::open(&location, "identity").await.unwrap();
+    for kind in ["platform.rewrap-data-keys", "platform.idempotency-sweep"] {
+        core_testing::eventually(kind, async || {
+            let asked = core_platform::db::query("SELECT kind FROM job_schedules WHERE kind = $1");
+            asked.bind(kind).fetch_optional(&db).await.unwrap()
+        })
+        .await;
+    }
+}

@@ -5,7 +5,9 @@
 //! ends the session for good; nobody's session ends without such a reuse.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The service answers the newest trade again for ten seconds; below, a repeat is no reuse.
 const SURELY_IN_GRACE: Duration = Duration::from_secs(8);

@@ -7,9 +7,10 @@ mod history;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::history::{Outcome, Trade, judge};
 use super::Stage;
@@ -189,7 +190,6 @@ async fn race(layout: Layout) {
     }
     let history = race.with(|shared| std::mem::take(&mut shared.history));
     let findings = judge(&history).unwrap_or_else(|wrong| panic!("{wrong}"));
-    println!("{layout:?}: {findings:?}");
     assert!(findings.reuses_detected > 0, "{findings:?}");
     assert!(
         findings.families > 1 && findings.longest > 1,
