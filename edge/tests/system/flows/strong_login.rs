@@ -148,20 +148,17 @@ async fn other_providers(stage: Stage) {
     .await;
 
     let mut api = stage.api(Protocol::H2).await;
-    let started = api.get(start, None).await;
-    assert_eq!(started.status, 302, "{started:?}");
-    let location = started.header("location").expect("where to go").to_owned();
-    assert!(location.starts_with(provider.issuer()), "{location}");
-    let cookie = started.header("set-cookie").expect("a cookie");
-    for attribute in ["__Host-", "HttpOnly", "Secure", "SameSite=Lax"] {
-        assert!(cookie.contains(attribute), "{cookie}");
-    }
-    let cookie = cookie.split(';').next().expect("a pair").to_owned();
-    let (code, state) = provider.consent(&location);
-    let back = format!("/v1/auth/oidc/google/callback?code={code}&state={state}");
-    // Another browser, or a made-up state: neither began this visit.
+    // Another browser comes back from a visit that it did not begin; nor does its owner then.
+    let (back, cookie) = visit(&mut api, &provider).await;
     let forged = api.get(&back, None).await;
     forged.assert_problem(400, "invalid_argument");
+    let mut browser = stage.system.client(Protocol::H2).await;
+    let fields = [("cookie", cookie.as_str())];
+    let late = browser.send(Method::GET, &back, &fields, "").await;
+    late.expect("an answer")
+        .assert_problem(400, "invalid_argument");
+
+    let (back, cookie) = visit(&mut api, &provider).await;
     let mut browser = stage.system.client(Protocol::H2).await;
     let entered = browser
         .send(Method::GET, &back, &[("cookie", &cookie)], "")
@@ -171,6 +168,22 @@ async fn other_providers(stage: Stage) {
     assert_eq!(profile["email"], AT_PROVIDER);
     assert_eq!(profile["email_verified"], true);
     stage.end().await;
+}
+
+/// As far as the provider's consent: where the browser is sent back to, and the cookie it has.
+async fn visit(api: &mut Api, provider: &Provider) -> (String, String) {
+    let started = api.get("/v1/auth/oidc/google/start", None).await;
+    assert_eq!(started.status, 302, "{started:?}");
+    let location = started.header("location").expect("where to go");
+    assert!(location.starts_with(provider.issuer()), "{location}");
+    let cookie = started.header("set-cookie").expect("a cookie");
+    for attribute in ["__Host-", "HttpOnly", "Secure", "SameSite=Lax"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let (code, state) = provider.consent(location);
+    let back = format!("/v1/auth/oidc/google/callback?code={code}&state={state}");
+    (back, cookie)
 }
 
 async fn guessing(stage: Stage) {
