@@ -346,7 +346,6 @@ mod tests {
         std::fs::write(&junk, "not a certificate").unwrap();
         let arguments = [
             ("--grpc", "localhost", "127.0.0.1:50051"),
-            ("--token-keys", "http://:8100/keys", ".well-known/jwks.json"),
             ("--admin", ":8100", "127.0.0.1:8100"),
             ("--data-dir", "/dev/null", "not a directory"),
             ("--tls-cert", "/nonexistent.pem", "hint: "),
@@ -354,6 +353,7 @@ mod tests {
             ("--tls-ca", junk.to_str().unwrap(), "BEGIN CERTIFICATE"),
             ("--trust-domain", "A.b", "hint: "),
             ("--allowed-peers", "Edge!", "hint: "),
+            ("--token-keys", "http://:8100/keys", ".well-known/jwks.json"),
             ("--drain-delay", "11min", "hint: "),
             ("--drain-deadline", "1h", "hint: "),
             ("--keyring", "/nonexistent.keys", "hint: "),
