@@ -16,6 +16,7 @@ mod api_keys;
 mod revocations;
 mod administration;
 mod exports;
+mod entities;
 mod upkeep;
 mod seed;
 mod roles;
@@ -344,6 +345,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         .task("revocations", look_out.run())
         .task("signing-keys", follow)
         .verifier(signer.verifier())
+        .entities(entities::users())
         .admin(admin(signer))
         .jobs(jobs))
 }

@@ -31,6 +31,7 @@ mod access;
 mod administration;
 mod api_keys;
 mod codes;
+mod entities;
 mod leaving;
 mod logins;
 mod oidc;

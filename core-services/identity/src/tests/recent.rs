@@ -90,7 +90,10 @@ impl World {
     async fn proved(&self, contact: &str) {
         let code = self.code(contact).await;
         let (accounts, here) = (&self.rules.accounts, Origin::default());
-        accounts.verify_contact(contact, &code, &here, NOW).await.unwrap();
+        accounts
+            .verify_contact(contact, &code, &here, NOW)
+            .await
+            .unwrap();
     }
 }
 
