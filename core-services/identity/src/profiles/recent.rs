@@ -41,12 +41,16 @@ impl Recent {
     where
         F: Future<Output = Result<Profile, Error>>,
     {
-        let read = &read;
-        let load = || async move {
-            let profile = read().await?;
-            Ok::<_, Error>(Some(serde_json::to_vec(&profile)?.into()))
+        let load = || {
+            let read = read();
+            async {
+                let profile = read.await?;
+                Ok::<_, Error>(Some(serde_json::to_vec(&profile)?.into()))
+            }
         };
-        let found = self.0.get(&PROFILE, &user.to_string(), load).await;
+        let id = user.to_string();
+        // Boxed: what reads through a cache is a large future.
+        let found = Box::pin(self.0.get(&PROFILE, &id, load)).await;
         let found = found.ok().flatten()?;
         let profile: Option<Profile> = serde_json::from_slice(&found).ok();
         let profile = profile.filter(|profile| profile.version >= least);
