@@ -24,6 +24,7 @@ use tonic::codegen::{Service, StdError};
 use tracing::debug;
 
 use super::tls::Tls;
+use super::unsent::Fate;
 use crate::request_ctx::Now;
 
 /// Calls at once on one connection. Servers allow 200 by default (hyper) and let the next ones wait,
@@ -76,6 +77,7 @@ pub(super) struct Calls {
     connections: Arc<Connections>,
     sender: SendRequest<Body>,
     _place: Arc<()>,
+    fate: Arc<Fate>,
 }
 
 impl Connections {
@@ -154,6 +156,7 @@ impl Connections {
             connections: self.clone(),
             sender: sender.clone(),
             _place: places.clone(),
+            fate: Arc::default(),
         }
     }
 
@@ -204,6 +207,13 @@ impl Connections {
     }
 }
 
+impl Calls {
+    /// Of those made with it.
+    pub(super) fn fate(&self) -> Arc<Fate> {
+        self.fate.clone()
+    }
+}
+
 impl Service<Request<Body>> for Calls {
     type Response = Response<Incoming>;
     type Error = StdError;
@@ -214,7 +224,7 @@ impl Service<Request<Body>> for Calls {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let connections = self.connections.clone();
+        let (connections, fate) = (self.connections.clone(), self.fate.clone());
         let mut sender = self.sender.clone();
         Box::pin(async move {
             connections.absolute(&mut request)?;
@@ -226,9 +236,15 @@ impl Service<Request<Body>> for Calls {
             let Some(request) = failed.take_message() else {
                 return Err(failed.into_error().into());
             };
-            let other = connections.take().await;
-            let mut other = other.map_err(|error| tonic::ConnectError(error.into()))?;
-            Ok(other.sender.send_request(request).await?)
+            match connections.take().await {
+                Ok(mut other) => Ok(other.sender.send_request(request).await?),
+                Err(error) => {
+                    debug!(address = %connections.address, %error, "a call was not sent");
+                    fate.tell_unsent();
+                    // It is ended from outside.
+                    std::future::pending().await
+                }
+            }
         })
     }
 }

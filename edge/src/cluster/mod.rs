@@ -10,6 +10,9 @@ pub mod peer;
 pub mod reflection;
 mod tls;
 mod translation;
+mod unsent;
+
+pub use unsent::Unsent;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::connections::{ConnectError, Connections};
 use super::descriptors::Descriptors;
+use super::unsent::Fate;
 
 /// Makes connections that end in the translator.
 pub(super) struct Translation {
@@ -44,13 +45,23 @@ impl Connect for Translation {
         let translator = translator.or_err(ErrorType::SocketError, "no descriptors yet")?;
         let calls = self.connections.take().await.map_err(told)?;
         let (near, far) = pipe();
+        let fate = calls.fate();
+        let socket = Socket {
+            near,
+            fate: fate.clone(),
+        };
         tokio::spawn(async move {
-            if let Err(error) = serve_connection(far, translator, calls).await {
+            let served = tokio::select! {
+                biased;
+                served = serve_connection(far, translator, calls) => served,
+                () = fate.unsent() => return,
+            };
+            if let Err(error) = served {
                 debug!(%error, "a translated request broke off");
             }
         });
-        let near = VirtualSocketStream::new(Box::new(Socket(near)));
-        Ok(Stream::from(near))
+        let socket = VirtualSocketStream::new(Box::new(socket));
+        Ok(Stream::from(socket))
     }
 }
 
@@ -79,7 +90,20 @@ fn told(error: ConnectError) -> Box<Error> {
 
 /// The near end, as Pingora takes it.
 #[derive(Debug)]
-struct Socket(Near);
+struct Socket {
+    near: Near,
+    fate: Arc<Fate>,
+}
+
+impl Socket {
+    /// A pipe that broke may be a call that was not sent.
+    fn why<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &written {
+            self.fate.check()?;
+        }
+        written
+    }
+}
 
 impl VirtualSocket for Socket {
     /// Those there are mean nothing in memory.
@@ -94,7 +118,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.near).poll_read(cx, buf);
+        if read.is_ready() && buf.filled().len() == before {
+            self.fate.check()?;
+        }
+        read
     }
 }
 
@@ -104,7 +133,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.near).poll_write(cx, bytes);
+        self.why(written)
     }
 
     fn poll_write_vectored(
@@ -112,18 +142,20 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.near).poll_write_vectored(cx, bytes);
+        self.why(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.near.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        let flushed = Pin::new(&mut self.near).poll_flush(cx);
+        self.why(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.near).poll_shutdown(cx)
     }
 }

@@ -84,7 +84,11 @@ routes:
 async fn assert_all_answered(client: &mut Client, protocol: Protocol) {
     for (method, path, body) in WAYS {
         let headers = [("content-type", "application/json")];
-        let headers = if body.is_empty() { &[][..] } else { &headers[..] };
+        let headers = if body.is_empty() {
+            &[][..]
+        } else {
+            &headers[..]
+        };
         let sent = client.send(method.clone(), path, headers, Bytes::from(body));
         let answer = sent.await.expect("an answer");
         let text = String::from_utf8_lossy(&answer.body);

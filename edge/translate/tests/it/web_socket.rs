@@ -1,4 +1,4 @@
-//! Streams of the echo service on a WebSocket over the socket pair.
+//! Streams of the echo service on a WebSocket over a pipe.
 
 mod chat;
 mod endings;
