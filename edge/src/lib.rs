@@ -11,6 +11,7 @@ pub mod commands;
 pub mod listen;
 pub mod handover;
 pub mod gateway;
+pub mod backoff;
 pub mod in_flight;
 pub mod request_id;
 pub mod request_ctx;
