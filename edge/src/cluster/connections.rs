@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use palisade_policy::model::Cluster;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::{Service, StdError};
 use tracing::debug;
@@ -47,6 +48,8 @@ pub(super) enum ConnectError {
     NotHttp2,
     #[error("http/2: {0}")]
     Http2(#[source] hyper::Error),
+    #[error("it took longer than `{0:?}`")]
+    Timeout(Duration),
 }
 
 /// As many as the calls under way need.
@@ -56,6 +59,7 @@ pub(super) struct Connections {
     authority: Authority,
     tls: Option<Tls>,
     http2: Builder<TokioExecutor>,
+    connect_timeout: Duration,
     /// How long one more than is needed stays open.
     idle: Duration,
     open: Mutex<Vec<Open>>,
@@ -99,6 +103,7 @@ impl Connections {
             authority: address.to_string().parse()?,
             tls,
             http2,
+            connect_timeout: cluster.timeouts.connect,
             idle: cluster.timeouts.idle,
             open: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -114,7 +119,9 @@ impl Connections {
         if let Some(calls) = self.place() {
             return Ok(calls);
         }
-        let sender = self.connect().await?;
+        let limit = self.connect_timeout;
+        let connected = timeout(limit, self.connect()).await;
+        let sender = connected.map_err(|_| ConnectError::Timeout(limit))??;
         let places = Arc::new(());
         let calls = self.calls(&sender, &places);
         self.lock().push(Open {

@@ -82,6 +82,7 @@ fn told(error: ConnectError) -> Box<Error> {
             }
             _ => ErrorType::ConnectError,
         },
+        ConnectError::Timeout(_) => ErrorType::ConnectTimedout,
         ConnectError::Tls(_) => ErrorType::TLSHandshakeFailure,
         ConnectError::NotHttp2 | ConnectError::Http2(_) => ErrorType::ConnectError,
     };
