@@ -68,6 +68,11 @@ impl Revocations {
         (revocations, look_out)
     }
 
+    /// The newest number, as it changes.
+    pub(crate) fn newest(&self) -> watch::Receiver<i64> {
+        self.newest.clone()
+    }
+
     /// What came into force after `after` and matters still, then each as it comes, until
     /// the process stops. The first batch comes at once, be it empty.
     pub(crate) async fn watch(

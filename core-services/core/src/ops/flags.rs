@@ -11,6 +11,8 @@ use crate::{databases::StoreFlags, services::Service};
 pub(crate) enum OpsCommand {
     /// Give a user a role: how the first `admin` comes to be
     GrantRole(GrantRoleFlags),
+    /// Make the next key of access tokens
+    RotateSigningKey(RotateFlags),
     /// Events that consumers gave up
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -66,6 +68,17 @@ pub(crate) struct GrantRoleFlags {
         value_name = "DIR"
     )]
     pub(crate) policies: PathBuf,
+    #[command(flatten)]
+    pub(crate) stores: StoreFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct RotateFlags {
+    /// It signs at once, and all access tokens of the keys before are dead
+    #[arg(long)]
+    pub(crate) compromised: bool,
+    #[command(flatten)]
+    pub(crate) keyring: KeyRingFlags,
     #[command(flatten)]
     pub(crate) stores: StoreFlags,
 }

@@ -5,6 +5,7 @@
 
 mod flags;
 mod roles;
+mod signing_keys;
 mod rows;
 mod lists;
 mod deeds;
@@ -20,6 +21,7 @@ use crate::{Failure, databases::Stores, services::Service};
 pub(crate) fn run(command: &OpsCommand) -> Result<(), Failure> {
     match command {
         OpsCommand::GrantRole(flags) => roles::grant(flags),
+        OpsCommand::RotateSigningKey(flags) => signing_keys::rotate(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::List(flags)) => lists::dead_letters(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::Replay(flags)) => deeds::replay(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::Purge(flags)) => deeds::purge(flags),
