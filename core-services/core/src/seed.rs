@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use core_identity::{SEED_PASSWORD, Seeded};
 use core_platform::{
     clock,
-    crypto::{KeyRing, Vault},
+    crypto::Vault,
     db::Db,
     policy::PolicyStore,
 };
@@ -42,9 +42,9 @@ async fn seed(
     let known = Service::Identity.definition();
     let db = Db::open(&stores.location(known.name), known.name).await?;
     db.migrate(known.migrations, None).await?;
-    let ring = KeyRing::open(flags.keyring.as_deref(), stores.data_dir())?;
     let now = clock::now();
-    let vault = Vault::start(&db, ring, now).await?;
+    let ring = (flags.keyring.as_deref(), stores.data_dir());
+    let vault = Vault::open(&db, ring, now).await?;
     let seeding = core_identity::seed((db.clone(), vault), policies, flags.force, now);
     let seeded = Box::pin(seeding).await;
     db.close().await;

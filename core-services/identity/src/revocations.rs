@@ -164,6 +164,8 @@ impl LookOut {
                         wait = LOOK_SHORTEST;
                     }
                 }
+                // Said once, by who looks after dependencies.
+                Err(db::Error::Away(_)) => wait = AWAY,
                 Err(error) => {
                     tracing::warn!(%error, "revocations cannot be read");
                     wait = AWAY;

@@ -9,12 +9,13 @@ mod signing_keys;
 mod rows;
 mod lists;
 mod deeds;
+mod audit;
 
 use anyhow::anyhow;
 use core_platform::{db::Db, service::Definition};
 
 pub(crate) use flags::OpsCommand;
-use flags::{DeadLettersCommand, JobsCommand, SagasCommand};
+use flags::{AuditCommand, DeadLettersCommand, JobsCommand, SagasCommand};
 
 use crate::{Failure, databases::Stores, services::Service};
 
@@ -28,6 +29,7 @@ pub(crate) fn run(command: &OpsCommand) -> Result<(), Failure> {
         OpsCommand::Jobs(JobsCommand::List(flags)) => lists::jobs(flags),
         OpsCommand::Jobs(JobsCommand::Retry(flags)) => deeds::retry(flags),
         OpsCommand::Sagas(SagasCommand::List(flags)) => lists::sagas(flags),
+        OpsCommand::Audit(AuditCommand::Verify(flags)) => audit::verify(flags),
         OpsCommand::Status(flags) => lists::status(flags),
     }
 }

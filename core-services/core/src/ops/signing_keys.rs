@@ -1,10 +1,7 @@
 //! `palisade-core ops rotate-signing-key`: calmly, or because one leaked.
 
 use core_identity::NewSigningKey;
-use core_platform::{
-    clock,
-    crypto::{KeyRing, Vault},
-};
+use core_platform::clock;
 
 use super::{flags::RotateFlags, open, rows::at};
 use crate::{
@@ -17,9 +14,8 @@ pub(super) fn rotate(flags: &RotateFlags) -> Result<(), Failure> {
     let stores = flags.stores.settings()?;
     block_on(async {
         let db = open(Service::Identity, &stores).await?;
-        let ring = KeyRing::open(flags.keyring.keyring.as_deref(), stores.data_dir())?;
         let now = clock::now();
-        let vault = Vault::start(&db, ring, now).await?;
+        let vault = flags.keyring.vault(&db, &stores, now).await?;
         let rotating =
             core_identity::rotate_signing_key((db.clone(), vault), flags.compromised, now);
         let rotated = rotating.await;
