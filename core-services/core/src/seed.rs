@@ -6,12 +6,7 @@ use std::{fmt::Write, sync::Arc};
 
 use anyhow::anyhow;
 use core_identity::{SEED_PASSWORD, Seeded};
-use core_platform::{
-    clock,
-    crypto::Vault,
-    db::Db,
-    policy::PolicyStore,
-};
+use core_platform::{clock, crypto::Vault, db::Db, policy::PolicyStore};
 
 use crate::{
     Failure,

@@ -63,7 +63,10 @@ impl From<db::Error> for Status {
             }
             db::Error::Full(cause) => {
                 tracing::error!(%cause, "the database has no room left");
-                unavailable("DATABASE_FULL", "there is no room to write, try again later")
+                unavailable(
+                    "DATABASE_FULL",
+                    "there is no room to write, try again later",
+                )
             }
             other => internal(&other),
         }

@@ -305,7 +305,13 @@ mod tests {
 
     fn core(dependencies: Vec<Dependency>) -> impl Future<Output = Health> {
         let metrics = Arc::new(Metrics::new().unwrap());
-        Health::new("core", dependencies, metrics, HealthReporter::new(), Vec::new())
+        Health::new(
+            "core",
+            dependencies,
+            metrics,
+            HealthReporter::new(),
+            Vec::new(),
+        )
     }
 
     #[tokio::test]
@@ -334,7 +340,10 @@ mod tests {
         });
         let health = Arc::new(core(vec![redis]).await);
         health.serving().await;
-        let up = health.metrics.dependency_up.with_label_values(&["t", "redis"]);
+        let up = health
+            .metrics
+            .dependency_up
+            .with_label_values(&["t", "redis"]);
         let probing = tokio::spawn({
             let health = health.clone();
             async move { health.probe().await }

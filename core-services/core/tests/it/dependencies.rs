@@ -60,7 +60,10 @@ async fn a_database_that_refuses_is_away_at_once_and_back_again() {
     })
     .await;
     let refused = edge.login(EMAIL, PASSWORD).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "DATABASE_AWAY"));
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::Unavailable, "DATABASE_AWAY")
+    );
     assert_eq!(refused.message(), "the database is away, try again shortly");
 
     server.restart();
@@ -74,7 +77,11 @@ async fn a_database_that_refuses_is_away_at_once_and_back_again() {
         assert_eq!(said(&core, what, "database"), 1, "{what}");
     }
     let notices = core.output().into_iter();
-    assert!(!notices.into_iter().any(|line| line.contains("no transaction in progress")));
+    assert!(
+        !notices
+            .into_iter()
+            .any(|line| line.contains("no transaction in progress"))
+    );
 }
 
 #[tokio::test]

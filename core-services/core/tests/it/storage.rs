@@ -251,12 +251,22 @@ async fn a_migration_that_waits_says_for_whom() {
     let mut said = String::new();
     let mut errors = BufReader::new(waiting.stderr.take().unwrap());
     errors.read_line(&mut said).unwrap();
-    assert!(said.contains("another migration holds the lock, waiting"), "{said}");
-    assert!(said.contains("`palisade-somebody`, from 127.0.0.1"), "{said}");
+    assert!(
+        said.contains("another migration holds the lock, waiting"),
+        "{said}"
+    );
+    assert!(
+        said.contains("`palisade-somebody`, from 127.0.0.1"),
+        "{said}"
+    );
     lock.commit().await.unwrap();
     // The lock is the connection's.
     holder.close().await;
     let Output { status, stdout, .. } = waiting.wait_with_output().unwrap();
     assert!(status.success());
-    assert!(String::from_utf8(stdout).unwrap().starts_with("identity: schema version "));
+    assert!(
+        String::from_utf8(stdout)
+            .unwrap()
+            .starts_with("identity: schema version ")
+    );
 }

@@ -92,10 +92,11 @@ both_databases! {
             let keys = rules.sessions.signer.jwks(now).into_iter();
             keys.map(|key| key.kid).collect::<Vec<_>>()
         };
-        assert_eq!(published(&world.rules), [next.kid.clone()]);
+        let only = std::slice::from_ref(&next.kid);
+        assert_eq!(published(&world.rules), only);
         // The other replica has heard of it, long before its next look.
         eventually("the other replica", async || {
-            (published(&other) == [next.kid.clone()]).then_some(())
+            (published(&other) == only).then_some(())
         })
         .await;
         let verifiers = [&world.verifier, &other.sessions.signer.verifier()];

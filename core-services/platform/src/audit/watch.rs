@@ -14,7 +14,7 @@ use super::{Anchor, Audit};
 use crate::{
     db,
     jobs::{CronError, Failure, Job, JobContext, Jobs, Options},
-    metrics::{GaugeOf, Metrics},
+    metrics::{GaugesOf, Metrics},
 };
 
 const KIND: &str = "platform.verify-audit-log";
@@ -26,7 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 struct Watch {
     audit: Audit,
     service: &'static str,
-    intact: GaugeOf,
+    /// Absent until this process has walked.
+    intact: GaugesOf,
     last: Mutex<Option<Anchor>>,
 }
 
@@ -47,11 +48,9 @@ pub fn register(
     let watch = Watch {
         audit,
         service,
-        intact: metrics.audit_log_intact.with_label_values(&[service]),
+        intact: metrics.audit_log_intact.clone(),
         last: Mutex::default(),
     };
-    // Until a walk has told something else.
-    watch.intact.set(1);
     jobs.add(KIND, options, watch);
     jobs.schedule(KIND, DAILY)
 }
@@ -65,7 +64,8 @@ impl Watch {
         let since = self.last().clone();
         let report = self.audit.verify(db, since.as_ref()).await;
         let report = report.map_err(Failure::retry)?;
-        self.intact.set(i64::from(report.fault.is_none()));
+        let intact = self.intact.with_label_values(&[self.service]);
+        intact.set(i64::from(report.fault.is_none()));
         if let Some(fault) = report.fault {
             tracing::error!(service = self.service, %fault, "the audit log was touched");
             return Err(Failure::Permanent(fault.to_string()));
@@ -99,12 +99,13 @@ mod tests {
         let watch = Watch {
             audit: audit.clone(),
             service: "t",
-            intact: metrics.audit_log_intact.with_label_values(&["t"]),
+            intact: metrics.audit_log_intact.clone(),
             last: Mutex::default(),
         };
+        let intact = || metrics.audit_log_intact.with_label_values(&["t"]).get();
         record(&audit, &db, 0..5).await;
         watch.walk(&db).await.unwrap();
-        assert_eq!(watch.intact.get(), 1);
+        assert_eq!(intact(), 1);
         // The end is cut off and the head fits: only who remembers can tell.
         let mut tx = db.begin().await.unwrap();
         for cut in [
@@ -118,10 +119,10 @@ mod tests {
         let found = watch.walk(&db).await.unwrap_err();
         assert!(matches!(found, Failure::Permanent(_)), "{found}");
         assert!(found.to_string().contains("ends at entry 4"), "{found}");
-        assert_eq!(watch.intact.get(), 0);
+        assert_eq!(intact(), 0);
         // Another process has no such memory.
         *watch.last() = None;
         watch.walk(&db).await.unwrap();
-        assert_eq!(watch.intact.get(), 1);
+        assert_eq!(intact(), 1);
     }
 }

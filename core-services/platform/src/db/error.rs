@@ -52,8 +52,8 @@ pub enum Error {
     /// A statement of it failed before and the caller went on.
     #[error("a transaction in which a statement failed cannot be committed")]
     Failed,
-    #[error("migrating {owner}: {source}{}", advice(source))]
-    Migrate { owner: Owner, source: MigrateError },
+    #[error("migrating {owner}: {fault}{}", advice(fault))]
+    Migrate { owner: Owner, fault: MigrateError },
     /// Another process migrates, for longer than anybody waits.
     #[error(
         "another migration holds the lock: {0}\nhint: if it is frozen, end it by pg_terminate_backend"
@@ -115,7 +115,7 @@ impl From<sqlx::Error> for Error {
 
 impl Error {
     pub(super) fn migrating(owner: Owner, error: MigrateError) -> Self {
-        let source = match error {
+        let fault = match error {
             MigrateError::Execute(error) => return error.into(),
             // What the failing step ran into decides, unless it is the step's own fault.
             MigrateError::ExecuteMigration(cause, version) => match cause.into() {
@@ -126,7 +126,7 @@ impl Error {
             },
             other => other,
         };
-        Self::Migrate { owner, source }
+        Self::Migrate { owner, fault }
     }
 }
 

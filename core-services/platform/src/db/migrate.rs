@@ -204,11 +204,7 @@ where
 
 /// Takes back what was applied beyond `target`, the newest first. sqlx's own way asks
 /// for a connection in terms that a spawned task cannot meet.
-async fn back<C>(
-    connection: &mut C,
-    migrator: &Migrator,
-    target: i64,
-) -> Result<(), MigrateError>
+async fn back<C>(connection: &mut C, migrator: &Migrator, target: i64) -> Result<(), MigrateError>
 where
     C: Migrate,
 {

@@ -59,7 +59,7 @@ impl From<Error> for Refused {
 
 fn others(of: &[String]) -> String {
     if of.is_empty() {
-        return "nobody has".to_owned();
+        return "no consumer has".to_owned();
     }
     let named: Vec<_> = of.iter().map(|name| format!("`{name}`")).collect();
     format!("these have: {}", named.join(", "))

@@ -43,11 +43,7 @@ fn commands_say_what_they_lack() {
             "'lost'",
         ),
         (&["status"][..], 1, "there is nothing of identity in"),
-        (
-            &["audit", "verify"][..],
-            2,
-            "--service <SERVICE>",
-        ),
+        (&["audit", "verify"][..], 2, "--service <SERVICE>"),
     ] {
         let (code, out, err) = place.ops(arguments);
         assert_eq!(
