@@ -16,6 +16,7 @@ pub mod request_id;
 pub mod request_ctx;
 pub mod snapshot;
 pub mod stages;
+pub mod backoff;
 pub mod cluster;
 pub mod identity;
 pub mod rejection;

@@ -91,14 +91,15 @@ impl Snapshot {
         let limits: Vec<_> = limits.collect();
         let limit_policies = limit_policies(&policy, &limits);
         let handshakes = handshakes(&policy.hosts, parts.handshakes)?;
-        let sources = sources(&policy)?;
+        let mut sources = sources(&policy)?;
         let introspectors = introspectors(&policy, parts.previous)?;
         parts.issuers.reconcile(&policy.issuers).await?;
-        let issuers = policy
+        let issuers: Vec<_> = policy
             .issuers
             .iter()
             .filter_map(|spec| parts.issuers.get(&spec.name))
             .collect();
+        hand_over(&policy, &issuers, &mut sources);
         let revoked = parts.followers.reconcile(sources).await;
         Ok(Self {
             verifier: parts.verifier.clone(),
@@ -220,10 +221,25 @@ fn sources(policy: &Policy) -> anyhow::Result<Vec<Source>> {
                 cluster: cluster.name.clone(),
                 fingerprint: cluster.fingerprint,
                 endpoints: cluster::endpoints(cluster)?,
+                issuers: Vec::new(),
             });
         }
     }
     Ok(sources)
+}
+
+/// Each source gets the issuers that it may speak of, and no other.
+fn hand_over(policy: &Policy, issuers: &[Arc<Issuer>], sources: &mut [Source]) {
+    for (id, rule) in &policy.revocations {
+        let cluster = policy.clusters.get(rule.cluster.0);
+        let source = cluster.and_then(|cluster| {
+            let mut sources = sources.iter_mut();
+            sources.find(|source| source.cluster == cluster.name)
+        });
+        if let (Some(source), Some(issuer)) = (source, issuers.get(id.0)) {
+            source.issuers.push(issuer.clone());
+        }
+    }
 }
 
 fn introspectors(

@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use core_platform::{
-    audit::Audit,
+    audit::{self, Audit},
     cache::Cache,
     clock::{self, UnixMicros},
     config,
     contracts::{Contracts, PROCESS},
-    crypto::{self, KeyRing, Vault},
+    crypto::{self, Vault},
     cursor::Cursors,
     db::Db,
     events::{
@@ -150,7 +150,7 @@ async fn bus(settings: &Settings, built: &mut Built) -> anyhow::Result<Bus> {
         (EVENTS, Bus::Embedded(Embedded::open(db, &events).await?))
     };
     let asked = bus.clone();
-    let dependency = Dependency::useful(name, move || {
+    let dependency = Dependency::useful(PROCESS, name, move || {
         let bus = asked.clone();
         async move { bus.ping().await.map_err(|error| error.to_string()) }
     });
@@ -167,8 +167,8 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
     let version = db.migrate(migrations, None).await?;
     built.schemas.insert(name, version);
     let process = &settings.process;
-    let ring = KeyRing::open(process.keyring.as_deref(), &process.data_dir)?;
-    let vault = Vault::start(&db, ring, shared.now).await?;
+    let ring = (process.keyring.as_deref(), process.data_dir.as_path());
+    let vault = Vault::open(&db, ring, shared.now).await?;
     let cache = cache(known, &vault, shared, built)?;
     let (audit, cursors) = (Audit::new(&vault)?, Cursors::new(&vault)?);
     let context = Context {
@@ -178,7 +178,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
         policies: settings.policies.clone(),
         metrics: shared.metrics.clone(),
         validator: shared.validator.clone(),
-        jobs: own_jobs(&vault)?,
+        jobs: own_jobs(&vault, name, &shared.metrics)?,
         stop: shared.stop.clone(),
         now: shared.now,
         data_dir: process.data_dir.clone(),
@@ -189,7 +189,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
 
     let jobs = match parts.take_jobs() {
         Some(jobs) => jobs,
-        None => own_jobs(&vault)?,
+        None => own_jobs(&vault, name, &shared.metrics)?,
     };
     let keeping = jobs::Settings::default();
     let worker = Worker::new(db.clone(), name, jobs, shared.metrics.clone(), keeping);
@@ -231,7 +231,7 @@ fn cache(
     let server = (url.expose(), known.redis_database);
     let cache = Cache::before_redis(known.name, server, vault, &shared.metrics)?;
     let asked = cache.clone();
-    let dependency = Dependency::useful("redis", move || {
+    let dependency = Dependency::useful(known.name, "redis", move || {
         let cache = asked.clone();
         async move { cache.ping().await }
     });
@@ -242,8 +242,9 @@ fn cache(
 }
 
 /// What the platform does in every service's database.
-fn own_jobs(vault: &Vault) -> anyhow::Result<Jobs> {
+fn own_jobs(vault: &Vault, service: &'static str, metrics: &Metrics) -> anyhow::Result<Jobs> {
     let mut jobs = Jobs::new()?;
+    audit::register(&mut jobs, Audit::new(vault)?, service, metrics)?;
     idempotency::register(&mut jobs)?;
     crypto::register(&mut jobs, vault.clone())?;
     Ok(jobs)

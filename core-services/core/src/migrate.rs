@@ -1,11 +1,12 @@
 //! `palisade-core migrate`: schemas up and down, and the databases they are in.
 //! Invariant: what is there is changed only as asked; `--status` makes nothing.
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use core_platform::{
     config::secret,
     db::{Created, Db, Location, Owner, create},
+    telemetry,
 };
 
 use crate::{
@@ -30,6 +31,7 @@ pub(crate) fn run(flags: &MigrateFlags) -> Result<(), Failure> {
         )));
     }
     let administrator = administrator(flags)?;
+    telemetry::to_stderr().map_err(Failure::running)?;
     block_on(async {
         if let Some(administrator) = &administrator {
             let names = chosen.iter().map(|service| service.definition().name);
@@ -75,7 +77,8 @@ async fn migrate(service: Service, stores: &Stores, to: Option<i64>) -> anyhow::
     let db = Db::open(&stores.location(known.name), known.name).await?;
     let version = db.migrate(known.migrations, to).await;
     db.close().await;
-    print(format!("{}: schema version {}\n", known.name, version?).as_bytes())
+    let version = version.context(known.name)?;
+    print(format!("{}: schema version {version}\n", known.name).as_bytes())
 }
 
 async fn status(service: Service, stores: &Stores) -> anyhow::Result<()> {

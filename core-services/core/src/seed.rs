@@ -6,12 +6,7 @@ use std::{fmt::Write, sync::Arc};
 
 use anyhow::anyhow;
 use core_identity::{SEED_PASSWORD, Seeded};
-use core_platform::{
-    clock,
-    crypto::{KeyRing, Vault},
-    db::Db,
-    policy::PolicyStore,
-};
+use core_platform::{clock, crypto::Vault, db::Db, policy::PolicyStore};
 
 use crate::{
     Failure,
@@ -42,9 +37,9 @@ async fn seed(
     let known = Service::Identity.definition();
     let db = Db::open(&stores.location(known.name), known.name).await?;
     db.migrate(known.migrations, None).await?;
-    let ring = KeyRing::open(flags.keyring.as_deref(), stores.data_dir())?;
     let now = clock::now();
-    let vault = Vault::start(&db, ring, now).await?;
+    let ring = (flags.keyring.as_deref(), stores.data_dir());
+    let vault = Vault::open(&db, ring, now).await?;
     let seeding = core_identity::seed((db.clone(), vault), policies, flags.force, now);
     let seeded = Box::pin(seeding).await;
     db.close().await;

@@ -82,7 +82,8 @@ async fn serve(chosen: &[Service], settings: Settings, filter: LogFilter) -> any
     }
 
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let health = Health::new(PROCESS, assembled.dependencies, reporter, names).await;
+    let dependencies = assembled.dependencies;
+    let health = Health::new(PROCESS, dependencies, metrics.clone(), reporter, names).await;
     let health = Arc::new(health);
     let router = admin::router(admin::Shown {
         health: health.clone(),

@@ -3,6 +3,8 @@
 //! audit log wait for each other, so `Facts::tell` is the last thing before a commit.
 //! Refuses personal data: ids, networks and counts only.
 
+use std::time::Duration;
+
 use core_platform::{
     audit::{Actor, Audit, NewEntry},
     clock::UnixMicros,
@@ -20,10 +22,10 @@ use uuid::Uuid;
 use crate::{
     contacts::Kind,
     credentials::Change,
-    keys::{ACCESS_LIFETIME, BELIEVED_FOR},
+    keys::{ACCESS_LIFETIME, BELIEVED_FOR, KEYS_BELIEVED_FOR},
     revocations::WRITTEN,
     sessions::Reason,
-    store::revocations,
+    store::revocations::{self, Dead},
 };
 
 /// What happened to a user.
@@ -79,6 +81,10 @@ pub(crate) enum Fact {
         kid: String,
         by: Actor,
     },
+    SigningKeyRevoked {
+        kid: String,
+        by: Actor,
+    },
     RoleGranted {
         role: String,
         by: Actor,
@@ -116,6 +122,7 @@ impl Fact {
     fn by(&self) -> Option<Actor> {
         match self {
             Self::SigningKeyMade { by, .. }
+            | Self::SigningKeyRevoked { by, .. }
             | Self::RoleGranted { by, .. }
             | Self::RoleRevoked { by, .. }
             | Self::Suspended { by }
@@ -130,14 +137,18 @@ impl Fact {
         }
     }
 
-    /// Of what the tokens are dead now: kind, and id unless it is the user's.
-    fn revokes(&self) -> Option<(&'static str, Option<Uuid>)> {
-        match self {
-            Self::SessionRevoked { session, .. } => Some(("session", Some(*session))),
-            Self::ApiKeyRevoked { key } => Some(("api_key", Some(*key))),
-            Self::Suspended { .. } | Self::DeletionRequested { .. } => Some(("user", None)),
-            _ => None,
-        }
+    /// Whose tokens are dead now, and for how long somebody could believe them.
+    fn revokes(&self, user: Option<Uuid>) -> Option<(Dead<'_>, Duration)> {
+        let dead = match self {
+            Self::SessionRevoked { session, .. } => Dead::Session(*session),
+            Self::ApiKeyRevoked { key } => Dead::ApiKey(*key),
+            Self::Suspended { .. } | Self::DeletionRequested { .. } => Dead::User(user?),
+            Self::SigningKeyRevoked { kid, .. } => {
+                return Some((Dead::SigningKey(kid), KEYS_BELIEVED_FOR));
+            }
+            _ => return None,
+        };
+        Some((dead, BELIEVED_FOR))
     }
 }
 
@@ -209,11 +220,8 @@ impl Facts {
         }
         // Last, under the log's lock: their numbers ascend in the order of the commits.
         for fact in facts {
-            if let Some((kind, id)) = fact.revokes()
-                && let Some(subject) = id.or(about.user)
-            {
-                let until = now + BELIEVED_FOR;
-                revocations::insert(tx, kind, subject, now, until).await?;
+            if let Some((dead, believed_for)) = fact.revokes(about.user) {
+                revocations::insert(tx, dead, now, now + believed_for).await?;
                 WRITTEN.notify_waiters();
             }
         }
@@ -349,6 +357,7 @@ fn entry(fact: &Fact, about: &About<'_>) -> Option<NewEntry> {
         }
         Fact::ApiKeyRevoked { key } => ("api_key.revoked", json!({ "key": key })),
         Fact::SigningKeyMade { kid, .. } => ("signing_key.made", json!({ "kid": kid })),
+        Fact::SigningKeyRevoked { kid, .. } => ("signing_key.revoked", json!({ "kid": kid })),
         Fact::RoleGranted { role, .. } => ("role.granted", json!({ "role": role })),
         Fact::RoleRevoked { role, .. } => ("role.revoked", json!({ "role": role })),
         Fact::Suspended { .. } => ("user.suspended", Value::Null),

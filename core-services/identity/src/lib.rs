@@ -40,7 +40,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, http::header, routing::get};
 use core_platform::{
-    audit::Audit,
+    audit::{Actor, Audit},
     cache::Cache,
     clock::{self, UnixMicros},
     crypto::Vault,
@@ -69,7 +69,7 @@ use counters::Counters;
 use credentials::Credentials;
 use exports::{Assembly, Exports};
 use facts::Facts;
-use keys::{Rotation, Signer, SigningKeys};
+use keys::{Rotated, Rotation, Signer, SigningKeys};
 use messages::{Mailer, Sender, Sms};
 use oidc::Oidc;
 use password::Hasher;
@@ -339,7 +339,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     .await?;
     rules.jobs(&mut jobs)?;
     let signer = rules.sessions.signer.clone();
-    let follow = rules.keys.clone().follow(stop);
+    let follow = rules.keys.clone().follow(revocations.newest(), stop);
     Ok(rules
         .parts(cursors, revocations, validator)
         .task("revocations", look_out.run())
@@ -380,6 +380,32 @@ pub async fn grant_role(
     Ok(rules.administration.appoint(email, role, now).await?)
 }
 
+/// What [`rotate_signing_key`] made.
+pub struct NewSigningKey {
+    pub kid: String,
+    pub signs_from: UnixMicros,
+}
+
+/// Publishes the next signing key, on a migrated database; `compromised`: it signs at once,
+/// and no token of those before is believed any more.
+///
+/// # Errors
+/// The database.
+pub async fn rotate_signing_key(
+    (db, vault): (Db, Vault),
+    compromised: bool,
+    now: UnixMicros,
+) -> Result<NewSigningKey, StartError> {
+    let facts = Facts::new(Audit::new(&vault)?);
+    let keys = SigningKeys::open((&db, &vault, &facts), &nobodys(), now).await?;
+    let Rotated { kid, signs_from } = if compromised {
+        keys.replace(Actor::Operator, now).await?
+    } else {
+        keys.rotate(Actor::Operator, now).await?
+    };
+    Ok(NewSigningKey { kid, signs_from })
+}
+
 /// Fills a migrated database with people to develop with, and says who they are.
 ///
 /// # Errors
@@ -400,14 +426,17 @@ async fn by_hand(
     policies: Arc<PolicyStore>,
     now: UnixMicros,
 ) -> Result<Rules, StartError> {
-    // No token leaves the command, so the names in tokens don't matter.
-    let tokens = TokenSettings {
-        issuer: SERVICE.to_owned(),
-        audience: SERVICE.to_owned(),
-    };
     let metrics = Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?;
     let on = (db, vault, Cache::local(SERVICE, &metrics));
-    Rules::new(on, &tokens, Policy::default(), policies, &metrics, now).await
+    Rules::new(on, &nobodys(), Policy::default(), policies, &metrics, now).await
+}
+
+/// No token leaves a command, so the names in tokens don't matter.
+fn nobodys() -> TokenSettings {
+    TokenSettings {
+        issuer: SERVICE.to_owned(),
+        audience: SERVICE.to_owned(),
+    }
 }
 
 #[cfg(test)]

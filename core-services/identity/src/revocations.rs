@@ -68,6 +68,11 @@ impl Revocations {
         (revocations, look_out)
     }
 
+    /// The newest number, as it changes.
+    pub(crate) fn newest(&self) -> watch::Receiver<i64> {
+        self.newest.clone()
+    }
+
     /// What came into force after `after` and matters still, then each as it comes, until
     /// the process stops. The first batch comes at once, be it empty.
     pub(crate) async fn watch(
@@ -159,6 +164,8 @@ impl LookOut {
                         wait = LOOK_SHORTEST;
                     }
                 }
+                // Said once, by who looks after dependencies.
+                Err(db::Error::Away(_)) => wait = AWAY,
                 Err(error) => {
                     tracing::warn!(%error, "revocations cannot be read");
                     wait = AWAY;

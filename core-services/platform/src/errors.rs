@@ -36,9 +36,14 @@ pub fn invalid(violations: Vec<(String, String)>) -> Status {
 
 /// `UNAVAILABLE`: nothing was done, the same call may be sent again a little later.
 pub fn busy(reason: &'static str) -> Status {
+    unavailable(reason, "too busy, try again shortly")
+}
+
+/// As [`busy`], for another cause.
+fn unavailable(reason: &'static str, message: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
     details.set_error_info(reason, DOMAIN, []);
-    Status::with_error_details(Code::Unavailable, "too busy, try again shortly", details)
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// `INTERNAL`; the cause is logged and stays here.
@@ -52,12 +57,16 @@ impl From<db::Error> for Status {
         match error {
             db::Error::Busy | db::Error::Collision => busy("DATABASE_BUSY"),
             db::Error::Away(cause) => {
-                tracing::error!(%cause, "the database is away");
-                busy("DATABASE_AWAY")
+                // Once for all calls it is said by who looks after dependencies.
+                tracing::debug!(%cause, "the database is away");
+                unavailable("DATABASE_AWAY", "the database is away, try again shortly")
             }
             db::Error::Full(cause) => {
                 tracing::error!(%cause, "the database has no room left");
-                busy("DATABASE_FULL")
+                unavailable(
+                    "DATABASE_FULL",
+                    "there is no room to write, try again later",
+                )
             }
             other => internal(&other),
         }

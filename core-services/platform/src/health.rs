@@ -4,11 +4,14 @@
 //! and goes red first when a stop begins.
 //! Refuses to wait: a check that hangs counts as failed.
 
+mod dependency;
+
 use std::{
     collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,16 +19,15 @@ use futures::future::join_all;
 use serde::Serialize;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{clock::Stopwatch, db::Db};
+use crate::{clock::Stopwatch, metrics::Metrics};
 
-/// A dependency that answers slower than this serves nobody.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+pub use dependency::{Check, Dependency};
+use dependency::{HEALTHY, UNHEALTHY};
+
 /// Between two looks for gRPC health; orchestrators poll no faster.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-const HEALTHY: &str = "healthy";
 const DEGRADED: &str = "degraded";
-const UNHEALTHY: &str = "unhealthy";
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,76 +38,12 @@ pub enum Phase {
     Draining = 2,
 }
 
-type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-/// Something outside of the process that it works with.
-pub struct Dependency {
-    /// As in `/health`: `database`, `redis`, `nats`, or what the service calls it.
-    name: &'static str,
-    /// The service that can't answer without it; none where all go on, with less.
-    needed_by: Option<&'static str>,
-    ask: Box<dyn Fn() -> Asked + Send + Sync>,
-}
-
-impl Dependency {
-    /// The database without which `service` answers nothing.
-    pub fn database(service: &'static str, db: Db) -> Self {
-        let ask = move || {
-            let db = db.clone();
-            let ping = async move { db.ping().await.map_err(|error| error.to_string()) };
-            Box::pin(ping) as Asked
-        };
-        Self {
-            name: "database",
-            needed_by: Some(service),
-            ask: Box::new(ask),
-        }
-    }
-
-    /// What is missed when it is away, but not needed to answer: a cache, a broker, a mail server.
-    /// The text of a failure goes to the log.
-    pub fn useful<F>(name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        Self {
-            name,
-            needed_by: None,
-            ask: Box::new(move || Box::pin(ask())),
-        }
-    }
-
-    async fn check(&self) -> Check {
-        let since = Stopwatch::start();
-        let failure = match tokio::time::timeout(CHECK_TIMEOUT, (self.ask)()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(cause)) => Some(cause),
-            Err(_) => Some("no answer in time".to_owned()),
-        };
-        if let Some(cause) = &failure {
-            tracing::debug!(
-                dependency = self.name,
-                service = self.needed_by,
-                cause,
-                "check failed"
-            );
-        }
-        Check {
-            status: if failure.is_none() {
-                HEALTHY
-            } else {
-                UNHEALTHY
-            },
-            latency_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
 /// The process's state and the dependencies it is judged by.
 pub struct Health {
     process: &'static str,
     phase: AtomicU8,
     dependencies: Vec<Dependency>,
+    metrics: Arc<Metrics>,
     since: Stopwatch,
     reporter: HealthReporter,
     /// The protobuf services whose gRPC health is told, each with the service it belongs to.
@@ -124,24 +62,12 @@ pub struct Report {
     pub checks: BTreeMap<&'static str, Check>,
 }
 
-/// One dependency's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    pub status: &'static str,
-    pub latency_ms: u64,
-}
-
-impl Check {
-    fn failed(self) -> bool {
-        self.status != HEALTHY
-    }
-}
-
 impl Health {
     /// `names`: core service and protobuf service, such as `auth.v1.AuthService`. Not serving yet.
     pub async fn new(
         process: &'static str,
         dependencies: Vec<Dependency>,
+        metrics: Arc<Metrics>,
         reporter: HealthReporter,
         names: Vec<(&'static str, &'static str)>,
     ) -> Self {
@@ -149,6 +75,7 @@ impl Health {
             process,
             phase: AtomicU8::new(Phase::Starting as u8),
             dependencies,
+            metrics,
             since: Stopwatch::start(),
             reporter,
             names,
@@ -185,12 +112,13 @@ impl Health {
         }
     }
 
-    /// Keeps gRPC health in step with readiness until the process drains.
+    /// Keeps gRPC health in step with readiness, and the metrics with all dependencies, until
+    /// the process drains.
     pub async fn probe(&self) {
         let mut last = BTreeMap::new();
         while self.phase() != Phase::Draining {
             tokio::time::sleep(PROBE_INTERVAL).await;
-            let down = self.down().await;
+            let down = self.down(|_| true).await;
             for (service, name) in self.names() {
                 // The process as a whole is as ready as `/ready` says.
                 let ready = match service {
@@ -213,22 +141,23 @@ impl Health {
 
     /// Should calls be sent here?
     pub async fn ready(&self) -> bool {
-        self.phase() == Phase::Serving && self.down().await.is_empty()
+        self.phase() == Phase::Serving && self.down(|asked| asked.is_needed).await.is_empty()
     }
 
-    /// The services that lack what they need.
-    async fn down(&self) -> Vec<&'static str> {
-        let needed = self.dependencies.iter().filter_map(|dependency| {
-            let service = dependency.needed_by?;
-            Some(async move { dependency.check().await.failed().then_some(service) })
+    /// The services that lack what they need, of those that are asked.
+    async fn down(&self, is_asked: impl Fn(&Dependency) -> bool) -> Vec<&'static str> {
+        let asked = self.dependencies.iter().filter(|one| is_asked(one));
+        let checks = asked.map(|dependency| async move {
+            let is_missed = dependency.check(&self.metrics).await.failed() && dependency.is_needed;
+            is_missed.then_some(dependency.service)
         });
-        join_all(needed).await.into_iter().flatten().collect()
+        join_all(checks).await.into_iter().flatten().collect()
     }
 
     /// What `/health` says.
     pub async fn report(&self) -> Report {
         let asked = self.dependencies.iter().map(|dependency| async move {
-            let check = dependency.check().await;
+            let check = dependency.check(&self.metrics).await;
             (dependency, check)
         });
         let mut status = match self.phase() {
@@ -237,15 +166,17 @@ impl Health {
         };
         let mut checks: BTreeMap<_, Check> = BTreeMap::new();
         for (dependency, check) in join_all(asked).await {
-            let worst = checks.entry(dependency.name).or_insert(check);
             if check.failed() {
-                worst.status = check.status;
-                status = match dependency.needed_by {
-                    None if status != UNHEALTHY => DEGRADED,
+                status = match dependency.is_needed {
+                    false if status != UNHEALTHY => DEGRADED,
                     _ => UNHEALTHY,
                 };
             }
+            let worst = checks.entry(dependency.name).or_insert(check.clone());
             worst.latency_ms = worst.latency_ms.max(check.latency_ms);
+            if check.failed() {
+                (worst.status, worst.cause) = (check.status, check.cause);
+            }
         }
         Report {
             status,
@@ -274,7 +205,7 @@ mod tests {
     use tonic_health::server::HealthService;
 
     use super::*;
-    use crate::db::Location;
+    use crate::db::{Db, Location};
 
     struct Named;
 
@@ -290,8 +221,9 @@ mod tests {
         let service = HealthService::from_health_reporter(reporter.clone());
         let database = Dependency::database("t", db.clone());
         let names = vec![("t", Named::NAME)];
+        let metrics = Arc::new(Metrics::new().unwrap());
         (
-            Health::new("core", vec![database], reporter, names).await,
+            Health::new("core", vec![database], metrics, reporter, names).await,
             db,
             service,
         )
@@ -371,26 +303,66 @@ mod tests {
         assert!(watch.next().await.is_none());
     }
 
+    fn core(dependencies: Vec<Dependency>) -> impl Future<Output = Health> {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        Health::new(
+            "core",
+            dependencies,
+            metrics,
+            HealthReporter::new(),
+            Vec::new(),
+        )
+    }
+
     #[tokio::test]
     async fn what_is_only_useful_degrades() {
-        let reporter = HealthReporter::new();
         let dependencies = vec![
-            Dependency::useful("nats", async || Err("refused".to_owned())),
-            Dependency::useful("redis", async || Ok(())),
+            Dependency::useful("core", "nats", async || Err("refused".to_owned())),
+            Dependency::useful("t", "redis", async || Ok(())),
         ];
-        let health = Health::new("core", dependencies, reporter, Vec::new()).await;
+        let health = core(dependencies).await;
         health.serving().await;
         let report = health.report().await;
         assert_eq!(report.status, "degraded");
         assert_eq!(report.checks["nats"].status, "unhealthy");
+        assert_eq!(report.checks["nats"].cause.as_deref(), Some("refused"));
         assert_eq!(report.checks["redis"].status, "healthy");
+        assert_eq!(report.checks["redis"].cause, None);
         assert!(health.ready().await, "calls are still answered");
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_metrics_follow_without_anybody_asking() {
+        let (answers, asked) = tokio::sync::watch::channel(true);
+        let redis = Dependency::useful("t", "redis", move || {
+            let answers = *asked.borrow();
+            async move { answers.then_some(()).ok_or_else(|| "refused".to_owned()) }
+        });
+        let health = Arc::new(core(vec![redis]).await);
+        health.serving().await;
+        let up = health
+            .metrics
+            .dependency_up
+            .with_label_values(&["t", "redis"]);
+        let probing = tokio::spawn({
+            let health = health.clone();
+            async move { health.probe().await }
+        });
+        for is_up in [true, false, true] {
+            answers.send_replace(is_up);
+            core_testing::eventually("the probe", async || {
+                (up.get() == i64::from(is_up)).then_some(())
+            })
+            .await;
+        }
+        health.draining().await;
+        probing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_check_that_hangs_has_failed() {
-        let hangs = Dependency::useful("nats", std::future::pending);
-        let health = Health::new("core", vec![hangs], HealthReporter::new(), Vec::new()).await;
+        let hangs = Dependency::useful("core", "nats", std::future::pending);
+        let health = core(vec![hangs]).await;
         assert_eq!(health.report().await.checks["nats"].status, "unhealthy");
     }
 
@@ -406,10 +378,10 @@ mod tests {
             Dependency::database("one", one),
             Dependency::database("two", two.clone()),
         ];
-        let health = Health::new("core", databases, HealthReporter::new(), Vec::new()).await;
+        let health = core(databases).await;
         health.serving().await;
         two.close().await;
-        assert_eq!(health.down().await, ["two"]);
+        assert_eq!(health.down(|_| true).await, ["two"]);
         let report = health.report().await;
         assert_eq!(report.status, "unhealthy");
         assert_eq!(report.checks["database"].status, "unhealthy");

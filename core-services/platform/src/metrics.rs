@@ -39,6 +39,10 @@ pub struct Metrics {
     pub jobs_queued: IntGaugeVec,
     /// How long the longest due job has waited, by service.
     pub jobs_oldest_seconds: IntGaugeVec,
+    /// Whether the last walk found the audit log whole, by service.
+    pub audit_log_intact: IntGaugeVec,
+    /// Whether what the process works with answers, by service and dependency, as in `/health`.
+    pub dependency_up: IntGaugeVec,
 }
 
 /// What the calls to other services come to, by service called.
@@ -53,30 +57,49 @@ pub struct ClientMetrics {
 
 impl ClientMetrics {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let calls = IntCounterVec::new(
-            Opts::new("rpc_client_calls_total", "Calls to other services."),
-            &["target", "status_code"],
-        )?;
-        let retries = IntCounterVec::new(
-            Opts::new("rpc_client_retries_total", "Second tries, sent or not."),
-            &["target", "result"],
-        )?;
-        let breaker = IntGaugeVec::new(
-            Opts::new(
-                "circuit_breaker_state",
-                "0 closed, 1 half-open, 2 open, by service called.",
-            ),
-            &["target"],
-        )?;
-        registry.register(Box::new(calls.clone()))?;
-        registry.register(Box::new(retries.clone()))?;
-        registry.register(Box::new(breaker.clone()))?;
         Ok(Self {
-            calls,
-            retries,
-            breaker,
+            calls: counters(
+                registry,
+                ("rpc_client_calls_total", "Calls to other services."),
+                &["target", "status_code"],
+            )?,
+            retries: counters(
+                registry,
+                ("rpc_client_retries_total", "Second tries, sent or not."),
+                &["target", "result"],
+            )?,
+            breaker: gauges(
+                registry,
+                (
+                    "circuit_breaker_state",
+                    "0 closed, 1 half-open, 2 open, by service called.",
+                ),
+                &["target"],
+            )?,
         })
     }
+}
+
+type Described<'a> = (&'a str, &'a str);
+
+fn counters(
+    registry: &Registry,
+    (name, help): Described<'_>,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauges(
+    registry: &Registry,
+    (name, help): Described<'_>,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
 }
 
 impl Metrics {
@@ -84,72 +107,63 @@ impl Metrics {
     /// Never with these names; a clash of names would be a programming error.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        let counters = |name, help, labels: &[&str]| counters(&registry, (name, help), labels);
+        let gauges = |name, help, labels: &[&str]| gauges(&registry, (name, help), labels);
         let requests = HistogramVec::new(
             HistogramOpts::new("http_request_duration_seconds", "Time to answer a call.")
                 .buckets(SECONDS.to_vec()),
             &["method", "route", "status_code", "service"],
         )?;
-        let connections = IntGaugeVec::new(
-            Opts::new("active_connections", "Open connections."),
-            &["service"],
-        )?;
         let in_flight = IntGauge::new("rpc_in_flight", "Calls being answered now.")?;
-        let refused = IntCounterVec::new(
-            Opts::new(
-                "rpc_refused_total",
-                "Calls refused before a handler saw them.",
-            ),
-            &["reason"],
-        )?;
-        let cache_lookups = IntCounterVec::new(
-            Opts::new("cache_lookups_total", "Reads through a cache."),
-            &["service", "cache", "result"],
-        )?;
-        let cache_errors = IntCounterVec::new(
-            Opts::new(
-                "cache_errors_total",
-                "Commands that the shared cache did not carry out.",
-            ),
-            &["service", "operation"],
-        )?;
-        let clients = ClientMetrics::new(&registry)?;
-        let jobs = IntCounterVec::new(
-            Opts::new("background_jobs_total", "Attempts at background jobs."),
-            &["service", "job_type", "status"],
-        )?;
-        let jobs_queued = IntGaugeVec::new(
-            Opts::new("background_jobs_queued", "Background jobs that wait."),
-            &["service"],
-        )?;
-        let jobs_oldest_seconds = IntGaugeVec::new(
-            Opts::new(
-                "background_jobs_oldest_seconds",
-                "How long the longest due background job has waited.",
-            ),
-            &["service"],
-        )?;
         registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        registry.register(Box::new(refused.clone()))?;
-        registry.register(Box::new(cache_lookups.clone()))?;
-        registry.register(Box::new(cache_errors.clone()))?;
-        registry.register(Box::new(jobs.clone()))?;
-        registry.register(Box::new(jobs_queued.clone()))?;
-        registry.register(Box::new(jobs_oldest_seconds.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
-            registry,
             requests,
-            connections,
             in_flight,
-            refused,
-            cache_lookups,
-            cache_errors,
-            clients,
-            jobs,
-            jobs_queued,
-            jobs_oldest_seconds,
+            connections: gauges("active_connections", "Open connections.", &["service"])?,
+            refused: counters(
+                "rpc_refused_total",
+                "Calls refused before a handler saw them.",
+                &["reason"],
+            )?,
+            cache_lookups: counters(
+                "cache_lookups_total",
+                "Reads through a cache.",
+                &["service", "cache", "result"],
+            )?,
+            cache_errors: counters(
+                "cache_errors_total",
+                "Commands that the shared cache did not carry out.",
+                &["service", "operation"],
+            )?,
+            clients: ClientMetrics::new(&registry)?,
+            jobs: counters(
+                "background_jobs_total",
+                "Attempts at background jobs.",
+                &["service", "job_type", "status"],
+            )?,
+            jobs_queued: gauges(
+                "background_jobs_queued",
+                "Background jobs that wait.",
+                &["service"],
+            )?,
+            jobs_oldest_seconds: gauges(
+                "background_jobs_oldest_seconds",
+                "How long the longest due background job has waited.",
+                &["service"],
+            )?,
+            audit_log_intact: gauges(
+                "audit_log_intact",
+                "Whether the last daily walk found the audit log whole.",
+                &["service"],
+            )?,
+            dependency_up: gauges(
+                "dependency_up",
+                "Whether what the process works with answers.",
+                &["service", "dependency"],
+            )?,
+            registry,
         })
     }
 
@@ -173,9 +187,7 @@ impl Metrics {
         help: &str,
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
-        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
+        gauges(&self.registry, (name, help), labels)
     }
 
     /// A counter of a service's own.
@@ -188,9 +200,7 @@ impl Metrics {
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
-        let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(counter.clone()))?;
-        Ok(counter)
+        counters(&self.registry, (name, help), labels)
     }
 
     /// A histogram of seconds of a service's own.

@@ -82,6 +82,22 @@ pub fn init(filter: &str, otlp: Option<&str>) -> Result<Telemetry, Error> {
     Ok(Telemetry { filter, spans })
 }
 
+/// What a command has to say to who waits for it: warnings, in plain text.
+///
+/// # Errors
+/// A second call.
+pub fn to_stderr() -> Result<(), Error> {
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_target(false)
+        .finish();
+    Ok(lines.try_init()?)
+}
+
 /// The caller's `x-request-id` if it is plain and short, else a new one.
 pub fn request_id(headers: &HeaderMap) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use palisade_policy::model::Cluster;
-use palisade_translate::{Translator, Translators};
+use palisade_translate::Translator;
 
 use super::reflection::Reflected;
 
@@ -29,27 +29,5 @@ impl Descriptors {
             Self::File(translator) => Some(translator.clone()),
             Self::Reflected(reflected) => reflected.translator(),
         }
-    }
-
-    /// For a connection, which may outlive what is known when it is made.
-    pub(super) fn known(&self) -> Option<Known> {
-        Some(Known {
-            first: self.translator()?,
-            descriptors: self.clone(),
-        })
-    }
-}
-
-/// Descriptors of which some are known.
-#[derive(Clone)]
-pub(super) struct Known {
-    descriptors: Descriptors,
-    first: Arc<Translator>,
-}
-
-impl Translators for Known {
-    fn current(&self) -> Arc<Translator> {
-        let current = self.descriptors.translator();
-        current.unwrap_or_else(|| self.first.clone())
     }
 }

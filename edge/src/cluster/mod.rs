@@ -3,22 +3,29 @@
 //! Invariant: a cluster with endpoints always gives one. When all are ejected the ejections
 //! are ignored: a guess that may work beats an answer that cannot.
 
+mod connections;
 mod descriptors;
 pub mod mirror;
 pub mod peer;
 pub mod reflection;
+mod tls;
 mod translation;
+mod unsent;
+
+pub use unsent::Unsent;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use anyhow::Context;
+use connections::Connections;
 use descriptors::Descriptors;
 use palisade_policy::model::{Cluster, Ejection};
 use palisade_translate::Translator;
 use pingora_core::upstreams::peer::HttpPeer;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::in_flight::{Held, InFlight};
 
@@ -84,9 +91,10 @@ impl ClusterState {
                 translating_peer: None,
             };
             if let Some(descriptors) = descriptors.clone().filter(|_| translating) {
-                let to = translation::endpoint(cluster, *address)?;
-                asked.push(to.clone());
-                let peer = peers.translating(descriptors, to, index);
+                asked.push(own_calls(cluster, *address)?);
+                let connections = Connections::new(cluster, *address)
+                    .with_context(|| format!("cluster `{}`", cluster.name))?;
+                let peer = peers.translating(descriptors, connections, index);
                 endpoint.translating_peer = Some(peer);
             }
             endpoints.push(endpoint);
@@ -237,8 +245,37 @@ impl ClusterState {
 pub fn endpoints(cluster: &Cluster) -> anyhow::Result<Vec<Endpoint>> {
     let addresses = cluster.endpoints.iter();
     addresses
-        .map(|address| translation::endpoint(cluster, *address))
+        .map(|address| own_calls(cluster, *address))
         .collect()
+}
+
+fn own_calls(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Endpoint> {
+    let scheme = if cluster.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let timeouts = &cluster.timeouts;
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        .context("endpoint address")?
+        .connect_timeout(timeouts.connect)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(timeouts.idle);
+    if let Some(tls) = &cluster.tls {
+        let mut config = ClientTlsConfig::new()
+            .domain_name(&tls.server_name)
+            .ca_certificate(Certificate::from_pem(&tls.ca_pem));
+        if let Some(identity) = &tls.identity {
+            config = config.identity(Identity::from_pem(
+                &identity.certificates_pem,
+                &identity.key_pem,
+            ));
+        }
+        endpoint = endpoint
+            .tls_config(config)
+            .context("tls toward the endpoint")?;
+    }
+    Ok(endpoint)
 }
 
 impl std::fmt::Debug for ClusterState {
@@ -253,23 +290,21 @@ mod tests {
     use palisade_policy::model::{Origin, UpstreamProtocol, UpstreamTimeouts};
     use std::time::Duration;
 
-    fn cluster(endpoints: u16, failures: u32) -> Arc<ClusterState> {
-        let cluster = Cluster {
+    pub(super) fn policy(endpoints: Vec<SocketAddr>, failures: u32, idle: Duration) -> Cluster {
+        Cluster {
             name: "test".into(),
             origin: Origin {
                 file: "clusters.yaml".into(),
                 line: 1,
             },
-            endpoints: (0..endpoints)
-                .map(|port| SocketAddr::from(([127, 0, 0, 1], 1000 + port)))
-                .collect(),
+            endpoints,
             protocol: UpstreamProtocol::Http1,
             tls: None,
             timeouts: UpstreamTimeouts {
                 connect: Duration::from_secs(1),
                 read: Duration::from_secs(1),
                 write: Duration::from_secs(1),
-                idle: Duration::from_secs(1),
+                idle,
             },
             connect_retries: 1,
             ejection: Some(Ejection {
@@ -280,7 +315,14 @@ mod tests {
             descriptors_sha256: None,
             reflection: None,
             fingerprint: 7,
-        };
+        }
+    }
+
+    fn cluster(endpoints: u16, failures: u32) -> Arc<ClusterState> {
+        let endpoints = (0..endpoints)
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], 1000 + port)))
+            .collect();
+        let cluster = policy(endpoints, failures, Duration::from_secs(1));
         Arc::new(ClusterState::new(&cluster).unwrap())
     }
 

@@ -13,9 +13,9 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tonic::transport::Endpoint;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::connections::Connections;
 use super::descriptors::Descriptors;
 use super::translation::Translation;
 
@@ -92,12 +92,11 @@ impl<'a> Templates<'a> {
     pub(super) fn translating(
         &self,
         descriptors: Descriptors,
-        endpoint: Endpoint,
+        connections: Connections,
         index: usize,
     ) -> HttpPeer {
-        let translation = Translation::new(descriptors, endpoint);
-        // Pingora compares a pooled socket's address with its peer's, except for this one; the
-        // far end of a socket pair has none.
+        let translation = Translation::new(descriptors, connections);
+        // Nothing listens there: it is the pipe that is connected to.
         let mut peer = HttpPeer::new((std::net::Ipv4Addr::UNSPECIFIED, 0), false, String::new());
         peer.options = timeouts(self.cluster);
         peer.options.custom_l4 = Some(Arc::new(translation));

@@ -16,13 +16,15 @@ use tokio::task::AbortHandle;
 use tonic::transport::Endpoint;
 use tracing::{debug, info, warn};
 
+use crate::backoff::Backoff;
 use crate::request_ctx::Now;
 
-/// Before an endpoint is asked again that could not be used; doubled with each failure in a row.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// Where the doubling ends.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Pauses differ by so much: many edges would ask a service at once.
+/// Before the next endpoint is asked, where one could not be used.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+};
+/// Times between two answers differ by so much: many edges would ask a service at once.
 const JITTER: f64 = 0.1;
 /// Faults of descriptors that are told; each may have one for each of its rules.
 const ERRORS_MAX: usize = 3;
@@ -136,7 +138,7 @@ async fn stay(
                 } else {
                     debug!(cluster, %error, failures, "descriptors by reflection cannot be used");
                 }
-                tokio::time::sleep(jittered(pause(failures))).await;
+                tokio::time::sleep(BACKOFF.after(failures)).await;
                 return;
             }
         }
@@ -173,11 +175,6 @@ async fn attempt(
     Ok(is_new)
 }
 
-fn pause(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    PAUSE_MIN.saturating_mul(doubled).min(PAUSE_MAX)
-}
-
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
 }
@@ -187,9 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_and_end() {
-        let seconds = [1, 2, 3, 7, 1_000, u32::MAX].map(|failures| pause(failures).as_secs_f64());
-        assert_eq!(seconds, [0.5, 1.0, 2.0, 30.0, 30.0, 30.0]);
+    fn refreshes_are_spread() {
         for _ in 0..100 {
             let jittered = jittered(Duration::from_secs(10)).as_secs_f64();
             assert!((9.0..=11.0).contains(&jittered), "{jittered}");

@@ -1,138 +1,67 @@
 //! REST to gRPC as an upstream inside the process.
 //!
-//! Pingora connects to a socket pair and sees an HTTP/1.1 origin, so caching, retries, limits
-//! and timeouts hold for REST calls as for any other; the far end is served by the translator,
-//! which calls the endpoint over gRPC channels.
+//! Pingora connects to a pipe in memory and sees an HTTP/1.1 origin, so caching, retries, limits and
+//! timeouts hold for REST calls as for any other; the far end is served by the translator, which calls
+//! the endpoint. Invariant: a pipe is made once there is a connection to the endpoint.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use anyhow::Context;
 use async_trait::async_trait;
-use palisade_policy::model::Cluster;
+use palisade_translate::{Near, pipe, serve_connection};
 use pingora_core::connectors::l4::Connect;
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
-use pingora_core::protocols::{GetSocketDigest, SocketDigest};
-use pingora_error::{ErrorType, OkOrErr, OrErr, Result};
-use std::os::fd::AsRawFd;
-use tokio::net::UnixStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora_error::{Error, ErrorType, OkOrErr, Result};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
+use super::connections::{ConnectError, Connections};
 use super::descriptors::Descriptors;
-
-/// Calls at once on one channel. Servers allow 200 by default (hyper) and let the next ones wait, which
-/// behind streams that last for hours would be for ever.
-const CALLS_MAX: usize = 100;
-
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What every call's window fits in (RFC 9113, 6.9.1): clients that do not read hold up their own
-/// streams, never those of others.
-const CONNECTION_WINDOW_BYTES: u32 = CALLS_MAX as u32 * STREAM_WINDOW_BYTES;
+use super::unsent::Fate;
 
 /// Makes connections that end in the translator.
 pub(super) struct Translation {
     descriptors: Descriptors,
-    channels: Channels,
-}
-
-/// The channels to one endpoint: as many as the calls under way need.
-struct Channels {
-    endpoint: Endpoint,
-    open: Mutex<Vec<Arc<Channel>>>,
-}
-
-impl Channels {
-    fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            open: Mutex::default(),
-        }
-    }
-
-    /// For one connection of ours, which has one call at a time and counts as long as it lives.
-    fn take(&self) -> Arc<Channel> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut has_idle = false;
-        open.retain(|channel| {
-            let is_idle = Arc::strong_count(channel) == 1;
-            let is_kept = !is_idle || !has_idle;
-            has_idle |= is_idle;
-            is_kept
-        });
-        // The list's own is one of them.
-        let room = |channel: &&Arc<Channel>| Arc::strong_count(channel) <= CALLS_MAX;
-        if let Some(channel) = open.iter().find(room) {
-            return channel.clone();
-        }
-        let channel = Arc::new(self.endpoint.connect_lazy());
-        open.push(channel.clone());
-        channel
-    }
+    connections: Arc<Connections>,
 }
 
 impl Translation {
-    pub(super) fn new(descriptors: Descriptors, endpoint: Endpoint) -> Self {
+    pub(super) fn new(descriptors: Descriptors, connections: Connections) -> Self {
         Self {
             descriptors,
-            channels: Channels::new(endpoint),
+            connections: Arc::new(connections),
         }
     }
-}
-
-/// How gRPC gets to one of a cluster's endpoints.
-pub(super) fn endpoint(cluster: &Cluster, address: SocketAddr) -> anyhow::Result<Endpoint> {
-    let scheme = if cluster.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let timeouts = &cluster.timeouts;
-    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-        .context("endpoint address")?
-        .connect_timeout(timeouts.connect)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(timeouts.idle)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    if let Some(tls) = &cluster.tls {
-        let mut config = ClientTlsConfig::new()
-            .domain_name(&tls.server_name)
-            .ca_certificate(Certificate::from_pem(&tls.ca_pem));
-        if let Some(identity) = &tls.identity {
-            config = config.identity(Identity::from_pem(
-                &identity.certificates_pem,
-                &identity.key_pem,
-            ));
-        }
-        endpoint = endpoint
-            .tls_config(config)
-            .context("tls toward the endpoint")?;
-    }
-    Ok(endpoint)
 }
 
 #[async_trait]
 impl Connect for Translation {
-    async fn connect(&self, _address: &PingoraAddr) -> Result<Stream> {
-        let known = self.descriptors.known();
-        let known = known.or_err(ErrorType::SocketError, "no descriptors yet")?;
-        let (near, far) =
-            UnixStream::pair().or_err(ErrorType::SocketError, "socket pair for translation")?;
-        let channel = self.channels.take();
-        let serving = palisade_translate::serve_connection(far, known, Channel::clone(&channel));
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        let translator = self.descriptors.translator();
+        let translator = translator.or_err(ErrorType::SocketError, "no descriptors yet")?;
+        let calls = self.connections.take().await.map_err(told)?;
+        let (near, far) = pipe();
+        let fate = calls.fate();
+        let socket = Socket {
+            near,
+            fate: fate.clone(),
+        };
         tokio::spawn(async move {
-            let served = serving.await;
-            drop(channel);
+            let served = tokio::select! {
+                biased;
+                served = serve_connection(far, translator, calls) => served,
+                () = fate.unsent() => return,
+            };
             if let Err(error) = served {
-                debug!(%error, "translation connection ended");
+                debug!(%error, "a translated request broke off");
             }
         });
-        let digest = SocketDigest::from_raw_fd(near.as_raw_fd());
-        let mut stream = Stream::from(near);
-        stream.set_socket_digest(digest);
-        Ok(stream)
+        let socket = VirtualSocketStream::new(Box::new(socket));
+        Ok(Stream::from(socket))
     }
 }
 
@@ -142,25 +71,92 @@ impl std::fmt::Debug for Translation {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What Pingora calls it, connecting itself.
+fn told(error: ConnectError) -> Box<Error> {
+    let kind = match &error {
+        ConnectError::Tcp(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                ErrorType::ConnectNoRoute
+            }
+            _ => ErrorType::ConnectError,
+        },
+        ConnectError::Timeout(_) => ErrorType::ConnectTimedout,
+        ConnectError::Tls(_) => ErrorType::TLSHandshakeFailure,
+        ConnectError::NotHttp2 | ConnectError::Http2(_) => ErrorType::ConnectError,
+    };
+    Error::because(kind, "connecting for a translated request", error)
+}
 
-    #[tokio::test]
-    async fn a_channel_for_every_hundred_calls() {
-        let channels = Channels::new(Endpoint::from_static("http://127.0.0.1:1"));
-        let count = || channels.open.lock().unwrap().len();
-        let mut calls: Vec<_> = (0..CALLS_MAX).map(|_| channels.take()).collect();
-        assert_eq!(count(), 1);
-        calls.push(channels.take());
-        assert_eq!(count(), 2);
-        // Where one ends there is room again.
-        calls.remove(0);
-        let first = channels.take();
-        assert!(Arc::ptr_eq(&first, &calls[0]));
-        assert_eq!(count(), 2);
-        drop((first, calls));
-        channels.take();
-        assert_eq!(count(), 1);
+/// The near end, as Pingora takes it.
+#[derive(Debug)]
+struct Socket {
+    near: Near,
+    fate: Arc<Fate>,
+}
+
+impl Socket {
+    /// A pipe that broke may be a call that was not sent.
+    fn why<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &written {
+            self.fate.check()?;
+        }
+        written
+    }
+}
+
+impl VirtualSocket for Socket {
+    /// Those there are mean nothing in memory.
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.near).poll_read(cx, buf);
+        if read.is_ready() && buf.filled().len() == before {
+            self.fate.check()?;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.near).poll_write(cx, bytes);
+        self.why(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.near).poll_write_vectored(cx, bytes);
+        self.why(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.near.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.near).poll_flush(cx);
+        self.why(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.near).poll_shutdown(cx)
     }
 }

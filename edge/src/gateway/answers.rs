@@ -13,6 +13,7 @@ use pingora_proxy::Session;
 use super::response_bounds::RESPONSE_TOO_LARGE;
 use super::upstreams::NO_DESCRIPTORS;
 use super::{Gateway, connection};
+use crate::cluster::Unsent;
 use crate::listen::{DEADLINE_EXCEEDED, Listener, Recalled, Refusal};
 use crate::openapi;
 use crate::rejection::Rejection;
@@ -105,6 +106,9 @@ impl Gateway {
         }
         if Recalled::is(error.root_cause()) {
             return Some(Rejection::RouteWithdrawn);
+        }
+        if Unsent::is(error.root_cause()) {
+            return Some(Rejection::Unavailable);
         }
         let rejection = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(413)) => Rejection::BodyTooLarge,

@@ -13,6 +13,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Gateway, grpc_status};
+use crate::cluster::Unsent;
 use crate::listen::DEADLINE_EXCEEDED;
 use crate::request_ctx::{Now, RequestCtx};
 
@@ -52,6 +53,9 @@ impl Gateway {
             // An answer that was refused: its endpoint has heard of it.
             error.set_retry(true);
             return error;
+        }
+        if Unsent::is(error.root_cause()) && is_replayable(session, ctx) {
+            return self.connect_failed(ctx, error);
         }
         self.blame_silent_client(&mut error, ctx);
         // Nothing came until the time of the route was over.

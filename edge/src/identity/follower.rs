@@ -17,16 +17,18 @@ use tracing::{debug, info, warn};
 
 use super::messages::{Revocations, WATCH_REVOCATIONS, WatchRevocationsRequest};
 use super::revoked::Revoked;
+use crate::backoff::Backoff;
 use crate::request_ctx::Now;
 
 /// Three signs of life of the service that have not come; for connecting, too.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// One message: the service puts 500 revocations of some 100 bytes into each.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Before it is listened again; doubled with each failure in a row.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-/// Where the doubling ends.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Before it is listened again.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(10),
+};
 /// Longest text of a failure that is logged, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
@@ -44,7 +46,7 @@ pub(super) async fn follow(cluster: Arc<str>, endpoints: Vec<Endpoint>, revoked:
             Err(lost) => lost,
         };
         follower.lost(&lost);
-        sleep(pause(follower.failures)).await;
+        sleep(BACKOFF.after(follower.failures)).await;
     }
 }
 
@@ -128,24 +130,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn shortened(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
     text
-}
-
-/// Spread by half, so that many edges do not come back in step.
-fn pause(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    let pause = PAUSE_MIN.saturating_mul(doubled).min(PAUSE_MAX);
-    pause.mul_f64(0.5 + 0.5 * fastrand::f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_and_end() {
-        for (failures, most) in [(1, 0.2), (2, 0.4), (3, 0.8), (7, 10.0), (u32::MAX, 10.0)] {
-            let pause = pause(failures).as_secs_f64();
-            assert!((most / 2.0..=most).contains(&pause), "{failures}: {pause}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use palisade_policy::model::OnStale;
-use palisade_token::{Claims, Refusal};
+use palisade_token::{Claims, Issuer, Refusal};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Endpoint;
 
@@ -25,6 +25,8 @@ pub struct Source {
     pub cluster: Arc<str>,
     pub fingerprint: u64,
     pub endpoints: Vec<Endpoint>,
+    /// Whose tokens it tells of.
+    pub issuers: Vec<Arc<Issuer>>,
 }
 
 /// The followed clusters of a process.
@@ -73,6 +75,7 @@ impl Followers {
                     }
                 }
             };
+            now.revoked.signing_keys.tell(source.issuers);
             live.insert(source.cluster, now);
         }
         let known = live.iter();

@@ -4,6 +4,7 @@
 //! Invariant: the stages ask only what is known here; who waits for the service is the task that
 //! listens to it, and a request whose API key nobody has asked about.
 
+mod dead_keys;
 mod follower;
 mod followers;
 mod introspection;

@@ -1,4 +1,4 @@
-//! What is known of dead tokens: their sessions, their API keys, their users.
+//! What is known of dead tokens: their sessions, their API keys, their users, their signing keys.
 //!
 //! Invariant: what was taken in is found until no token that it means is valid any more. Requests
 //! read without a lock. Refuses more than `ENTRIES_MAX`: then the stream counts as lost, for to
@@ -12,6 +12,7 @@ use palisade_token::Claims;
 use prost_types::Timestamp;
 use tokio::sync::watch;
 
+use super::dead_keys::DeadKeys;
 use super::messages::{Revocation, Revocations};
 use super::shards::Shards;
 use crate::request_ctx::Now;
@@ -31,6 +32,7 @@ pub struct Revoked {
     ids: Shards<u64>,
     /// By `sub`.
     users: Shards<Ended>,
+    pub(super) signing_keys: DeadKeys,
     /// For the task that is stopped and the one after it; when they looked last for what no longer
     /// matters. A std lock: nothing is awaited under it.
     writing: Mutex<u64>,
@@ -71,6 +73,7 @@ impl Revoked {
         Self {
             ids: Shards::new(),
             users: Shards::new(),
+            signing_keys: DeadKeys::default(),
             writing: Mutex::default(),
             heard_ms: AtomicU64::new(0),
             is_connected: AtomicBool::new(false),
@@ -108,20 +111,21 @@ impl Revoked {
     }
 
     pub fn entries(&self) -> usize {
-        self.ids.len() + self.users.len()
+        self.ids.len() + self.users.len() + self.signing_keys.len()
     }
 
     /// All of a batch, or nothing of it; what no longer matters is forgotten.
     pub(super) fn take_in(&self, batch: &Revocations, now: Now) -> Result<(), String> {
         let mut swept_s = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now_s = now.unix_seconds();
-        let (mut ids, mut users) = (Vec::new(), Vec::new());
+        let (mut ids, mut users, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for one in &batch.revocations {
             let (at, until_s) = times(one)?;
             let id: Box<str> = one.id.as_str().into();
             match one.kind.as_str() {
                 "session" | "api_key" => ids.push((id, until_s)),
                 "user" => users.push((id, Ended { until_s, ..at })),
+                "signing_key" => keys.push((id, until_s)),
                 // Of a later version, which must be able to tell its edges of more.
                 kind => tracing::debug!(kind, "a revocation of an unknown kind"),
             }
@@ -130,12 +134,15 @@ impl Revoked {
             *swept_s = now_s;
             self.ids.keep(|until_s| *until_s > now_s);
             self.users.keep(|ended| ended.until_s > now_s);
+            self.signing_keys.sweep(now_s);
         }
-        if self.entries() + ids.len() + users.len() > ENTRIES_MAX {
-            return Err(format!("more than {ENTRIES_MAX} revocations matter"));
+        let is_full = self.entries() + ids.len() + users.len() > ENTRIES_MAX;
+        if is_full || !self.signing_keys.have_room(&keys) {
+            return Err("more revocations matter than there is room for".to_owned());
         }
         self.ids.put(ids, u64::max);
         self.users.put(users, Ended::join);
+        self.signing_keys.put(keys);
         let heard = now.monotonic.saturating_duration_since(self.epoch);
         let heard_ms = u64::try_from(heard.as_millis()).unwrap_or(u64::MAX);
         self.heard_ms
@@ -302,6 +309,8 @@ mod tests {
         }
         let all = (0..=ENTRIES_MAX).map(|id| one("session", &id.to_string()));
         assert!(revoked.tell(all.collect(), 0).is_err());
+        let keys = (0..=32).map(|kid| one("signing_key", &kid.to_string()));
+        assert!(revoked.tell(keys.collect(), 0).is_err());
         assert_eq!((revoked.entries(), revoked.is_connected()), (0, false));
         assert_eq!(revoked.silence(Now::monotonic()), None);
         revoked.tell(vec![one("device", "d1")], 0).unwrap();

@@ -49,6 +49,8 @@ pub(crate) enum FetchError {
     BodyTooLarge,
     #[error("no answer within {TOTAL_TIMEOUT:?}")]
     Timeout,
+    #[error("a key that was withdrawn is still published")]
+    Withdrawn,
     #[error(transparent)]
     Keys(#[from] KeySetError),
 }

@@ -80,6 +80,12 @@ impl Issuer {
         self.store.refetch().await
     }
 
+    /// Believes no token of this key from now on, whatever its source or a saved copy says, and reads the
+    /// keys again: at once, and then until the source has left it out.
+    pub fn withdraw(&self, kid: &str) {
+        self.store.withdraw(kid);
+    }
+
     /// The state of its keys.
     pub fn status(&self) -> IssuerStatus {
         self.store.status()

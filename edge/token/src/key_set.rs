@@ -120,12 +120,17 @@ impl KeySet {
         Ok(())
     }
 
+    /// Takes out the key that `kid` names. True if there was one.
+    pub(crate) fn remove(&mut self, kid: &str) -> bool {
+        self.by_kid.remove(kid).is_some()
+    }
+
     /// How many keys verify.
     pub fn len(&self) -> usize {
         self.by_kid.len() + self.without_kid.len()
     }
 
-    /// Never true for a set that [`KeySet::parse`] returned.
+    /// Never true for a set that [`KeySet::parse`] returned and no key was taken out of.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,12 +1,14 @@
 //! The live keys of one issuer and the one task that renews them.
 //!
 //! Invariant: only that task fetches, so there is never more than one fetch at a time; a failure never
-//! replaces the last good set; a generation number names one set for the life of the process.
+//! replaces the last good set; a generation number names one set for the life of the process; a key that
+//! was withdrawn comes back with no document.
 //! Refuses: to let requests drive fetches faster than the cooldown, or to let more than
 //! [`WAITERS_MAX`] of them wait for one.
 
 use crate::fetch::{Clients, FetchError, TOTAL_TIMEOUT};
 use crate::key_set::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
+use crate::refusal::KeyId;
 use crate::saved;
 use crate::spec::{IssuerSpec, JwksSource};
 use arc_swap::ArcSwapOption;
@@ -28,6 +30,8 @@ const CHANGE_RECENT: Duration = Duration::from_secs(1);
 /// Delay after the first failure, doubled by each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Keys that are remembered as withdrawn, the oldest forgotten first: by then no source has them.
+const WITHDRAWN_MAX: usize = 64;
 /// A hostile error page must not fill the log or the status.
 const ERROR_TEXT_CHARS_MAX: usize = 512;
 
@@ -70,6 +74,8 @@ pub(crate) struct Current {
     pub(crate) keys: KeySet,
     pub(crate) generation: u64,
     document: Vec<u8>,
+    /// It names a key that was withdrawn: its source, or what lies between, is behind.
+    is_behind: bool,
 }
 
 /// Process-wide, so that no two sets of any two stores are ever taken for each other.
@@ -79,6 +85,8 @@ pub(crate) struct KeyStore {
     spec: IssuerSpec,
     saved_at: Option<PathBuf>,
     current: ArcSwapOption<Current>,
+    /// Held while a set is put in force, so that none is without what was withdrawn meanwhile.
+    withdrawn: Mutex<Vec<String>>,
     /// A std lock: held for a few assignments, never across an await.
     progress: Mutex<Progress>,
     nudge: Notify,
@@ -123,6 +131,7 @@ impl KeyStore {
             spec,
             saved_at,
             current: ArcSwapOption::empty(),
+            withdrawn: Mutex::default(),
             progress: Mutex::default(),
             nudge: Notify::new(),
             attempts,
@@ -147,6 +156,7 @@ impl KeyStore {
         origin: Origin,
         age: Duration,
     ) -> Result<(), KeySetError> {
+        let withdrawn = self.withdrawn();
         let unchanged = self
             .current()
             .as_ref()
@@ -158,13 +168,9 @@ impl KeyStore {
             for note in keys.notes() {
                 tracing::warn!(issuer = name, note, "key left out");
             }
-            let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-            self.current.store(Some(Arc::new(Current {
-                keys,
-                generation,
-                document,
-            })));
+            self.put(document, keys, &withdrawn);
         }
+        drop(withdrawn);
         let now = Instant::now();
         let mut progress = self.progress();
         progress.confirmed = Some((now, age, origin));
@@ -172,6 +178,58 @@ impl KeyStore {
             progress.changed = Some(now);
         }
         Ok(())
+    }
+
+    fn withdrawn(&self) -> MutexGuard<'_, Vec<String>> {
+        self.withdrawn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_behind(&self) -> bool {
+        let current = self.current();
+        current.as_ref().is_some_and(|current| current.is_behind)
+    }
+
+    fn put(&self, document: Vec<u8>, mut keys: KeySet, withdrawn: &[String]) {
+        let mut is_behind = false;
+        for kid in withdrawn {
+            is_behind |= keys.remove(kid);
+        }
+        self.current.store(Some(Arc::new(Current {
+            keys,
+            generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+            document,
+            is_behind,
+        })));
+    }
+
+    /// See [`crate::Issuer::withdraw`].
+    pub(crate) fn withdraw(&self, kid: &str) {
+        let mut withdrawn = self.withdrawn();
+        if withdrawn.iter().any(|known| known == kid) {
+            return;
+        }
+        if withdrawn.len() == WITHDRAWN_MAX {
+            withdrawn.remove(0);
+        }
+        withdrawn.push(kid.to_owned());
+        let current = self.current();
+        let Some(document) = current.as_ref().map(|current| current.document.clone()) else {
+            return;
+        };
+        // It was read before, so it can be read again.
+        if let Ok(keys) = KeySet::parse(&document, &self.spec.algorithms) {
+            self.put(document, keys, &withdrawn);
+        }
+        drop(withdrawn);
+        tracing::warn!(
+            issuer = self.spec.name,
+            kid = %KeyId::new(kid),
+            "a key was withdrawn"
+        );
+        // The next key may be signing already.
+        self.nudge.notify_one();
     }
 
     /// Puts in force what is on this machine, where there is something.
@@ -243,11 +301,18 @@ impl KeyStore {
     }
 
     async fn attempt(&self, clients: &Clients) -> Result<(), FetchError> {
+        // Else a restart while the source is away would believe what was withdrawn.
+        if let Some(path) = self.saved_at.clone().filter(|_| self.is_behind()) {
+            saved::forget(path).await;
+        }
         let document = clients
             .read(&self.spec.source, self.spec.ca.as_deref())
             .await?;
         let saved = self.saved_at.clone().map(|path| (path, document.clone()));
         self.install(document, Origin::Source, Duration::ZERO)?;
+        if self.is_behind() {
+            return Err(FetchError::Withdrawn);
+        }
         // Also when nothing changed: the time of the file is the age of the keys.
         if let Some((path, document)) = saved
             && let Err(error) = saved::store(path.clone(), document).await

@@ -89,3 +89,15 @@ pub(crate) async fn store(path: PathBuf, document: Vec<u8>) -> std::io::Result<(
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
+
+/// Removes what is saved at `path`, if there is something.
+pub(crate) async fn forget(path: PathBuf) {
+    let at = path.clone();
+    let removing = tokio::task::spawn_blocking(move || std::fs::remove_file(path));
+    match removing.await {
+        Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %at.display(), %error, "saved keys were not removed");
+        }
+        _ => {}
+    }
+}

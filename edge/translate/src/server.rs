@@ -7,18 +7,19 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tonic::codegen::StdError;
 
 use crate::dialect::{Codec, Dialect};
 use crate::json::body;
-use crate::socket::Socket;
+use crate::pipe::Far;
 use crate::status::problem::Rejection;
 use crate::translator::{Find, Translator};
 use crate::upstream::Upstream;
@@ -36,68 +37,41 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Of a known length, or a stream. An error in it breaks the connection off.
 pub type ResponseBody = UnsyncBoxBody<Bytes, StdError>;
 
-/// Where a connection takes its translator from, for each request anew: connections live longer
-/// than descriptors that services tell of themselves.
-pub trait Translators: Clone + Send + 'static {
-    fn current(&self) -> Arc<Translator>;
-}
-
-impl Translators for Arc<Translator> {
-    fn current(&self) -> Arc<Translator> {
-        self.clone()
-    }
-}
-
-/// Serves one HTTP/1.1 connection (the far end of a socket pair) until it closes.
+/// Serves the one request of a connection.
 ///
-/// When the peer closes while a request is in flight, the gRPC call is cancelled.
+/// When the other end is dropped while it is in flight, the gRPC call is cancelled.
 ///
 /// # Errors
 /// The connection broke, or its peer does not speak HTTP/1.1.
-pub async fn serve_connection<T, S>(
-    stream: UnixStream,
-    translators: T,
+pub async fn serve_connection<S>(
+    connection: Far,
+    translator: Arc<Translator>,
     service: S,
 ) -> Result<(), Error>
 where
-    T: Translators,
     S: Upstream,
 {
-    let socket = Socket::new(stream);
+    let Far { stream, hung_up } = connection;
     // At most one, and the last thing on its connection: it lives and dies with it.
     let upgraded = Arc::new(Mutex::new(None));
     let begun = upgraded.clone();
-    let handler = service_fn(move |mut request| {
-        let translator = translators.current();
-        let service = service.clone();
+    let handler = service_fn(move |request| {
+        let (translator, service) = (translator.clone(), service.clone());
         let begun = begun.clone();
         async move {
-            if !web_socket::is_handshake(&request) {
-                return Ok::<_, Infallible>(translate(&translator, service, request).await);
-            }
-            let request_id = request_id(request.headers());
-            http_metadata::tell(Dialect::Http, &mut request);
-            Ok(
-                match web_socket::open(&translator, service, request).await {
-                    Ok((response, conversation)) => {
-                        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(conversation);
-                        response
-                    }
-                    Err(rejection) => told(rejection, Dialect::Http, request_id.as_ref()),
-                },
-            )
+            let (response, conversation) = respond(&translator, service, request).await;
+            *begun.lock().unwrap_or_else(PoisonError::into_inner) = conversation;
+            Ok::<_, Infallible>(response)
         }
     });
-    let mut builder = http1::Builder::new();
-    let serving = builder
-        // Idle connections are the edge's to close: they wait in its pool.
+    let serving = http1::Builder::new()
+        // The edge bounds its own writing.
         .header_read_timeout(None)
-        // A closed peer cancels the call; a half-closed one does not exist between two halves
-        // of one process.
-        .half_close(false)
+        // What is half closed is still there: `hung_up` tells of the end.
+        .half_close(true)
         .max_buf_size(READ_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(socket.clone()), handler)
+        .serve_connection(TokioIo::new(stream), handler)
         .with_upgrades();
     let whole = async {
         serving.await?;
@@ -113,8 +87,33 @@ where
     tokio::select! {
         biased;
         served = whole => served,
-        () = socket.closed() => Ok(()),
+        _ = hung_up => Ok(()),
     }
+}
+
+/// The answer, and what follows it where it is a 101.
+async fn respond<S>(
+    translator: &Arc<Translator>,
+    service: S,
+    mut request: Request<Incoming>,
+) -> (Response<ResponseBody>, Option<web_socket::Upgraded>)
+where
+    S: Upstream,
+{
+    let mut response = if web_socket::is_handshake(&request) {
+        let request_id = request_id(request.headers());
+        http_metadata::tell(Dialect::Http, &mut request);
+        match web_socket::open(translator, service, request).await {
+            Ok((response, conversation)) => return (response, Some(conversation)),
+            Err(rejection) => told(rejection, Dialect::Http, request_id.as_ref()),
+        }
+    } else {
+        translate(translator, service, request).await
+    };
+    // Another connection costs less than a place in a pool.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    (response, None)
 }
 
 /// Answers one request. Never fails: what goes wrong is told as the client's dialect tells it.

@@ -3,7 +3,6 @@
 use core_platform::{
     audit::{Actor, Audit},
     clock,
-    crypto::{KeyRing, Vault},
     db::Db,
     events::dead_letters::Which,
     ops::{EVENTS_MAX, Operator},
@@ -65,8 +64,7 @@ fn operator<'a>(db: &'a Db, audit: &'a Audit) -> Operator<'a> {
 }
 
 async fn audit(db: &Db, flags: &KeyRingFlags, stores: &Stores) -> anyhow::Result<Audit> {
-    let ring = KeyRing::open(flags.keyring.as_deref(), stores.data_dir())?;
-    Ok(Audit::new(&Vault::start(db, ring, clock::now()).await?)?)
+    Ok(Audit::new(&flags.vault(db, stores, clock::now()).await?)?)
 }
 
 fn which(flags: &WhichFlags) -> Result<Which, Failure> {

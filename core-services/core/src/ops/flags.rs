@@ -3,14 +3,24 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use core_platform::{
+    clock::UnixMicros,
+    crypto::{self, Vault},
+    db::Db,
+};
 use uuid::Uuid;
 
-use crate::{databases::StoreFlags, services::Service};
+use crate::{
+    databases::{StoreFlags, Stores},
+    services::Service,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum OpsCommand {
     /// Give a user a role: how the first `admin` comes to be
     GrantRole(GrantRoleFlags),
+    /// Make the next key of access tokens
+    RotateSigningKey(RotateFlags),
     /// Events that consumers gave up
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -20,8 +30,17 @@ pub(crate) enum OpsCommand {
     /// Work of several services
     #[command(subcommand)]
     Sagas(SagasCommand),
+    /// Who did what, and whether it was touched since
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// What waits, what died, what runs
     Status(StatusFlags),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Walk the whole audit log and print its head, to be kept elsewhere
+    Verify(VerifyFlags),
 }
 
 #[derive(Subcommand)]
@@ -70,12 +89,34 @@ pub(crate) struct GrantRoleFlags {
     pub(crate) stores: StoreFlags,
 }
 
+#[derive(Args)]
+pub(crate) struct RotateFlags {
+    /// It signs at once, and all access tokens of the keys before are dead
+    #[arg(long)]
+    pub(crate) compromised: bool,
+    #[command(flatten)]
+    pub(crate) keyring: KeyRingFlags,
+    #[command(flatten)]
+    pub(crate) stores: StoreFlags,
+}
+
 /// For what is written into the audit log.
 #[derive(Args)]
 pub(crate) struct KeyRingFlags {
     /// Keys that wrap the data keys of personal data [default: those in the data directory]
     #[arg(long, env = "CORE_KEYRING_FILE", value_name = "FILE")]
     pub(crate) keyring: Option<PathBuf>,
+}
+
+impl KeyRingFlags {
+    pub(super) async fn vault(
+        &self,
+        db: &Db,
+        stores: &Stores,
+        now: UnixMicros,
+    ) -> Result<Vault, crypto::Error> {
+        Vault::open(db, (self.keyring.as_deref(), stores.data_dir()), now).await
+    }
 }
 
 /// What all lists have.
@@ -172,6 +213,20 @@ pub(crate) struct ListSagasFlags {
     pub(crate) before: Option<Uuid>,
     #[command(flatten)]
     pub(crate) list: ListFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyFlags {
+    /// Whose
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Service,
+    /// A file with a head that was printed before, which the log must still have
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchor: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keyring: KeyRingFlags,
+    #[command(flatten)]
+    pub(crate) stores: StoreFlags,
 }
 
 #[derive(Args)]

@@ -5,27 +5,31 @@
 
 mod flags;
 mod roles;
+mod signing_keys;
 mod rows;
 mod lists;
 mod deeds;
+mod audit;
 
 use anyhow::anyhow;
 use core_platform::{db::Db, service::Definition};
 
 pub(crate) use flags::OpsCommand;
-use flags::{DeadLettersCommand, JobsCommand, SagasCommand};
+use flags::{AuditCommand, DeadLettersCommand, JobsCommand, SagasCommand};
 
 use crate::{Failure, databases::Stores, services::Service};
 
 pub(crate) fn run(command: &OpsCommand) -> Result<(), Failure> {
     match command {
         OpsCommand::GrantRole(flags) => roles::grant(flags),
+        OpsCommand::RotateSigningKey(flags) => signing_keys::rotate(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::List(flags)) => lists::dead_letters(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::Replay(flags)) => deeds::replay(flags),
         OpsCommand::DeadLetters(DeadLettersCommand::Purge(flags)) => deeds::purge(flags),
         OpsCommand::Jobs(JobsCommand::List(flags)) => lists::jobs(flags),
         OpsCommand::Jobs(JobsCommand::Retry(flags)) => deeds::retry(flags),
         OpsCommand::Sagas(SagasCommand::List(flags)) => lists::sagas(flags),
+        OpsCommand::Audit(AuditCommand::Verify(flags)) => audit::verify(flags),
         OpsCommand::Status(flags) => lists::status(flags),
     }
 }

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use core_platform::{
-    clock,
-    crypto::{KeyRing, Vault},
-    policy::PolicyStore,
-};
+use core_platform::{clock, policy::PolicyStore};
 
 use super::{flags::GrantRoleFlags, open};
 use crate::{
@@ -36,9 +32,8 @@ async fn granted(
     policies: Arc<PolicyStore>,
 ) -> anyhow::Result<()> {
     let db = open(Service::Identity, stores).await?;
-    let ring = KeyRing::open(flags.keyring.keyring.as_deref(), stores.data_dir())?;
     let now = clock::now();
-    let vault = Vault::start(&db, ring, now).await?;
+    let vault = flags.keyring.vault(&db, stores, now).await?;
     let who = (flags.email.as_str(), flags.role.as_str());
     let granting = core_identity::grant_role((db.clone(), vault), policies, who, now);
     let granted = Box::pin(granting).await;

@@ -168,12 +168,12 @@ fn only_known_services_are_served() {
 fn migrate_goes_down_and_up() {
     let world = World::new();
     for (arguments, expected) in [
-        (&[][..], "identity: schema version 43\n"),
+        (&[][..], "identity: schema version 44\n"),
         (
             &["identity", "--to", "0"][..],
             "identity: schema version 0\n",
         ),
-        (&[][..], "identity: schema version 43\n"),
+        (&[][..], "identity: schema version 44\n"),
     ] {
         let mut command = world.command("migrate");
         let Output {

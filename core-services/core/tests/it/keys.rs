@@ -9,6 +9,7 @@ use core_proto::{
     },
     user::v1::{ListUsersRequest, admin_service_client::AdminServiceClient},
 };
+use core_testing::eventually;
 use tonic::{Streaming, transport::Channel};
 
 use crate::harness::{Core, EDGE, EMAIL, PASSWORD, World, reason, with_token};
@@ -113,6 +114,40 @@ async fn the_edge_trades_keys_for_tokens_and_hears_of_their_end() {
     assert!(!client.introspect(asked).await.unwrap().into_inner().active);
     let refused = edge.profile(&found.access_token).await.unwrap_err();
     assert_eq!(reason(&refused), "SESSION_ENDED");
+}
+
+#[tokio::test]
+async fn an_operator_replaces_keys_that_leaked_under_a_running_service() {
+    let world = shipped();
+    let core = world.start().await;
+    let edge = world.edge(&core);
+    edge.register(EMAIL).await.unwrap();
+    let before = edge.login(EMAIL, PASSWORD).await.unwrap();
+    let mut client = keys(&world, &core);
+    let watch = WatchRevocationsRequest { after: 0 };
+    let mut told = client.watch_revocations(watch).await.unwrap().into_inner();
+    told.message().await.unwrap().unwrap();
+
+    let mut command = world.command("ops");
+    let rotate = command.args(["rotate-signing-key", "--compromised"]);
+    let Output { status, stdout, .. } = rotate.output().unwrap();
+    assert!(status.success());
+    let printed = String::from_utf8(stdout).unwrap();
+    let (kid, _) = printed.split_once(" signs from ").unwrap();
+
+    let dead = next(&mut told).await;
+    assert_eq!((dead.len(), dead[0].kind.as_str()), (1, "signing_key"));
+    assert_ne!(dead[0].id, kid);
+    let keys = eventually("the key's end", async || {
+        let keys = core.json("/.well-known/jwks.json").to_string();
+        (!keys.contains(&dead[0].id)).then_some(keys)
+    })
+    .await;
+    assert!(keys.contains(kid), "{keys}");
+    let refused = edge.profile(&before.access_token).await.unwrap_err();
+    assert_eq!(reason(&refused), "TOKEN_INVALID");
+    let renewed = edge.refresh(&before.refresh_token).await.unwrap();
+    assert!(edge.profile(&renewed.access_token).await.is_ok());
 }
 
 /// The next message that tells of any.

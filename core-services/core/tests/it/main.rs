@@ -13,6 +13,7 @@ mod messages;
 mod mesh;
 mod input;
 mod life;
+mod dependencies;
 mod operators;
 mod ops;
 mod commands;

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
+use core_platform::db::{Db, Location, query};
 use core_testing::{Database, both_databases, postgres};
 
 use crate::harness::{Core, EMAIL, PASSWORD, World};
@@ -230,4 +232,41 @@ async fn an_administrator_makes_roles_and_databases_that_the_services_run_on() {
     let core = World::start_command(command("all")).await;
     world.edge(&core).register(EMAIL).await.unwrap();
     stop(core).await;
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_says_for_whom() {
+    let world = World::new();
+    let place = Place::beside(Database::postgresql());
+    let location = Location::from_setting(&place.identity.setting()).unwrap();
+    let holder = Db::open(&location, "somebody").await.unwrap();
+    let mut lock = holder.begin().await.unwrap();
+    // "palisade", as migrations call it.
+    let hold = "SELECT 1::BIGINT FROM (SELECT pg_advisory_lock(x'70616c6973616465'::BIGINT)) AS l";
+    query(hold).fetch_one(&mut lock).await.unwrap();
+
+    let mut command = place.command(&world, "migrate");
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut waiting = waiting.spawn().unwrap();
+    let mut said = String::new();
+    let mut errors = BufReader::new(waiting.stderr.take().unwrap());
+    errors.read_line(&mut said).unwrap();
+    assert!(
+        said.contains("another migration holds the lock, waiting"),
+        "{said}"
+    );
+    assert!(
+        said.contains("`palisade-somebody`, from 127.0.0.1"),
+        "{said}"
+    );
+    lock.commit().await.unwrap();
+    // The lock is the connection's.
+    holder.close().await;
+    let Output { status, stdout, .. } = waiting.wait_with_output().unwrap();
+    assert!(status.success());
+    assert!(
+        String::from_utf8(stdout)
+            .unwrap()
+            .starts_with("identity: schema version ")
+    );
 }

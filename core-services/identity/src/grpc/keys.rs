@@ -80,12 +80,16 @@ impl KeyService for Keys {
         let (caller, now) = (caller(&request)?, clock::now());
         self.api_keys.sessions.require_live(&caller, now).await?;
         let by = Actor::User(caller.user);
-        let next = self.signing_keys.rotate(by, now).await?;
+        let (next, status) = if request.get_ref().compromised {
+            (self.signing_keys.replace(by, now).await?, "200")
+        } else {
+            (self.signing_keys.rotate(by, now).await?, "202")
+        };
         let answer = RotateSigningKeyResponse {
             kid: next.kid,
             signs_from: Some(timestamp(next.signs_from)),
         };
-        Ok(with_http_status(answer, "202"))
+        Ok(with_http_status(answer, status))
     }
 
     async fn introspect(
@@ -158,7 +162,7 @@ impl From<RevocationRow> for Revocation {
     fn from(row: RevocationRow) -> Self {
         Self {
             kind: row.kind,
-            id: row.subject.to_string(),
+            id: row.id,
             at: Some(timestamp(row.at)),
             until: Some(timestamp(row.until)),
         }

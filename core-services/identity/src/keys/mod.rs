@@ -1,6 +1,6 @@
 //! The signing keys, the access tokens they sign, and their public halves.
 //! Invariant: Ed25519 only; private keys are sealed in the database and shown nowhere;
-//! a rotation breaks no token (`set` says why).
+//! a rotation breaks no token (`set` says why), unless the keys are compromised.
 
 mod rotate;
 mod set;
@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use set::KeySet;
 
-pub(crate) use rotate::{Rotation, SigningKeys};
-pub(crate) use set::BELIEVED_FOR;
+pub(crate) use rotate::{Rotated, Rotation, SigningKeys};
+pub(crate) use set::{BELIEVED_FOR, KEYS_BELIEVED_FOR};
 #[cfg(test)]
 pub(crate) use set::{PUBLISHED_AHEAD, StoredKey};
 

@@ -1,6 +1,6 @@
 //! Keeping the signing keys: in the database, in this process, and not for ever.
 //! Invariant: a generation is made once, whichever replicas try; every replica has read
-//! the next key long before it signs.
+//! the next key long before it signs, unless the ones before are compromised.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use core_platform::{
     db::{self, Db, On},
     jobs::{Failure, Job, JobContext},
 };
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -21,13 +22,19 @@ use super::{
 use crate::{
     error::Error,
     facts::{About, Fact, Facts},
-    store::keys::{self, KeyRow},
+    store::{
+        keys::{self, KeyRow},
+        revocations::has_dead_key,
+    },
 };
 
 /// A key signs for so long, unless it is replaced before.
 const ROTATED_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Replicas look for keys that others made; many times while a new one waits.
 const READ_EVERY: Duration = Duration::from_secs(10);
+
+/// Of a replacement that meets a rotation; one of the two is done by then.
+const TRIES_MAX: u32 = 3;
 
 const PRIVATE: Field = Field::new("signing_keys.private");
 
@@ -116,6 +123,50 @@ impl SigningKeys {
         Ok(rotated(&next))
     }
 
+    /// Because the keys may be in the wrong hands: a new one signs at once, and no token of
+    /// the others is believed from now on. Sessions and API keys live on; whoever holds a
+    /// refresh token trades it for an access token of the new key.
+    ///
+    /// # Errors
+    /// The library has no random bytes, or the database.
+    pub(crate) async fn replace(&self, by: Actor, now: UnixMicros) -> Result<Rotated, Error> {
+        let mut tries = 1;
+        let next = loop {
+            match self.replaced(&by, now).await {
+                // Somebody made a key of this generation, and may have revoked none.
+                Err(Error::Db(db::Error::Taken(_))) if tries < TRIES_MAX => tries += 1,
+                next => break next?,
+            }
+        };
+        self.reload().await?;
+        tracing::warn!(kid = %next.kid, "another signing key is in force, the ones before are revoked");
+        Ok(rotated(&next))
+    }
+
+    async fn replaced(&self, by: &Actor, now: UnixMicros) -> Result<KeyRow, Error> {
+        let mut tx = self.db.begin().await?;
+        let dead = keys::all(&mut tx).await?;
+        let newest = dead.last().ok_or(super::Error::None)?;
+        let next = StoredKey::generate(newest.generation + 1, now)?;
+        let next = sealed(&next, &self.vault)?;
+        keys::insert(&mut tx, &next, now).await?;
+        keys::forget_before(&mut tx, next.generation).await?;
+        let revoked = dead.iter().map(|key| Fact::SigningKeyRevoked {
+            kid: key.kid.clone(),
+            by: by.clone(),
+        });
+        let made = Fact::SigningKeyMade {
+            kid: next.kid.clone(),
+            by: by.clone(),
+        };
+        let facts: Vec<_> = revoked.chain([made]).collect();
+        self.facts
+            .tell(&mut tx, &facts, &About::nobody(), now)
+            .await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
     /// Rotates if it is time, and forgets the keys whose last token is dead.
     async fn keep(&self, context: &JobContext) -> Result<(), Error> {
         let now = context.now;
@@ -140,16 +191,27 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Reads the keys again and again, until `stop`.
-    pub(crate) async fn follow(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(READ_EVERY) => {
-                    if let Err(error) = self.reload().await {
-                        tracing::warn!(%error, "the signing keys cannot be read; the known ones stay");
+    /// Reads the keys again and again, and when a revocation says that one is dead, until
+    /// `stop`. `newest`: the number of the newest revocation.
+    pub(crate) async fn follow(self, mut newest: watch::Receiver<i64>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(READ_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = 0;
+        loop {
+            let is_due = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => true,
+                changed = newest.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
+                    let after = std::mem::replace(&mut seen, *newest.borrow_and_update());
+                    // Where nobody can say, reading the keys will say why.
+                    has_dead_key(&self.db, after).await.unwrap_or(true)
                 }
+            };
+            if is_due && let Err(error) = self.reload().await {
+                tracing::warn!(%error, "the signing keys cannot be read; the known ones stay");
             }
         }
     }

@@ -15,12 +15,16 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
 use super::{ACCESS_LIFETIME, Error};
 
-/// Edges and services read the keys again every ten minutes, and what lies between may
+/// Edges read the keys again every ten minutes, services sooner, and what lies between may
 /// keep an answer for five; then there is time for one failure.
 pub(crate) const PUBLISHED_AHEAD: Duration = Duration::from_secs(20 * 60);
 /// So long after it was signed nobody believes an access token any more: its lifetime, and
 /// five minutes for clocks that differ.
 pub(crate) const BELIEVED_FOR: Duration = Duration::from_secs(ACCESS_LIFETIME.as_secs() + 300);
+
+/// So long after it died somebody may have a copy of the keys with a dead one in it: edges and
+/// services use what they saved for a week, and who forges a token says himself when it ends.
+pub(crate) const KEYS_BELIEVED_FOR: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// A key pair, opened.
 pub(crate) struct StoredKey {

@@ -24,7 +24,7 @@ pub(crate) mod exports;
 use core_platform::db::Migration;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: [Migration; 8] = [
+pub const MIGRATIONS: [Migration; 9] = [
     Migration {
         version: 1,
         name: "accounts",
@@ -72,5 +72,11 @@ pub const MIGRATIONS: [Migration; 8] = [
         name: "account_exports",
         up: include_str!("../../migrations/0043_account_exports.up.sql"),
         down: include_str!("../../migrations/0043_account_exports.down.sql"),
+    },
+    Migration {
+        version: 44,
+        name: "dead_signing_keys",
+        up: include_str!("../../migrations/0044_dead_signing_keys.up.sql"),
+        down: include_str!("../../migrations/0044_dead_signing_keys.down.sql"),
     },
 ];

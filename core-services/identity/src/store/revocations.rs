@@ -6,12 +6,36 @@ use core_platform::{
 };
 use uuid::Uuid;
 
+/// Whose tokens must not be believed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dead<'a> {
+    Session(Uuid),
+    ApiKey(Uuid),
+    User(Uuid),
+    /// By its `kid`.
+    SigningKey(&'a str),
+}
+
+impl<'a> Dead<'a> {
+    fn columns(self) -> (&'static str, Uuid, Option<&'a str>) {
+        match self {
+            Self::Session(id) => ("session", id, None),
+            Self::ApiKey(id) => ("api_key", id, None),
+            Self::User(id) => ("user", id, None),
+            Self::SigningKey(kid) => (SIGNING_KEY, Uuid::nil(), Some(kid)),
+        }
+    }
+}
+
+const SIGNING_KEY: &str = "signing_key";
+
 /// What must not be believed any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RevocationRow {
     pub(crate) seq: i64,
     pub(crate) kind: String,
-    pub(crate) subject: Uuid,
+    /// A UUID, or the `kid` of a signing key.
+    pub(crate) id: String,
     pub(crate) at: UnixMicros,
     pub(crate) until: UnixMicros,
 }
@@ -19,14 +43,15 @@ pub(crate) struct RevocationRow {
 /// Only under the audit log's lock: see the table.
 pub(crate) async fn insert(
     tx: &mut Tx,
-    kind: &'static str,
-    subject: Uuid,
+    dead: Dead<'_>,
     at: UnixMicros,
     until: UnixMicros,
 ) -> Result<(), Error> {
-    query("INSERT INTO revocations (kind, subject, at, until) VALUES ($1, $2, $3, $4)")
+    let (kind, subject, kid) = dead.columns();
+    query("INSERT INTO revocations (kind, subject, kid, at, until) VALUES ($1, $2, $3, $4, $5)")
         .bind(kind)
         .bind(subject)
+        .bind(kid.map(str::to_owned))
         .bind(at)
         .bind(until)
         .execute(tx)
@@ -50,7 +75,7 @@ pub(crate) async fn after(
     limit: i64,
 ) -> Result<Vec<RevocationRow>, Error> {
     let rows = query(
-        "SELECT seq, kind, subject, at, until FROM revocations
+        "SELECT seq, kind, subject, kid, at, until FROM revocations
          WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3",
     )
     .bind(after)
@@ -60,15 +85,27 @@ pub(crate) async fn after(
     .await?;
     rows.iter()
         .map(|row| {
+            let kid: Option<String> = row.get(3)?;
+            let subject: Uuid = row.get(2)?;
             Ok(RevocationRow {
                 seq: row.get(0)?,
                 kind: row.get(1)?,
-                subject: row.get(2)?,
-                at: row.get(3)?,
-                until: row.get(4)?,
+                id: kid.unwrap_or_else(|| subject.to_string()),
+                at: row.get(4)?,
+                until: row.get(5)?,
             })
         })
         .collect()
+}
+
+/// Did a signing key die after `after`?
+pub(crate) async fn has_dead_key(db: &Db, after: i64) -> Result<bool, Error> {
+    let row = query("SELECT 1::BIGINT FROM revocations WHERE seq > $1 AND kind = $2 LIMIT 1")
+        .bind(after)
+        .bind(SIGNING_KEY)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Forgets what ended before `before`, but for the newest: its number tells a database

@@ -5,8 +5,14 @@ use core_platform::{
     jobs::{NewJob, enqueue},
 };
 
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
-use crate::keys::{PUBLISHED_AHEAD, Rotation};
+use crate::{
+    keys::{PUBLISHED_AHEAD, Rotation},
+    revocations::Revocations,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,6 +69,71 @@ both_databases! {
             let verifier = replica.sessions.signer.verifier();
             assert!(verifier.verify(&tokens.access, signs).is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn compromised_keys_are_replaced_at_once(at: Database) {
+        let now = NOW;
+        let world = world(&at).await;
+        let ada = world.somebody(EMAIL, now).await;
+        let (keys, other) = (&world.rules.keys, world.replica().await);
+        let stop = CancellationToken::new();
+        let (revocations, look_out) = Revocations::new(&world.db, &stop);
+        tokio::spawn(look_out.run());
+        tokio::spawn(other.keys.clone().follow(revocations.newest(), stop.clone()));
+        let tokens = world.open(ada.user, now).await.unwrap();
+        // One that waits is as bad as the one that signs.
+        let waiting = keys.rotate(Actor::System, now).await.unwrap();
+        let dead = jsonwebtoken::decode_header(&tokens.access).unwrap().kid.unwrap();
+
+        let next = keys.replace(Actor::Operator, now).await.unwrap();
+        assert_eq!(next.signs_from, now);
+        let published = |rules: &Rules| {
+            let keys = rules.sessions.signer.jwks(now).into_iter();
+            keys.map(|key| key.kid).collect::<Vec<_>>()
+        };
+        let only = std::slice::from_ref(&next.kid);
+        assert_eq!(published(&world.rules), only);
+        // The other replica has heard of it, long before its next look.
+        eventually("the other replica", async || {
+            (published(&other) == only).then_some(())
+        })
+        .await;
+        let verifiers = [&world.verifier, &other.sessions.signer.verifier()];
+        for verifier in verifiers {
+            assert!(verifier.verify(&tokens.access, now).is_err());
+        }
+        let renewed = world.refresh(&tokens.refresh, now).await.unwrap();
+        for verifier in verifiers {
+            assert!(verifier.verify(&renewed.access, now).is_ok());
+        }
+
+        let mut batches = revocations.watch(0).await.unwrap();
+        let told = batches.next().await.unwrap().unwrap().revocations;
+        let told: Vec<_> = told.into_iter().map(|row| (row.kind, row.id)).collect();
+        let key = |kid: &str| ("signing_key".to_owned(), kid.to_owned());
+        assert_eq!(told, [key(&dead), key(&waiting.kid)]);
+        let audited = world.audited().await;
+        let revoked = audited.iter().filter(|action| *action == "signing_key.revoked");
+        assert_eq!(revoked.count(), 2);
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_replacement_meets_rotations_and_prevails(at: Database) {
+        let world = world(&at).await;
+        let (first, second) = (world.replica().await, world.replica().await);
+        let before = world.rules.sessions.signer.jwks(NOW).pop().unwrap().kid;
+        let (calm, urgent) = tokio::join!(
+            first.keys.rotate(Actor::System, NOW + HOUR),
+            second.keys.replace(Actor::Operator, NOW + HOUR),
+        );
+        calm.unwrap();
+        let urgent = urgent.unwrap();
+        world.rules.keys.reload().await.unwrap();
+        let published = world.rules.sessions.signer.jwks(NOW + HOUR);
+        assert!(published.iter().all(|key| key.kid != before));
+        assert!(published.iter().any(|key| key.kid == urgent.kid));
     }
 
     #[tokio::test]

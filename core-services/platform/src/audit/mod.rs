@@ -8,6 +8,7 @@
 mod chain;
 mod list;
 mod verify;
+mod watch;
 
 use aws_lc_rs::hmac;
 use tonic::Status;
@@ -23,7 +24,8 @@ use crate::{
 use chain::{GENESIS, Hash};
 
 pub use list::{Filter, LIST_MAX};
-pub use verify::{Anchor, Fault, Report};
+pub use verify::{Anchor, Fault, NoAnchor, Report};
+pub use watch::register;
 
 /// An entry is a line, not a document.
 const DETAIL_BYTES_MAX: usize = 4 * 1024;

@@ -5,7 +5,7 @@ use crate::crypto::{KeyRing, tests::fresh};
 
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 
-async fn audit(db: &Db) -> Audit {
+pub(super) async fn audit(db: &Db) -> Audit {
     let dir = tempfile::tempdir().unwrap();
     let ring = KeyRing::open(None, dir.path()).unwrap();
     Audit::new(&Vault::start(db, ring, UnixMicros(1)).await.unwrap()).unwrap()
@@ -29,7 +29,7 @@ fn entry(n: i64) -> NewEntry {
     }
 }
 
-async fn record(audit: &Audit, db: &Db, numbers: std::ops::Range<i64>) {
+pub(super) async fn record(audit: &Audit, db: &Db, numbers: std::ops::Range<i64>) {
     for n in numbers {
         let mut tx = db.begin().await.unwrap();
         let at = UnixMicros(NOW.0 + n);

@@ -4,9 +4,10 @@
 //! Refuses to trust the table for where it ends: whoever cuts the end off and
 //! rewrites the head to match shows only against an anchor kept elsewhere.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::chain::{self, GENESIS, Hash};
 use crate::db::{Db, Error, query};
@@ -14,11 +15,37 @@ use crate::db::{Db, Error, query};
 /// Entries read at once: a few hundred kilobytes.
 const BATCH: i64 = 500;
 
-/// A place in the log, with what stood there.
+/// A place in the log, with what stood there. As text: `SEQ HASH`, in base64url.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
     pub seq: i64,
     pub hash: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no anchor\nhint: one line that an earlier verification printed, such as `7 q83v…`")]
+pub struct NoAnchor;
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.seq, URL_SAFE_NO_PAD.encode(&self.hash))
+    }
+}
+
+impl FromStr for Anchor {
+    type Err = NoAnchor;
+
+    fn from_str(text: &str) -> Result<Self, NoAnchor> {
+        let (seq, hash) = text.trim().split_once(' ').ok_or(NoAnchor)?;
+        let hash = URL_SAFE_NO_PAD.decode(hash).map_err(|_| NoAnchor)?;
+        if hash.len() != GENESIS.len() {
+            return Err(NoAnchor);
+        }
+        Ok(Self {
+            seq: seq.parse().map_err(|_| NoAnchor)?,
+            hash,
+        })
+    }
 }
 
 /// The first thing that is wrong.

@@ -79,6 +79,13 @@ impl KeyRing {
         }
     }
 
+    /// The ring in `data_dir`, and whether there is one.
+    pub(super) fn own(data_dir: &Path) -> (PathBuf, bool) {
+        let path = data_dir.join(FILE);
+        let exists = path.exists();
+        (path, exists)
+    }
+
     /// # Errors
     /// As [`KeyRing::open`].
     pub fn load(path: &Path) -> Result<Self, Error> {

@@ -9,6 +9,8 @@ mod keyring;
 mod vault;
 mod rewrap;
 
+use std::path::PathBuf;
+
 use tonic::Status;
 
 use crate::{db, errors};
@@ -37,6 +39,16 @@ pub enum Error {
     /// Changed, moved from another column or subject, or sealed by another key.
     #[error("the sealed value in `{0}` does not open")]
     Damaged(&'static str),
+    #[error(transparent)]
+    Ring(#[from] KeyRingError),
+    /// A new one would open nothing.
+    #[error(
+        "the key ring is gone: there is no `{}`, and the database holds {keys} data keys that it wrapped\n\
+         hint: put the file back, mode 0600, or name another place with CORE_KEYRING_FILE; without it \
+         what is sealed stays sealed",
+        path.display()
+    )]
+    RingLost { path: PathBuf, keys: i64 },
     #[error("the cryptographic library failed")]
     Library,
 }

@@ -166,6 +166,23 @@ core_testing::both_databases! {
     }
 
     #[tokio::test]
+    async fn a_lost_ring_is_not_replaced_by_a_new_one(at: Database) {
+        let db = fresh(&at).await;
+        let dir = tempfile::tempdir().unwrap();
+        let (ring, kept) = (dir.path().join("keyring"), dir.path().join("kept"));
+        let open = || Vault::open(&db, (None, dir.path()), NOW);
+        open().await.unwrap();
+        std::fs::rename(&ring, &kept).unwrap();
+        let lost = open().await.err().unwrap().to_string();
+        assert!(lost.contains("keyring`, and the database holds 1 data keys"), "{lost}");
+        assert!(lost.contains("hint: put the file back"), "{lost}");
+        assert!(!ring.exists(), "nothing was made");
+        Vault::open(&db, (Some(&kept), dir.path()), NOW).await.unwrap();
+        std::fs::rename(&kept, &ring).unwrap();
+        open().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn replicas_start_at_the_same_time(at: Database) {
         let db = fresh(&at).await;
         let starts = (0..4).map(|_| Vault::start(&db, ring(&[K1]), NOW));

@@ -4,7 +4,7 @@
 //! ever sealed under a key that was rolled back; a destroyed key is never
 //! replaced by a new one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     hkdf::{HKDF_SHA256, Prk},
@@ -46,6 +46,26 @@ struct Inner {
 }
 
 impl Vault {
+    /// As [`Vault::start`], with the ring in `named`; without a name the one in `data_dir`,
+    /// made if it is missing and the database needs none yet.
+    ///
+    /// # Errors
+    /// No usable ring, or one that does not open this database's keys.
+    pub async fn open(
+        db: &Db,
+        (named, data_dir): (Option<&Path>, &Path),
+        now: UnixMicros,
+    ) -> Result<Self, Error> {
+        let (path, exists) = KeyRing::own(data_dir);
+        if named.is_none() && !exists {
+            let keys = wrapped(db).await?;
+            if keys > 0 {
+                return Err(Error::RingLost { path, keys });
+            }
+        }
+        Self::start(db, KeyRing::open(named, data_dir)?, now).await
+    }
+
     /// Opens the vault of a migrated database; makes the service's own data key if
     /// there is none.
     ///
@@ -284,6 +304,14 @@ impl Vault {
 fn hmac_key(root: &Prk, purpose: &str) -> Result<hmac::Key, Error> {
     let info = [b"hmac:".as_slice(), purpose.as_bytes()];
     Ok(root.expand(&info, HKDF_SHA256.hmac_algorithm())?.into())
+}
+
+/// How many data keys need a ring.
+async fn wrapped(db: &Db) -> Result<i64, Error> {
+    let row = query("SELECT COUNT(*) FROM data_keys WHERE wrapped IS NOT NULL")
+        .fetch_one(db)
+        .await?;
+    Ok(row.get(0)?)
 }
 
 async fn row_of<'a>(on: impl Into<On<'a>>, subject: Uuid) -> Result<Option<Row>, Error> {

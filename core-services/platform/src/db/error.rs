@@ -8,7 +8,7 @@ use sqlx::{
     migrate::MigrateError,
 };
 
-use super::{FileError, Location};
+use super::{FileError, Location, Owner};
 
 /// PostgreSQL: `serialization_failure` and `deadlock_detected`.
 const RETRY_STATES: [&str; 2] = ["40001", "40P01"];
@@ -52,8 +52,13 @@ pub enum Error {
     /// A statement of it failed before and the caller went on.
     #[error("a transaction in which a statement failed cannot be committed")]
     Failed,
-    #[error("migrating the database: {0}")]
-    Migrate(#[source] MigrateError),
+    #[error("migrating {owner}: {fault}{}", advice(fault))]
+    Migrate { owner: Owner, fault: MigrateError },
+    /// Another process migrates, for longer than anybody waits.
+    #[error(
+        "another migration holds the lock: {0}\nhint: if it is frozen, end it by pg_terminate_backend"
+    )]
+    Locked(String),
     #[error("there is no schema version `{wanted}`\nhint: the newest is {newest}")]
     NoVersion { wanted: i64, newest: i64 },
     #[error(
@@ -108,19 +113,29 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-impl From<MigrateError> for Error {
-    fn from(error: MigrateError) -> Self {
-        match error {
-            MigrateError::Execute(error) => error.into(),
+impl Error {
+    pub(super) fn migrating(owner: Owner, error: MigrateError) -> Self {
+        let fault = match error {
+            MigrateError::Execute(error) => return error.into(),
             // What the failing step ran into decides, unless it is the step's own fault.
             MigrateError::ExecuteMigration(cause, version) => match cause.into() {
                 Self::Sql(cause) | Self::Taken(cause) => {
-                    Self::Migrate(MigrateError::ExecuteMigration(cause, version))
+                    MigrateError::ExecuteMigration(cause, version)
                 }
-                other => other,
+                other => return other,
             },
-            other => Self::Migrate(other),
+            other => other,
+        };
+        Self::Migrate { owner, fault }
+    }
+}
+
+fn advice(error: &MigrateError) -> &'static str {
+    match error {
+        MigrateError::VersionMismatch(_) | MigrateError::VersionMissing(_) => {
+            "\nhint: another build made these tables: run that one, or restore what belongs to this one"
         }
+        _ => "",
     }
 }
 

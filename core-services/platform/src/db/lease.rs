@@ -6,7 +6,7 @@
 
 use std::{future::Future, io, time::Duration};
 
-use sqlx::{Postgres, Sqlite, pool::PoolConnection};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, pool::PoolConnection};
 
 use super::Error;
 
@@ -22,16 +22,29 @@ pub(super) enum Connection {
 }
 
 /// Dropped before `done`, it is rolled back first.
-pub(super) struct Lease(Option<Connection>);
+pub(super) struct Lease {
+    connection: Option<Connection>,
+    /// A transaction may be open on it.
+    begun: bool,
+}
 
 impl Lease {
     pub(super) fn new(connection: Connection) -> Self {
-        Self(Some(connection))
+        Self {
+            connection: Some(connection),
+            begun: false,
+        }
+    }
+
+    pub(super) async fn begin(&mut self, sql: &'static str) -> Result<(), Error> {
+        // Before the answer, which may never come.
+        self.begun = true;
+        self.run(sql).await
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut Connection, Error> {
         // `done` takes the lease along: there always is one.
-        self.0.as_mut().ok_or_else(silent)
+        self.connection.as_mut().ok_or_else(silent)
     }
 
     pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), Error> {
@@ -45,23 +58,24 @@ impl Lease {
 
     /// Gives it back; nothing is open on it.
     pub(super) fn done(mut self) {
-        self.0 = None;
+        self.connection = None;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(connection) = self.0.take() else {
+        let Some(connection) = self.connection.take() else {
             return;
         };
+        let begun = self.begun;
         tokio::spawn(async move {
             match connection {
                 // sqlx's way back into the pool waits for the server without a bound: while
                 // one is paused each cancelled call would take a connection along for good.
                 Connection::Pg(mut pg) => {
-                    let rollback = sqlx::query("ROLLBACK").execute(&mut *pg);
-                    let done = tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await;
-                    if !matches!(done, Ok(Ok(_))) {
+                    let clearing = cleared(&mut pg, begun);
+                    let done = tokio::time::timeout(ROLLBACK_TIMEOUT, clearing).await;
+                    if !matches!(done, Ok(Ok(()))) {
                         pg.close_on_drop();
                     }
                 }
@@ -71,6 +85,16 @@ impl Drop for Lease {
                 }
             }
         });
+    }
+}
+
+/// Nothing is open on it, and nothing under way. A rollback of nothing would be a warning in
+/// the log.
+async fn cleared(pg: &mut PgConnection, begun: bool) -> Result<(), sqlx::Error> {
+    if begun {
+        sqlx::query("ROLLBACK").execute(pg).await.map(drop)
+    } else {
+        pg.ping().await
     }
 }
 

@@ -3,12 +3,14 @@
 //! checksums of the rendered text), and each one can be taken back.
 //! Refuses tokens it does not know: a typo would become a column type.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, SqlSafeStr,
     migrate::{Migrate, MigrateError, MigrationType, Migrator},
 };
+
+use tokio::time::Instant;
 
 use super::{Db, Dialect, Error, lease, postgres::LOCK_TIMEOUT, query};
 
@@ -41,6 +43,9 @@ const SERVICE_TABLE: &str = "_migrations";
 const LOCK_KEY: i64 = 0x7061_6c69_7361_6465;
 /// How long a replica waits for another's migration, which may rewrite large tables.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
+const LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// An operator who waits wants to know that it goes on.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// One step of the schema, in both directions.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,15 @@ pub struct Migration {
 pub enum Owner {
     Platform,
     Service,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Platform => "the platform's tables",
+            Self::Service => "the service's tables",
+        })
+    }
 }
 
 /// A step, and whether the database has taken it.
@@ -111,15 +125,54 @@ async fn alone(
     service: &Migrator,
     target: Option<i64>,
 ) -> Result<(), Error> {
-    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK_KEY);
-    let locked = tokio::time::timeout(LOCK_WAIT, lock.execute(&mut *connection)).await;
-    locked.map_err(|_| Error::Busy)??;
+    locked(connection).await?;
     // A step that waits for a table keeps all calls on that table waiting behind it.
     sqlx::query("SELECT set_config('lock_timeout', $1, false)")
         .bind(LOCK_TIMEOUT.as_millis().to_string())
         .execute(&mut *connection)
         .await?;
     walk(connection, platform, service, target).await
+}
+
+/// Gets the lock, and says for whom it has to wait.
+async fn locked(connection: &mut PgConnection) -> Result<(), Error> {
+    let began = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK_KEY)
+            .fetch_one(&mut *connection);
+        if locked.await? {
+            return Ok(());
+        }
+        let is_over = began.elapsed() >= LOCK_WAIT;
+        if is_over || told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            let holder = holder(connection).await?;
+            if is_over {
+                return Err(Error::Locked(holder));
+            }
+            tracing::warn!(holder, "another migration holds the lock, waiting for it");
+            told = Some(Instant::now());
+        }
+        tokio::time::sleep(LOOKED_EVERY).await;
+    }
+}
+
+async fn holder(connection: &mut PgConnection) -> Result<String, Error> {
+    // A key of 64 bits is kept in two halves, which `objsubid` 1 tells.
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT format('process %s, `%s`, from %s, connected for %s s', pid, application_name,
+                       COALESCE(host(client_addr), 'its own machine'),
+                       EXTRACT(EPOCH FROM now() - backend_start)::bigint)
+         FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE locktype = 'advisory' AND granted AND objsubid = 1
+           AND (classid::bigint << 32) + objid::bigint = $1
+           AND datname = current_database()",
+    )
+    .bind(LOCK_KEY)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.unwrap_or_else(|| "nobody by now".to_owned()))
 }
 
 async fn walk<C>(
@@ -132,27 +185,33 @@ where
     C: Migrate,
 {
     // Going down to nothing takes the platform's tables along, last.
+    let of = |owner| move |error| Error::migrating(owner, error);
     if target == Some(0) {
-        back(connection, service, 0).await?;
-        return back(connection, platform, 0).await;
+        let service = back(connection, service, 0).await;
+        service.map_err(of(Owner::Service))?;
+        let platform = back(connection, platform, 0).await;
+        return platform.map_err(of(Owner::Platform));
     }
-    platform.run_direct(None, connection, false).await?;
+    let platform = platform.run_direct(None, connection, false).await;
+    platform.map_err(of(Owner::Platform))?;
     if let Some(target) = target {
-        back(connection, service, target).await?;
+        let back = back(connection, service, target).await;
+        back.map_err(of(Owner::Service))?;
     }
-    Ok(service.run_direct(target, connection, false).await?)
+    let service = service.run_direct(target, connection, false).await;
+    service.map_err(of(Owner::Service))
 }
 
 /// Takes back what was applied beyond `target`, the newest first. sqlx's own way asks
 /// for a connection in terms that a spawned task cannot meet.
-async fn back<C>(connection: &mut C, migrator: &Migrator, target: i64) -> Result<(), Error>
+async fn back<C>(connection: &mut C, migrator: &Migrator, target: i64) -> Result<(), MigrateError>
 where
     C: Migrate,
 {
     let table = &migrator.table_name;
     connection.ensure_migrations_table(table).await?;
     if let Some(version) = connection.dirty_version(table).await? {
-        return Err(MigrateError::Dirty(version).into());
+        return Err(MigrateError::Dirty(version));
     }
     for applied in connection
         .list_applied_migrations(table)

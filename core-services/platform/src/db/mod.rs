@@ -4,6 +4,7 @@
 //! Refuses dynamic SQL: statements are `&'static str`, values are bound as `$1`.
 
 mod create;
+mod door;
 mod dump;
 mod error;
 mod files;

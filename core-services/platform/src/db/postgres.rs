@@ -2,16 +2,18 @@
 //! Invariant: no statement and no idle transaction holds a connection for ever, and
 //! nobody waits for ever for a server that stopped answering.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::Instant;
 
 use super::{
     ACQUIRE_TIMEOUT, Error, Location, Pool,
-    lease::{Connection, Lease, silent},
+    door::Door,
+    lease::{Connection, Lease},
 };
 
 /// PostgreSQL works best with few; nine services in two replicas stay below its default of 100
@@ -30,6 +32,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub struct Pg {
     pool: PgPool,
+    door: Arc<Door>,
 }
 
 impl Pg {
@@ -47,21 +50,33 @@ impl Pg {
             ]);
         // A pool would try again until its time is over, and then not say why.
         let _ = connect(&options).await?.close().await;
+        let door = Arc::new(Door::of(&options));
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, door })
     }
 
     /// A connection for one statement.
     pub(super) async fn lease(&self) -> Result<Lease, Error> {
-        match self.pool.acquire().await {
-            Ok(connection) => Ok(Lease::new(Connection::Pg(connection))),
+        self.door.admits(Instant::now())?;
+        let acquired = tokio::select! {
+            biased;
+            acquired = self.pool.acquire() => acquired,
+            refused = self.door.refused() => return Err(refused),
+        };
+        match acquired {
+            Ok(connection) => {
+                self.door.answered();
+                Ok(Lease::new(Connection::Pg(connection)))
+            }
             // The pool tries to connect as long as a caller waits. With connections to
             // spare it was the server that let it wait, and not the other callers.
-            Err(sqlx::Error::PoolTimedOut) if self.pool.size() < CONNECTIONS_MAX => Err(silent()),
+            Err(sqlx::Error::PoolTimedOut) if self.pool.size() < CONNECTIONS_MAX => {
+                Err(self.door.silence())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -69,7 +84,7 @@ impl Pg {
     /// READ COMMITTED: rows that are read to be changed are locked by `{for_update}`.
     pub(super) async fn begin(&self) -> Result<Lease, Error> {
         let mut lease = self.lease().await?;
-        lease.run("BEGIN").await?;
+        lease.begin("BEGIN").await?;
         Ok(lease)
     }
 

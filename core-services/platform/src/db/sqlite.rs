@@ -64,7 +64,7 @@ impl Lite {
     /// the lock fails when another got there before (248 of 320 did).
     pub(super) async fn begin(&self) -> Result<Lease, Error> {
         let mut lease = Lease::new(Connection::Lite(self.writer.acquire().await?));
-        lease.run("BEGIN IMMEDIATE").await?;
+        lease.begin("BEGIN IMMEDIATE").await?;
         Ok(lease)
     }
 

@@ -144,6 +144,21 @@ pub async fn purge(tx: &mut Tx, consumer: &str, which: Which) -> Result<u64, Err
     .await
 }
 
+/// Consumers with dead letters that are named to an operator.
+const CONSUMERS_MAX: i64 = 50;
+
+/// The consumers that have dead letters.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn consumers(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let rows = query("SELECT DISTINCT consumer FROM dead_letters ORDER BY consumer LIMIT $1")
+        .bind(CONSUMERS_MAX)
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// Everything a new letter needs.
 pub(super) struct Death<'a> {
     pub(super) consumer: &'a str,

@@ -19,6 +19,18 @@ impl EventMetrics {
         self.pending.with_label_values(&[consumer, domain]).get()
     }
 
+    /// Nobody can say what waits in `service`: no number is better than an old one.
+    pub(super) fn unknown(&self, service: &str) {
+        for gauges in [
+            &self.outbox_pending,
+            &self.outbox_oldest_seconds,
+            &self.dead_letters,
+        ] {
+            // Fails where there is none, which is what it is for.
+            let _ = gauges.remove_label_values(&[service]);
+        }
+    }
+
     /// # Errors
     /// A second call on the same registry.
     pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {

@@ -19,6 +19,7 @@ pub(super) async fn run(events: Events, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = measure(&events).await {
             tracing::debug!(%error, service = events.service, "the outbox was not measured");
+            events.metrics.unknown(events.service);
         }
         if round.is_multiple_of(SWEPT_EVERY)
             && let Err(error) = sweep(&events, clock::now(), &stop).await

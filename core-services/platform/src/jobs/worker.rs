@@ -133,8 +133,13 @@ impl Worker {
         let started = Instant::now();
         while !stop.is_cancelled() {
             // An error is a database in trouble: the next round tries again.
-            if let Err(error) = self.round(clock::now(), started.elapsed()).await {
-                tracing::warn!(service = self.shared.service, %error, "jobs: the database failed");
+            match self.round(clock::now(), started.elapsed()).await {
+                // Said once, by who looks after dependencies.
+                Ok(()) | Err(db::Error::Away(_)) => {}
+                Err(error) => {
+                    let service = self.shared.service;
+                    tracing::warn!(service, %error, "jobs: the database failed");
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -363,6 +368,10 @@ impl Shared {
                 }
             }
         }
+        self.measure(now).await
+    }
+
+    async fn measure(&self, now: UnixMicros) -> Result<(), db::Error> {
         let (queued, oldest) = store::depth(&self.db).await?;
         let waited = oldest.map_or(0, |oldest| now.seconds() - oldest.seconds());
         let service = &[self.service];
@@ -374,12 +383,23 @@ impl Shared {
             .set(waited.max(0));
         Ok(())
     }
+
+    /// Nobody can say what waits: no number is better than an old one.
+    fn unknown(&self) {
+        for gauges in [&self.metrics.jobs_queued, &self.metrics.jobs_oldest_seconds] {
+            // Fails where there is none, which is what it is for.
+            let _ = gauges.remove_label_values(&[self.service]);
+        }
+    }
 }
 
 async fn beat(shared: Arc<Shared>, every: Duration) {
     loop {
         if let Err(error) = shared.pulse(clock::now()).await {
-            tracing::warn!(service = shared.service, %error, "jobs: no heartbeat");
+            shared.unknown();
+            if !matches!(error, db::Error::Away(_)) {
+                tracing::warn!(service = shared.service, %error, "jobs: no heartbeat");
+            }
         }
         tokio::time::sleep(every).await;
     }

@@ -37,6 +37,8 @@ pub enum Error {
     Db(#[from] db::Error),
     #[error(transparent)]
     Audit(#[from] audit::Error),
+    #[error("`{consumer}` has given up no event\nhint: {}", others(.of))]
+    NoLetters { consumer: String, of: Vec<String> },
     #[error("no job that failed or waits has the id `{0}`")]
     NoSuchJob(Uuid),
     #[error("another job does the work of `{0}` by now")]
@@ -49,12 +51,31 @@ impl From<Error> for Refused {
         match error {
             Error::Db(error) => error.into(),
             Error::Audit(error) => error.into(),
+            Error::NoLetters { .. } => errors::refused(Code::NotFound, "NO_DEAD_LETTERS", message),
             Error::NoSuchJob(_) => errors::refused(Code::NotFound, "NO_SUCH_JOB", message),
             Error::Superseded(_) => {
                 errors::refused(Code::FailedPrecondition, "JOB_SUPERSEDED", message)
             }
         }
     }
+}
+
+fn others(of: &[String]) -> String {
+    if of.is_empty() {
+        return "no consumer has".to_owned();
+    }
+    let named: Vec<_> = of.iter().map(|name| format!("`{name}`")).collect();
+    format!("these have: {}", named.join(", "))
+}
+
+/// A name without dead letters is far more often mistyped than empty.
+async fn known(tx: &mut db::Tx, consumer: &str) -> Result<(), Error> {
+    let of = dead_letters::consumers(tx).await?;
+    if of.iter().any(|name| name == consumer) {
+        return Ok(());
+    }
+    let consumer = consumer.to_owned();
+    Err(Error::NoLetters { consumer, of })
 }
 
 /// Somebody who acts on one service.
@@ -73,6 +94,9 @@ impl Operator<'_> {
         let mut tx = self.db.begin().await?;
         let named = named(&which);
         let count = dead_letters::replay(&mut tx, consumer, which, now).await?;
+        if count == 0 {
+            known(&mut tx, consumer).await?;
+        }
         let entry = letters("dead_letters.replayed", consumer, &named, count);
         self.commit(tx, entry, now).await?;
         Ok(count)
@@ -86,6 +110,9 @@ impl Operator<'_> {
         let mut tx = self.db.begin().await?;
         let named = named(&which);
         let count = dead_letters::purge(&mut tx, consumer, which).await?;
+        if count == 0 {
+            known(&mut tx, consumer).await?;
+        }
         let entry = letters("dead_letters.purged", consumer, &named, count);
         self.commit(tx, entry, now).await?;
         Ok(count)

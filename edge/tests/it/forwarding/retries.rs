@@ -244,10 +244,11 @@ async fn calls_are_repeated_where_post_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn translated_calls_are_repeated_as_what_they_look_like() {
-    let ((_held, dead), greeter) = (refusing(), Greeter::start().await);
+    let (failing, greeter) = (Origin::h2().await, Greeter::start().await);
+    failing.switch(503);
     let clusters = format!(
-        "version: 1\nclusters:\n  - {{ name: origin, endpoints: [\"{dead}\", \"{}\"], protocol: grpc, descriptors: ../greeter.pb, ejection: off }}\n",
-        greeter.address
+        "version: 1\nclusters:\n  - {{ name: origin, endpoints: [\"{}\", \"{}\"], protocol: grpc, descriptors: ../greeter.pb, ejection: off }}\n",
+        failing.address, greeter.address
     );
     let routes = "version: 1\nroutes:\n  - { name: all, matches: [{ path: { prefix: /v1 } }], translate: true, cluster: origin, retries: { on: [503] } }\n";
     let files = files_with_descriptors(&clusters, routes);

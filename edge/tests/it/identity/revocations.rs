@@ -4,6 +4,7 @@ use http::Method;
 
 use super::{Knowledge, Service, World, identity, mutual};
 use crate::client::{Client, Protocol};
+use crate::harness::tokens::Signer;
 use crate::harness::waiting::until;
 use crate::websocket::client::Client as WebSocket;
 
@@ -76,6 +77,48 @@ async fn calls_are_refused(world: &World, token: (&str, &str)) {
         let answer = answer.expect("an answer");
         assert_eq!(answer.status, 401);
         assert_eq!(answer.json()["code"], "unauthenticated");
+    }
+}
+
+/// Its tokens die although they are genuine, and whatever is still published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signing_key_that_leaked_signs_nothing_more() {
+    let mut world = World::start("{ cluster: identity }", ROUTES).await;
+    let _service = world.serve().await;
+    let leaked = world.bearer("ada", "s1");
+    let leaked = ("authorization", &*leaked);
+    for protocol in Protocol::ALL {
+        assert_eq!(world.get(protocol, "/echo/a", leaked).await.0, 200);
+    }
+    world.knowledge.revoke("signing_key", "key-1");
+    world
+        .becomes("/echo/a", leaked, 401, "token_key_unknown")
+        .await;
+    world.metric_becomes("entries", 1.0).await;
+    let next = Signer::new("key-2");
+    let jwks = world.edge.files.root().join("jwks.json");
+    std::fs::write(&jwks, next.jwks()).expect("a file");
+    let token = next.bearer(serde_json::json!({ "sub": "ada", "sid": "s1" }));
+    let token = ("authorization", &*token);
+    world.becomes("/echo/a", token, 200, "").await;
+
+    // Other rules and another reading of the same keys: what is known of them stays.
+    std::fs::write(&jwks, world.signer.jwks()).expect("a file");
+    let policy = world.edge.files.root().join("policies/policy.yaml");
+    let changed = std::fs::read_to_string(&policy).expect("the policy");
+    let changed = changed.replace("jwks.json }", "jwks.json, refresh: 1s }");
+    world.edge.files.write_policy("policy.yaml", &changed);
+    let reloads = "palisade_policy_reloads_total{result=\"success\"}";
+    until("the reload", || async {
+        (world.edge.metric(reloads).await? >= 1.0).then_some(())
+    })
+    .await;
+    world
+        .becomes("/echo/a", token, 401, "token_key_unknown")
+        .await;
+    for protocol in Protocol::ALL {
+        let refused = world.get(protocol, "/echo/a", leaked).await;
+        assert_eq!(refused, (401, "token_key_unknown".to_owned()));
     }
 }
 

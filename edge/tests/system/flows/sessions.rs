@@ -14,7 +14,7 @@ use crate::harness::waiting::until;
 /// Reads that each protocol must have made while the key was replaced.
 const READS: usize = 20;
 
-in_every_layout!(token_theft, rotation_under_load);
+in_every_layout!(token_theft, rotation_under_load, leaked_key);
 
 async fn token_theft(stage: Stage) {
     let mut api = stage.api(Protocol::H2).await;
@@ -115,17 +115,7 @@ async fn rotation_under_load(stage: Stage) {
     // Who asks again hears of the same key: one rotation at a time.
     let again = api.post(target, Some(&admin.access), json!({})).await;
     assert_eq!(text(&again.json()["kid"]), next);
-    until("every replica to publish the next key", || async {
-        let pages = stage.system.cores.all().map(|core| core.admin);
-        for address in pages.collect::<Vec<_>>() {
-            let (_, keys) = crate::harness::get(address, "/.well-known/jwks.json").await;
-            if !keys.contains(&next) {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await;
+    published(&stage, |keys| keys.contains(&next)).await;
     for (reads, reader) in readers {
         let from = reads.load(Ordering::Relaxed);
         until("reads after the rotation", || async {
@@ -136,5 +126,75 @@ async fn rotation_under_load(stage: Stage) {
         stop.store(true, Ordering::Relaxed);
         reader.await.expect("every read was served");
     }
+    stage.end().await;
+}
+
+/// Waits until every replica publishes what is wanted.
+async fn published(stage: &Stage, is_wanted: impl Fn(&str) -> bool) {
+    until("every replica to publish other keys", || async {
+        let pages = stage.system.cores.all().map(|core| core.admin);
+        for address in pages.collect::<Vec<_>>() {
+            let (_, keys) = crate::harness::get(address, "/.well-known/jwks.json").await;
+            if !is_wanted(&keys) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+/// The tokens of a key that leaked are refused everywhere; sessions and API keys live on.
+async fn leaked_key(stage: Stage) {
+    let mut api = stage.api(Protocol::H2).await;
+    let admin = stage.administrator(&mut api).await;
+    let wanted = json!({"name": "backup", "scopes": ["profile:read"]});
+    let made = api
+        .post("/v1/api-keys", Some(&admin.access), wanted)
+        .await
+        .json();
+    let key = text(&made["key"]).to_owned();
+    stage.system.secrets.note(&key);
+    let by_key = [("x-api-key", key.as_str())];
+    let mut program = stage.system.client(Protocol::H2).await;
+    assert_eq!(program.get_with("/profile", &by_key).await.status, 200);
+    for protocol in Protocol::ALL {
+        let mut api = stage.api(protocol).await;
+        assert_eq!(api.get("/profile", Some(&admin.access)).await.status, 200);
+    }
+
+    let body = json!({"compromised": true});
+    let target = "/v1/admin/signing-keys:rotate";
+    let rotated = api.post(target, Some(&admin.access), body).await;
+    assert_eq!(rotated.status, 200, "{rotated:?}");
+    let next = text(&rotated.json()["kid"]).to_owned();
+    until("the edge to hear of it", || async {
+        let mut api = stage.api(Protocol::H1).await;
+        let answer = api.get("/profile", Some(&admin.access)).await;
+        (answer.status == 401 && answer.json()["code"] == "token_key_unknown").then_some(())
+    })
+    .await;
+    for protocol in Protocol::ALL {
+        let mut api = stage.api(protocol).await;
+        let refused = api.get("/profile", Some(&admin.access)).await;
+        refused.assert_problem(401, "token_key_unknown");
+    }
+
+    published(&stage, |keys| {
+        keys.contains(&next) && keys.matches("\"kid\"").count() == 1
+    })
+    .await;
+    let renewed = refreshed(&mut api, &admin).await;
+    until("the edge to know the new key", || async {
+        let mut api = stage.api(Protocol::H3).await;
+        let answer = api.get("/profile", Some(&renewed.access)).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(program.get_with("/profile", &by_key).await.status, 200);
+    let target = "/v1/admin/audit?action=signing_key.revoked";
+    let audit = api.get(target, Some(&renewed.access)).await.json();
+    let events = audit["events"].as_array().expect("a list of events");
+    assert_eq!(events.len(), 1, "{events:?}");
     stage.end().await;
 }

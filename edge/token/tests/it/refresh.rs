@@ -73,6 +73,41 @@ async fn a_remembered_token_dies_with_its_key() {
     assert_eq!(outcome(&verifier, &issuers, &other.good("b")), "ok");
 }
 
+/// A key is withdrawn while its source, or what lies between, still publishes it.
+#[tokio::test]
+async fn a_withdrawn_key_is_gone_at_once_and_for_good() {
+    let state = tempfile::tempdir().unwrap();
+    let new = Signer::new(Algorithm::EdDsa);
+    let server = IssuerServer::start(Behaviour::Document(jwks(&[EC.jwk("leaked")]))).await;
+    let issuers = started(server_spec(&server), Some(state.path())).await;
+    let saved = || std::fs::read_dir(state.path()).unwrap().count();
+    assert_eq!(saved(), 1);
+    let verifier = Verifier::new(1 << 20);
+    let (leaked, token) = (EC.good("leaked"), new.good("new"));
+    assert_eq!(outcome(&verifier, &issuers, &leaked), "ok");
+    let issuer = issuers.get("main").unwrap();
+    issuer.withdraw("leaked");
+    assert_eq!(outcome(&verifier, &issuers, &leaked), "token_key_unknown");
+    until("a look at the source, which is behind", || {
+        let error = issuer.status().last_error;
+        error.is_some_and(|error| error == "a key that was withdrawn is still published")
+    })
+    .await;
+    assert_eq!(saved(), 0, "no restart brings it back");
+    server.set(Behaviour::Document(jwks(&[new.jwk("new")])));
+    until("the new key, which nobody asked for", || {
+        outcome(&verifier, &issuers, &token) == "ok" && saved() == 1
+    })
+    .await;
+    server.set(Behaviour::Document(jwks(&[
+        EC.jwk("leaked"),
+        new.jwk("new"),
+    ])));
+    issuers.refetch("main").await;
+    assert_eq!(outcome(&verifier, &issuers, &leaked), "token_key_unknown");
+    assert_eq!(outcome(&verifier, &issuers, &token), "ok");
+}
+
 #[tokio::test]
 async fn a_thousand_unknown_kids_cost_one_fetch() {
     let server = IssuerServer::start(Behaviour::Document(jwks(&[EC.jwk("a")]))).await;

@@ -1,15 +1,19 @@
-//! An HTTP/1.1 client at the near end of a socket pair; the translator serves the far end.
+//! An HTTP/1.1 client at the near end of a pipe; the translator serves the far end.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use palisade_translate::{Options, Translator, serve_connection};
-use tokio::net::UnixStream;
+use palisade_translate::{Near, Options, Translator, pipe, serve_connection};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::codegen::StdError;
+use tonic::transport::Channel;
 
 use crate::descriptors;
 use crate::upstream::Upstream;
@@ -17,10 +21,69 @@ use crate::upstream::Upstream;
 /// How serving ended.
 pub(crate) type Served = JoinHandle<Result<(), palisade_translate::Error>>;
 
+/// Sends each request on a connection of its own.
+pub(crate) struct Calling<B> {
+    channel: Channel,
+    translator: Arc<Translator>,
+    last: Option<(JoinHandle<()>, Served)>,
+    body: PhantomData<B>,
+}
+
+impl<B> Calling<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    pub(crate) fn new(channel: Channel, translator: Translator) -> Self {
+        Self {
+            channel,
+            translator: Arc::new(translator),
+            last: None,
+            body: PhantomData,
+        }
+    }
+
+    pub(crate) fn send_request(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<B> {
+        let (near, served) = self.raw();
+        let (sent, answer) = oneshot::channel();
+        let connection = tokio::spawn(async move {
+            let handshake = http1::handshake(TokioIo::new(near)).await;
+            let (mut sender, connection) = handshake.unwrap();
+            // It is on its way before anybody asks for the answer.
+            let _ = sent.send((sender.send_request(request), sender));
+            let _ = connection.await; // its end is seen at the sender
+        });
+        self.last = Some((connection, served));
+        async move {
+            let (answer, _sender) = answer.await.unwrap();
+            answer.await
+        }
+    }
+
+    /// The near end of a connection, without a client on it.
+    pub(crate) fn raw(&self) -> (Near, Served) {
+        let (near, far) = pipe();
+        let serving = serve_connection(far, self.translator.clone(), self.channel.clone());
+        (near, tokio::spawn(serving))
+    }
+
+    /// The end of the last request's connection, and of serving it.
+    pub(crate) fn ends(mut self) -> (JoinHandle<()>, Served) {
+        self.last.take().expect("a request")
+    }
+
+    /// Leaves the last request without a word.
+    pub(crate) fn leave(&self) {
+        if let Some((connection, _)) = &self.last {
+            connection.abort();
+        }
+    }
+}
+
 pub(crate) struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    pub(crate) connection: JoinHandle<()>,
-    pub(crate) served: Served,
+    calling: Calling<Full<Bytes>>,
 }
 
 /// A response, read to its end.
@@ -31,38 +94,33 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) async fn connect(upstream: &Upstream, options: Options) -> Self {
-        Self::connect_to(upstream, things(options)).await
+    pub(crate) fn connect(upstream: &Upstream, options: Options) -> Self {
+        Self::connect_to(upstream, things(options))
     }
 
-    pub(crate) async fn connect_to(upstream: &Upstream, translator: Translator) -> Self {
-        let (near, served) = pair(upstream, translator);
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        let connection = tokio::spawn(async move {
-            let _ = connection.await; // its end is seen at the sender
-        });
+    pub(crate) fn connect_to(upstream: &Upstream, translator: Translator) -> Self {
         Self {
-            sender,
-            connection,
-            served,
+            calling: Calling::new(upstream.channel.clone(), translator),
         }
     }
 
-    /// Drops the request side, so that an idle connection closes.
-    pub(crate) fn leave(self) -> (JoinHandle<()>, Served) {
-        (self.connection, self.served)
+    pub(crate) fn ends(self) -> (JoinHandle<()>, Served) {
+        self.calling.ends()
+    }
+
+    pub(crate) fn leave(&self) {
+        self.calling.leave();
     }
 
     pub(crate) fn start(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>> + use<> {
-        self.sender.send_request(request)
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        self.calling.send_request(request)
     }
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         let method = request.method().clone();
-        self.sender.ready().await.unwrap();
         let (head, body) = self.start(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         assert!(!head.headers.contains_key("transfer-encoding"));
@@ -134,22 +192,16 @@ pub(crate) fn request(method: &str, uri: &str, body: &str) -> Request<Full<Bytes
         .unwrap()
 }
 
-/// The near end of a served socket pair, without a client on it.
-pub(crate) fn raw(upstream: &Upstream, options: Options) -> UnixStream {
+/// The near end of a served pipe, without a client on it.
+pub(crate) fn raw(upstream: &Upstream, options: Options) -> Near {
     raw_with_end(upstream, options).0
 }
 
-pub(crate) fn raw_with_end(upstream: &Upstream, options: Options) -> (UnixStream, Served) {
-    pair(upstream, things(options))
+pub(crate) fn raw_with_end(upstream: &Upstream, options: Options) -> (Near, Served) {
+    let calling: Calling<Full<Bytes>> = Calling::new(upstream.channel.clone(), things(options));
+    calling.raw()
 }
 
 fn things(options: Options) -> Translator {
     Translator::from_descriptor_set(&descriptors::things(), options).unwrap()
-}
-
-fn pair(upstream: &Upstream, translator: Translator) -> (UnixStream, Served) {
-    let (near, far) = UnixStream::pair().unwrap();
-    let channel = upstream.channel.clone();
-    let served = tokio::spawn(serve_connection(far, Arc::new(translator), channel));
-    (near, served)
 }

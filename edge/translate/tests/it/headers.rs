@@ -10,7 +10,7 @@ use crate::upstream::{Script, Upstream, headers};
 #[tokio::test]
 async fn request_headers() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     let mut request = request("POST", "/v1/things", "{}");
     request.headers_mut().extend(headers(&[
         ("authorization", "Bearer t"),
@@ -72,7 +72,7 @@ async fn request_headers() {
 #[tokio::test]
 async fn timeouts_that_are_none_are_dropped() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     for (value, sent) in [
         ("100m", true),
         ("99999999n", true),
@@ -105,7 +105,7 @@ async fn response_headers() {
         ("x-http-status", "201"), // from a service that may not choose
     ])))
     .await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     let answer = client.send(request("POST", "/v1/ping", "{}")).await;
     assert_eq!(answer.summary(), "200 {}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -128,7 +128,7 @@ async fn trailers_say_nothing_of_http() {
         honours_http_metadata: true,
         ..Options::default()
     };
-    let mut client = Client::connect(&upstream, honoured).await;
+    let mut client = Client::connect(&upstream, honoured);
     let mut call = request("POST", "/test.v1.Things/Get", "\0\0\0\0\0");
     let grpc_web = http::HeaderValue::from_static("application/grpc-web+proto");
     call.headers_mut().insert("content-type", grpc_web);
@@ -148,7 +148,7 @@ async fn trailers_say_nothing_of_http() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     let get = client.send(request("GET", "/v1/things/7", "")).await;
     let head = client.send(request("HEAD", "/v1/things/7", "")).await;
     assert_eq!(head.status, StatusCode::OK);

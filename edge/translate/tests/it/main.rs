@@ -1,4 +1,4 @@
-//! A real HTTP/1.1 client over a socket pair, the translator, and a real tonic server on port 0.
+//! A real HTTP/1.1 client over a pipe, the translator, and a real tonic server on port 0.
 
 #![allow(
     clippy::unwrap_used,

@@ -18,7 +18,7 @@ fn omitting_defaults() -> Options {
 #[tokio::test]
 async fn queries_are_bounded() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, omitting_defaults()).await;
+    let mut client = Client::connect(&upstream, omitting_defaults());
     let deep = format!("inner{}.count", ".next".repeat(40));
     for (query, expected) in [
         (
@@ -40,7 +40,7 @@ async fn queries_are_bounded() {
 #[tokio::test]
 async fn the_path_has_the_last_word_within_the_body() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, omitting_defaults()).await;
+    let mut client = Client::connect(&upstream, omitting_defaults());
     let body = r#"{"name":"m","count":1}"#;
     let patch = request("PATCH", "/v1/things/n/inner", body);
     let expected = r#"200 {"inner":{"name":"n","count":1}}"#;
@@ -50,7 +50,7 @@ async fn the_path_has_the_last_word_within_the_body() {
 #[tokio::test]
 async fn bodies_that_attack_the_parser() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, omitting_defaults()).await;
+    let mut client = Client::connect(&upstream, omitting_defaults());
     let nested = format!("{}{}", r#"{"next":"#.repeat(200), "}".repeat(200));
     let struct_value = format!("{}{}", "[".repeat(200), "]".repeat(200));
     for (uri, body) in [("/v1/f/inner", nested), ("/v1/f/value", struct_value)] {
@@ -78,7 +78,7 @@ async fn bodies_that_attack_the_parser() {
 #[tokio::test]
 async fn defaults_are_emitted_unless_told_otherwise() {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     let json = client.send(request("GET", "/v1/things/7", "")).await.json();
     assert_eq!(json["i64"], "0");
     assert_eq!(json["colour"], "COLOUR_UNSPECIFIED");

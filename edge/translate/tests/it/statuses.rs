@@ -10,7 +10,7 @@ use crate::upstream::{Script, Upstream, headers};
 
 async fn get(script: Script) -> Answer {
     let upstream = Upstream::start(script).await;
-    let mut client = Client::connect(&upstream, Options::default()).await;
+    let mut client = Client::connect(&upstream, Options::default());
     let mut request = request("GET", "/v1/things/7", "");
     request
         .headers_mut()

@@ -46,7 +46,7 @@ fn translator(members: &[&str], options: Options) -> Result<Translator, String> 
 async fn start(members: &[&str], options: Options) -> (Upstream, Client) {
     let upstream = Upstream::start(Script::Echo(Default::default())).await;
     let translator = translator(members, options).unwrap();
-    let client = Client::connect_to(&upstream, translator).await;
+    let client = Client::connect_to(&upstream, translator);
     (upstream, client)
 }
 

@@ -1,4 +1,4 @@
-//! Streams of the echo service on a WebSocket over the socket pair.
+//! Streams of the echo service on a WebSocket over a pipe.
 
 mod chat;
 mod endings;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use http::{HeaderName, Response};
 use palisade_echo::{DESCRIPTORS, Echo, EchoServiceServer};
-use palisade_translate::{Options, Translator, serve_connection};
+use palisade_translate::{Near, Options, Translator, pipe, serve_connection};
 use serde_json::Value;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -33,7 +33,7 @@ struct World {
 }
 
 struct Socket {
-    socket: WebSocketStream<UnixStream>,
+    socket: WebSocketStream<Near>,
     answer: Response<Option<Vec<u8>>>,
     served: Served,
 }
@@ -66,7 +66,7 @@ impl World {
         path: &str,
         fields: &[(&str, &str)],
     ) -> Result<Socket, Response<Option<Vec<u8>>>> {
-        let (near, far) = UnixStream::pair().unwrap();
+        let (near, far) = pipe();
         let serving = serve_connection(far, self.translator.clone(), self.channel.clone());
         let served = tokio::spawn(serving);
         let mut request = format!("ws://edge{path}").into_client_request().unwrap();

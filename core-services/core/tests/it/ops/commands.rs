@@ -43,6 +43,7 @@ fn commands_say_what_they_lack() {
             "'lost'",
         ),
         (&["status"][..], 1, "there is nothing of identity in"),
+        (&["audit", "verify"][..], 2, "--service <SERVICE>"),
     ] {
         let (code, out, err) = place.ops(arguments);
         assert_eq!(
@@ -94,5 +95,57 @@ both_databases! {
         assert_eq!(rows[0].get::<String>(0).unwrap(), "operator");
         assert_eq!(rows[0].get::<String>(1).unwrap(), id.to_string());
         db.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_audit_log_is_verified_by_command(at: Database) {
+        let place = Place::new(at, None);
+        assert!(place.command("migrate").output().unwrap().status.success());
+        let verify = ["audit", "verify", "--service", "identity"];
+        let rotate = || assert_eq!(place.ops(&["rotate-signing-key", "--compromised"]).0, Some(0));
+        rotate();
+        let (status, head, err) = place.ops(&verify);
+        assert_eq!((status, err.as_str()), (Some(0), ""));
+        assert!(head.starts_with("2 ") && head.ends_with('\n'), "{head}");
+        let anchor = place.world.dir.path().join("head");
+        std::fs::write(&anchor, &head).unwrap();
+        let since = [&verify[..], &["--anchor", anchor.to_str().unwrap()]].concat();
+        rotate();
+        assert!(place.ops(&since).1.starts_with("4 "));
+
+        // The end is cut off, and the head made to fit.
+        let db = place.db().await;
+        let mut tx = db.begin().await.unwrap();
+        for cut in [
+            "UPDATE audit_head SET seq = 1, hash = (SELECT hash FROM audit_log WHERE seq = 1)",
+            "DELETE FROM audit_log WHERE seq > 1",
+        ] {
+            query(cut).execute(&mut tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        assert!(place.ops(&verify).1.starts_with("1 "));
+        let (status, out, err) = place.ops(&since);
+        assert_eq!((status, out.as_str()), (Some(1), ""));
+        assert!(err.contains("the log ends at entry 1, but entry 2 was written"), "{err}");
+
+        let mut tx = db.begin().await.unwrap();
+        let change = "UPDATE audit_log SET action = 'login' WHERE seq = 1";
+        query(change).execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+        let (status, out, err) = place.ops(&verify);
+        assert_eq!((status, out.as_str()), (Some(1), ""));
+        assert!(err.contains("entry 1 was changed or inserted"), "{err}");
+        std::fs::write(&anchor, "no head").unwrap();
+        let (status, _, err) = place.ops(&since);
+        assert_eq!(status, Some(2));
+        assert!(err.contains("no anchor\nhint: "), "{err}");
+
+        // A lost ring: nothing is made in its place.
+        let ring = place.world.data_dir().join("keyring");
+        std::fs::remove_file(&ring).unwrap();
+        let (status, _, err) = place.ops(&verify);
+        assert_eq!(status, Some(1));
+        assert!(err.contains("the key ring is gone") && !ring.exists(), "{err}");
     }
 }

@@ -102,6 +102,25 @@ async fn a_killed_server_is_away_and_comes_back_with_what_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_is_named_to_all_and_found_again() {
+    let (server, db) = server().await;
+    inserted(&db, 4).await;
+    server.kill();
+    let refuses = format!("`127.0.0.1:{}` refuses connections", server.port());
+    // The first finds it out, many at once hear of it: nobody waits until time is over.
+    let _ = sum(&db).await.unwrap_err();
+    for said in join_all((0..40).map(|_| sum(&db))).await {
+        let away = said.unwrap_err();
+        assert!(matches!(away, Error::Away(_)), "{away}");
+        assert!(away.to_string().contains(&refuses), "{away}");
+    }
+    server.restart();
+    answers(&db, 4).await;
+    let all = join_all((0..40).map(|_| sum(&db))).await;
+    assert!(all.iter().all(|answer| matches!(answer, Ok(4))));
+}
+
+#[tokio::test]
 async fn a_paused_server_is_away_and_keeps_no_connection() {
     let (server, db) = server().await;
     inserted(&db, 4).await;

@@ -28,7 +28,7 @@ async fn say(client: &mut Client, coding: &str, body: impl Into<Bytes>) -> Answe
 #[tokio::test]
 async fn json() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let text = json!({ "text": "a", "tags": vec!["b"; 1000] }).to_string();
     let [gzip, brotli, zstd] = packing::each(text.as_bytes()).map(|(_, packed)| packed);
     for (coding, body) in [
@@ -72,7 +72,7 @@ async fn codings_that_are_not_taken() {
             &["identity", "gzip"],
             &["zstd;q=1"],
         ] {
-            let mut client = echo.client().await;
+            let mut client = echo.client();
             let mut headers = vec![media_type];
             headers.extend(codings.iter().map(|coding| (CODING, *coding)));
             let answer = client
@@ -98,8 +98,8 @@ async fn json_that_is_no_such_coding_or_too_much_costs_no_call() {
         request_message_bytes_max: 1000,
         ..Options::default()
     };
-    let mut small = echo.client_with(small).await;
-    let mut client = echo.client().await;
+    let mut small = echo.client_with(small);
+    let mut client = echo.client();
     let spaces = vec![b' '; 1_000_000];
     for (coding, bomb) in packing::each(&spaces) {
         let answer = say(&mut client, coding, bomb.clone()).await;
@@ -129,7 +129,7 @@ async fn json_that_is_no_such_coding_or_too_much_costs_no_call() {
 #[tokio::test]
 async fn raw_bodies_and_forms() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let numbers: String = (0..60_000).map(|at| format!("{at},")).collect();
     let data = [&pattern(0, 200_000)[..], numbers.as_bytes()].concat();
     let (bytes, sum) = (data.len().to_string(), checksum(&data));
@@ -162,7 +162,7 @@ async fn raw_bodies_and_forms() {
 #[tokio::test]
 async fn streams_of_messages() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let numbers = (0..20_000).map(|at| format!("{{\"number\":{at}}}"));
     let numbers: Vec<_> = numbers.collect();
     let lines = numbers.join("\n");
@@ -182,15 +182,14 @@ async fn streams_of_messages() {
 #[tokio::test]
 async fn a_message_is_sent_as_soon_as_it_can_be_unpacked() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let headers = [LINES, ("accept", LINES.1), (CODING, "gzip")];
     let (mut body, chat) = streaming("POST", "/v1/rooms/r/chat", &headers);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(b"{\"text\":\"a\"}\n{\"te").unwrap();
     encoder.flush().unwrap();
     let first = std::mem::take(encoder.get_mut());
-    client.sender.ready().await.unwrap();
-    let answer = client.sender.send_request(chat);
+    let answer = client.calling.send_request(chat);
     // In the middle of the coding's own header, too.
     let (head, rest) = first.split_at(5);
     for piece in [head, rest] {
@@ -226,7 +225,7 @@ async fn streams_that_are_no_such_coding_or_too_much_break_off() {
                 (half, format!("is not {coding}")),
             ] {
                 let headers = [media_type, (CODING, coding)];
-                let mut client = echo.client().await;
+                let mut client = echo.client();
                 let answer = client.send(request("POST", path, &headers, body)).await;
                 let problem = answer.problem();
                 let is_long = problem.contains("is longer than `1048576` bytes");

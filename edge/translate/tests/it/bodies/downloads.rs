@@ -9,7 +9,7 @@ use super::{Echo, pattern, request, within};
 #[tokio::test]
 async fn a_stream_becomes_a_body() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let path = "/v1/files/a?bytes=200000&content_type=text/x";
     let whole = client.get(path, &[]).await;
     assert_eq!(whole.status, StatusCode::OK);
@@ -53,7 +53,7 @@ async fn a_stream_becomes_a_body() {
 #[tokio::test]
 async fn an_empty_body_has_a_type_and_so_has_one_without() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let empty = client.get("/v1/files/a?content_type=text/x", &[]).await;
     assert_eq!(
         (empty.header("content-type"), empty.header("content-length")),
@@ -75,7 +75,7 @@ async fn an_empty_body_has_a_type_and_so_has_one_without() {
         validates: false,
         ..Options::default()
     };
-    let mut client = echo.client_with(unchecked).await;
+    let mut client = echo.client_with(unchecked);
     let bad = client.get("/v1/thumbnails/a?content_type=a%0Ab", &[]).await;
     assert_eq!(
         bad.problem(),
@@ -86,14 +86,21 @@ async fn an_empty_body_has_a_type_and_so_has_one_without() {
 #[tokio::test]
 async fn a_service_that_is_not_honoured_sends_only_bytes() {
     let echo = Echo::start().await;
-    let mut client = echo.client_with(Options::default()).await;
+    let mut client = echo.client_with(Options::default());
     let answer = client
         .get("/v1/files/a?bytes=200000", &[("range", "bytes=0-9")])
         .await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.body, pattern(0, 10));
     let names: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["etag", "content-type", "transfer-encoding", "date"]);
+    let expected = [
+        "etag",
+        "content-type",
+        "connection",
+        "transfer-encoding",
+        "date",
+    ];
+    assert_eq!(names, expected);
     let past = client
         .get("/v1/files/a?bytes=5", &[("range", "bytes=5-")])
         .await;
@@ -116,9 +123,9 @@ async fn a_body_that_is_not_what_was_announced_breaks_off() {
         "/v1/files/a?bytes=131072&announced_bytes=65536&fails_at=1",
     ];
     for path in paths {
-        let mut client = echo.client().await;
+        let mut client = echo.client();
         // What is wrong at once may be seen before the head has left.
-        let answer = client.sender.send_request(request("GET", path, &[], ""));
+        let answer = client.calling.send_request(request("GET", path, &[], ""));
         let Ok(answer) = within("a head", answer).await else {
             continue;
         };
@@ -133,7 +140,7 @@ async fn a_body_that_is_not_what_was_announced_breaks_off() {
 async fn a_client_that_leaves_cancels_the_call() {
     let echo = Echo::start().await;
     for method in ["GET", "HEAD"] {
-        let mut client = echo.client().await;
+        let mut client = echo.client();
         let endless = format!("/v1/files/a?bytes={}", 1_u64 << 40);
         let mut answer = client.start(request(method, &endless, &[], "")).await;
         if method == "GET" {

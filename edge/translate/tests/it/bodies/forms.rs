@@ -24,7 +24,7 @@ pub(super) fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
 #[tokio::test]
 async fn the_file_is_streamed_and_fields_are_set() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let data = pattern(0, 200_000);
     let file = (
         "name=\"file\"; filename=\"a.png\"",
@@ -50,7 +50,7 @@ async fn the_file_is_streamed_and_fields_are_set() {
 #[tokio::test]
 async fn a_form_for_one_message() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let parts: [(&str, &str, &[u8]); 2] = [
         (
             "name=other; filename=\"\"",
@@ -131,13 +131,13 @@ async fn refused_forms() {
         ),
     ];
     for (body, expected) in cases {
-        let mut client = echo.client().await;
+        let mut client = echo.client();
         let answer = client
             .send(request("PUT", "/v1/files/n", &FORM, body))
             .await;
         assert_eq!(answer.problem(), format!("400 invalid_form: {expected}"));
     }
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let bare = [("content-type", "multipart/form-data")];
     let answer = client.send(request("PUT", "/v1/files/n", &bare, "x")).await;
     assert_eq!(

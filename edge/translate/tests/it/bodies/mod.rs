@@ -7,21 +7,19 @@ mod forms;
 mod uploads;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Calling;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use palisade_echo::{Checksum, DESCRIPTORS, EchoServiceServer};
-use palisade_translate::{Options, Translator, serve_connection};
-use tokio::net::{TcpListener, UnixStream};
-use tokio::task::{AbortHandle, JoinHandle};
+use palisade_translate::{Options, Translator};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use tonic::transport::{Channel as Grpc, Endpoint, Server};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -55,27 +53,18 @@ impl Echo {
     }
 
     /// A connection to a translator whose services choose statuses and headers.
-    async fn client(&self) -> Client {
+    fn client(&self) -> Client {
         self.client_with(Options {
             honours_http_metadata: true,
             ..Options::default()
         })
-        .await
     }
 
-    async fn client_with(&self, options: Options) -> Client {
+    fn client_with(&self, options: Options) -> Client {
         let translator = Translator::from_descriptor_set(DESCRIPTORS, options).unwrap();
-        let (near, far) = UnixStream::pair().unwrap();
-        tokio::spawn(serve_connection(
-            far,
-            Arc::new(translator),
-            self.channel.clone(),
-        ));
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        let connection = tokio::spawn(async move {
-            let _ = connection.await; // its end is seen at the sender
-        });
-        Client { sender, connection }
+        Client {
+            calling: Calling::new(self.channel.clone(), translator),
+        }
     }
 
     /// Until no call is under way.
@@ -111,8 +100,7 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 struct Client {
-    sender: SendRequest<Body>,
-    connection: JoinHandle<()>,
+    calling: Calling<Body>,
 }
 
 struct Answer {
@@ -145,8 +133,7 @@ impl Answer {
 
 impl Client {
     async fn start(&mut self, request: Request<Body>) -> Response<Incoming> {
-        self.sender.ready().await.unwrap();
-        within("a head", self.sender.send_request(request))
+        within("a head", self.calling.send_request(request))
             .await
             .unwrap()
     }
@@ -167,7 +154,7 @@ impl Client {
 
     /// Leaves without a word.
     fn leave(self) {
-        self.connection.abort();
+        self.calling.leave();
     }
 }
 

@@ -15,7 +15,7 @@ type Refused<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 #[tokio::test]
 async fn a_raw_body_becomes_a_stream_of_messages() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let data = pattern(0, 300_000);
     let upload = request(
         "PUT",
@@ -45,7 +45,7 @@ async fn fields_beside_a_raw_body_keep_to_their_rules() {
         ("PUT", format!("/v1/files/a?title={title}")),
         ("POST", format!("/v1/files?title={title}")),
     ] {
-        let mut client = echo.client().await;
+        let mut client = echo.client();
         let answer = client
             .send(request(method, &uri, &[("content-type", "image/x")], "abc"))
             .await;
@@ -61,7 +61,7 @@ async fn fields_beside_a_raw_body_keep_to_their_rules() {
 #[tokio::test]
 async fn a_body_without_a_byte_is_one_message() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let answer = client
         .send(request(
             "PUT",
@@ -80,10 +80,9 @@ async fn a_body_without_a_byte_is_one_message() {
 #[tokio::test]
 async fn messages_are_sent_as_they_come() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let (mut body, upload) = streaming("PUT", "/v1/files/a", &[]);
-    client.sender.ready().await.unwrap();
-    let answer = client.sender.send_request(upload);
+    let answer = client.calling.send_request(upload);
     body.send_data(Bytes::from_static(b"x")).await.unwrap();
     echo.until_begun().await; // long before the end of the body
     body.send_data(Bytes::from_static(b"y")).await.unwrap();
@@ -100,7 +99,7 @@ async fn one_message_takes_a_raw_body_too() {
         honours_http_metadata: true,
         ..Options::default()
     };
-    let mut client = echo.client_with(small).await;
+    let mut client = echo.client_with(small);
     let typed = [("content-type", "application/x-thing; a=b")];
     let mirror = client
         .send(request("POST", "/v1/mirror", &typed, &b"\x00\xff\r\n"[..]))
@@ -168,7 +167,7 @@ async fn refused_uploads() {
         ),
     ];
     for (path, headers, expected) in cases {
-        let mut client = echo.client().await;
+        let mut client = echo.client();
         let answer = client
             .send(request("POST", path, headers, vec![1; 500_000]))
             .await;
@@ -180,7 +179,7 @@ async fn refused_uploads() {
 #[tokio::test]
 async fn fields_beside_the_body_are_validated() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let name = "n".repeat(65);
     for path in ["/v1/files/", "/v1/stamps/"] {
         let upload = request("PUT", &format!("{path}{name}"), &[], "x");
@@ -194,7 +193,7 @@ async fn fields_beside_the_body_are_validated() {
 #[tokio::test]
 async fn a_service_that_answers_early_is_heard() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let (mut body, upload) = streaming("PUT", "/v1/files/a", &[("x-refuse", "1")]);
     body.send_data(Bytes::from_static(b"x")).await.unwrap();
     let answer = client.send(upload).await;
@@ -204,10 +203,9 @@ async fn a_service_that_answers_early_is_heard() {
 #[tokio::test]
 async fn a_client_that_leaves_cancels_the_call() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let (mut body, upload) = streaming("PUT", "/v1/files/a", &[]);
-    client.sender.ready().await.unwrap();
-    let answer = client.sender.send_request(upload);
+    let answer = client.calling.send_request(upload);
     body.send_data(Bytes::from_static(b"x")).await.unwrap();
     echo.until_begun().await;
     client.leave();
@@ -218,10 +216,9 @@ async fn a_client_that_leaves_cancels_the_call() {
 #[tokio::test]
 async fn a_service_that_does_not_read_stops_the_client() {
     let echo = Echo::start().await;
-    let mut client = echo.client().await;
+    let mut client = echo.client();
     let (mut body, upload) = streaming("PUT", "/v1/files/a", &[("x-hang", "1")]);
-    client.sender.ready().await.unwrap();
-    let answer = client.sender.send_request(upload);
+    let answer = client.calling.send_request(upload);
     let sent = Cell::new(0_u32);
     let flood = async {
         let piece = Bytes::from(vec![0; 64 * 1024]);

@@ -299,7 +299,7 @@ async fn the_service_breaks_off() {
         (Script::Raw(HeaderMap::new(), Some(not_protobuf), ok()), 0),
     ] {
         let upstream = Upstream::start(script).await;
-        let mut client = Client::of(&upstream).await;
+        let mut client = Client::of(&upstream);
         let request = post("/test.v1.Things/Watch", STREAM_JSON, frame(0, b"{}"));
         let (seen, end) = read(&client.send(request).await.body);
         // A reset may overtake what was sent before it.
@@ -320,6 +320,6 @@ async fn a_client_that_leaves_ends_the_call() {
     let mut body = client.begin(request).await.into_body();
     assert!(body.frame().await.unwrap().is_ok());
     assert_eq!(client.echo.under_way(), 1);
-    client.connection.abort();
+    client.calling.leave();
     client.settled().await;
 }

@@ -198,7 +198,7 @@ async fn metadata_behind_a_message() {
     let initial = headers(&[("x-service-tag", "t")]);
     let script = Script::Raw(initial.clone(), None, Some(trailers));
     let upstream = Upstream::start(script).await;
-    let mut client = Client::of(&upstream).await;
+    let mut client = Client::of(&upstream);
     let answer = client
         .send(post("/test.v1.Things/Unbound", PROTO, ""))
         .await;
@@ -219,7 +219,7 @@ async fn metadata_behind_a_message() {
 
     let failed = headers(&[("grpc-status", "5"), ("x-service-end", "1")]);
     let upstream = Upstream::start(Script::Raw(initial, None, Some(failed))).await;
-    let mut client = Client::of(&upstream).await;
+    let mut client = Client::of(&upstream);
     let answer = client
         .send(post("/test.v1.Things/Unbound", PROTO, ""))
         .await;

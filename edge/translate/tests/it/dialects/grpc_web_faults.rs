@@ -202,7 +202,7 @@ async fn the_service_breaks_off() {
         (Script::Http(http::StatusCode::SERVICE_UNAVAILABLE), 0, "14"),
     ] {
         let upstream = Upstream::start(script).await;
-        let mut client = Client::of(&upstream).await;
+        let mut client = Client::of(&upstream);
         let answer = client
             .send(post("/test.v1.Things/Watch", BINARY, frame(0, b"")))
             .await;
@@ -222,7 +222,7 @@ async fn what_is_compressed_passes_as_it_is() {
     let ok = Some(headers(&[("grpc-status", "0"), ("x-service-end", "1")]));
     let packed = frame(1, &gzip(b"\x0a\x01a"));
     let upstream = Upstream::start(Script::Raw(initial, Some(packed.clone().into()), ok)).await;
-    let mut client = Client::of(&upstream).await;
+    let mut client = Client::of(&upstream);
     let request = post("/test.v1.Things/Unbound", BINARY, packed.clone());
     let sent = [
         ("grpc-encoding", "gzip"),
@@ -247,13 +247,13 @@ async fn a_client_that_leaves_ends_the_call() {
             let mut body = client.begin(request).await.into_body();
             assert!(body.frame().await.unwrap().is_ok());
         } else {
-            tokio::spawn(client.sender.send_request(request));
+            tokio::spawn(client.calling.send_request(request));
             while client.echo.begun() == 0 {
                 tokio::task::yield_now().await;
             }
         }
         assert_eq!(client.echo.under_way(), 1);
-        client.connection.abort();
+        client.calling.leave();
         client.settled().await;
     }
 }
@@ -266,14 +266,14 @@ async fn a_client_that_leaves_while_it_sends_ends_the_call() {
         cancelled: cancelled.clone(),
     })
     .await;
-    let mut client = Client::of(&upstream).await;
+    let mut client = Client::of(&upstream);
     let text = BASE64_STANDARD.encode(frame(0, b""));
     tokio::spawn(
         client
-            .sender
+            .calling
             .send_request(post("/test.v1.Things/Watch", TEXT, text)),
     );
     started.notified().await;
-    client.connection.abort();
+    client.calling.leave();
     cancelled.notified().await;
 }

@@ -7,23 +7,20 @@ mod failures;
 mod grpc_web;
 mod grpc_web_faults;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use palisade_echo::{DESCRIPTORS, Echo, EchoServiceServer};
-use palisade_translate::{Options, Translator, serve_connection};
+use palisade_translate::{Options, Translator};
 use prost::Message;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codegen::StdError;
 use tonic::transport::{Channel, Endpoint, Server};
 
+use crate::client::Calling;
 use crate::descriptors;
 use crate::upstream::Upstream;
 
@@ -36,9 +33,7 @@ type Body = UnsyncBoxBody<Bytes, StdError>;
 
 /// A client of the translator, and the service behind it.
 struct Client {
-    sender: SendRequest<Body>,
-    connection: AbortHandle,
-    served: AbortHandle,
+    calling: Calling<Body>,
     echo: Echo,
     server: Option<AbortHandle>,
 }
@@ -69,32 +64,19 @@ impl Client {
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
             .connect_lazy();
-        Self::new(DESCRIPTORS, channel, echo, Some(server)).await
+        Self::new(DESCRIPTORS, channel, echo, Some(server))
     }
 
     /// Of an upstream that answers every call by a script.
-    async fn of(upstream: &Upstream) -> Self {
+    fn of(upstream: &Upstream) -> Self {
         let channel = upstream.channel.clone();
-        Self::new(&descriptors::things(), channel, Echo::default(), None).await
+        Self::new(&descriptors::things(), channel, Echo::default(), None)
     }
 
-    async fn new(
-        descriptors: &[u8],
-        channel: Channel,
-        echo: Echo,
-        server: Option<AbortHandle>,
-    ) -> Self {
+    fn new(descriptors: &[u8], channel: Channel, echo: Echo, server: Option<AbortHandle>) -> Self {
         let translator = Translator::from_descriptor_set(descriptors, options()).unwrap();
-        let (near, far) = UnixStream::pair().unwrap();
-        let served = tokio::spawn(serve_connection(far, Arc::new(translator), channel));
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        let connection = tokio::spawn(async move {
-            let _ = connection.await; // its end is seen at the sender
-        });
         Self {
-            sender,
-            connection: connection.abort_handle(),
-            served: served.abort_handle(),
+            calling: Calling::new(channel, translator),
             echo,
             server,
         }
@@ -102,8 +84,7 @@ impl Client {
 
     /// The head of the answer; its body is still to come.
     async fn begin(&mut self, request: Request<Body>) -> Response<hyper::body::Incoming> {
-        self.sender.ready().await.unwrap();
-        self.sender.send_request(request).await.unwrap()
+        self.calling.send_request(request).await.unwrap()
     }
 
     async fn send(&mut self, request: Request<Body>) -> Answer {
@@ -129,8 +110,6 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.connection.abort();
-        self.served.abort();
         if let Some(server) = &self.server {
             server.abort();
         }

@@ -24,7 +24,7 @@ async fn watch(script: Script, accept: &str) -> Answer {
         ..Options::default()
     };
     let channel = upstream.channel.clone();
-    let mut client = Client::connect(&descriptors::things(), channel, options).await;
+    let mut client = Client::connect(&descriptors::things(), channel, options);
     client.send(get("/v1/watch", accept)).await.whole().await
 }
 
@@ -35,7 +35,7 @@ async fn watch_until_cut(accept: &str, request_id: &str) -> (Streamed, Arc<Notif
     let upstream = Upstream::start(script).await;
     let channel = upstream.channel.clone();
     let options = Options::default();
-    let mut client = Client::connect(&descriptors::things(), channel, options).await;
+    let mut client = Client::connect(&descriptors::things(), channel, options);
     let mut request = get("/v1/watch", accept);
     let request_id = request_id.parse().unwrap();
     request.headers_mut().insert("x-request-id", request_id);
@@ -203,7 +203,7 @@ async fn metadata_chooses_status_and_headers() {
 async fn the_deadline_passes_within_the_stream() {
     let world = World::start().await;
     for accept in [LINES, EVENTS, ARRAY] {
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         let mut request = get("/v1/count/0?pause=0.02s", accept);
         let headers = request.headers_mut();
         headers.insert("grpc-timeout", "300m".parse().unwrap());
@@ -241,7 +241,7 @@ async fn a_part_of_each_message() {
     ] {
         let channel = upstream.channel.clone();
         let options = Options::default();
-        let mut client = Client::connect(&descriptors::things(), channel, options).await;
+        let mut client = Client::connect(&descriptors::things(), channel, options);
         let answer = client.send(get("/v1/watch/ids", accept)).await;
         assert_eq!(answer.whole().await.summary(), expected);
     }

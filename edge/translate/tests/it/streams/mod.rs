@@ -5,20 +5,18 @@ mod requests;
 mod responses;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Calling;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use palisade_echo::{DESCRIPTORS, Echo, EchoServiceServer};
-use palisade_translate::{Options, Translator, serve_connection};
-use tokio::net::{TcpListener, UnixStream};
+use palisade_translate::{Options, Translator};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_stream::StreamExt;
@@ -59,19 +57,19 @@ impl World {
         }
     }
 
-    async fn client(&self, options: Options) -> Client {
-        Client::connect(DESCRIPTORS, self.channel.clone(), options).await
+    fn client(&self, options: Options) -> Client {
+        Client::connect(DESCRIPTORS, self.channel.clone(), options)
     }
 
     /// The whole answer to a `GET`.
     async fn get(&self, uri: &str, accept: &str) -> Answer {
-        let mut client = self.client(Options::default()).await;
+        let mut client = self.client(Options::default());
         client.send(get(uri, accept)).await.whole().await
     }
 
     /// The whole answer to a `POST` of this body.
     async fn post(&self, uri: &str, media_type: &str, body: &str) -> Answer {
-        let mut client = self.client(Options::default()).await;
+        let mut client = self.client(Options::default());
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes())).boxed_unsync();
         client
             .send(post(uri, media_type, ARRAY, body))
@@ -93,21 +91,19 @@ impl Drop for World {
 
 /// One connection to the translator.
 struct Client {
-    sender: SendRequest<Sent>,
+    calling: Calling<Sent>,
 }
 
 impl Client {
-    async fn connect(descriptors: &[u8], channel: Channel, options: Options) -> Self {
+    fn connect(descriptors: &[u8], channel: Channel, options: Options) -> Self {
         let translator = Translator::from_descriptor_set(descriptors, options).unwrap();
-        let (near, far) = UnixStream::pair().unwrap();
-        tokio::spawn(serve_connection(far, Arc::new(translator), channel));
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        tokio::spawn(connection);
-        Self { sender }
+        Self {
+            calling: Calling::new(channel, translator),
+        }
     }
 
     async fn send(&mut self, request: Request<Sent>) -> Streamed {
-        let response = within(self.sender.send_request(request)).await.unwrap();
+        let response = within(self.calling.send_request(request)).await.unwrap();
         let (head, body) = response.into_parts();
         Streamed {
             status: head.status,

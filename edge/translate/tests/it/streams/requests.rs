@@ -140,7 +140,7 @@ async fn other_bodies_and_queries_are_refused_before_the_call() {
 #[tokio::test]
 async fn a_wrong_line_is_told_at_once() {
     let world = World::start().await;
-    let mut client = world.client(Options::default()).await;
+    let mut client = world.client(Options::default());
     let (sender, body) = pieces();
     sender.send("{\"number\":1}\n{\"num").await.unwrap();
     let request = post("/v1/sum", LINES, ARRAY, body);
@@ -160,7 +160,7 @@ async fn a_wrong_line_is_told_at_once() {
 #[tokio::test]
 async fn a_conversation_goes_both_ways_at_once() {
     let world = World::start().await;
-    let mut client = world.client(Options::default()).await;
+    let mut client = world.client(Options::default());
     let (sender, body) = pieces();
     let request = post("/v1/rooms/red/chat", LINES, LINES, body);
     sender.send("{\"text\":\"one\"}\n").await.unwrap();
@@ -185,7 +185,7 @@ async fn a_conversation_goes_both_ways_at_once() {
 async fn a_wrong_line_ends_a_conversation() {
     let world = World::start().await;
     for accept in [LINES, EVENTS, ARRAY] {
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         let (sender, body) = pieces();
         sender.send("{\"text\":\"one\"}\n").await.unwrap();
         let request = post("/v1/rooms/red/chat", LINES, accept, body);
@@ -214,7 +214,7 @@ async fn a_wrong_line_ends_a_conversation() {
 async fn a_client_that_leaves_while_it_sends_cancels_the_call() {
     let world = World::start().await;
     for uri in ["/v1/sum", "/v1/rooms/red/chat"] {
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         let (sender, body) = pieces();
         sender.send("{}\n").await.unwrap();
         let request = post(uri, LINES, LINES, body);
@@ -229,20 +229,7 @@ async fn a_client_that_leaves_while_it_sends_cancels_the_call() {
 #[tokio::test]
 async fn a_body_that_is_cut_is_not_a_short_one() {
     let world = World::start().await;
-    let mut io = {
-        let translator = palisade_translate::Translator::from_descriptor_set(
-            palisade_echo::DESCRIPTORS,
-            Options::default(),
-        );
-        let (near, far) = tokio::net::UnixStream::pair().unwrap();
-        let translator = std::sync::Arc::new(translator.unwrap());
-        tokio::spawn(palisade_translate::serve_connection(
-            far,
-            translator,
-            world.channel.clone(),
-        ));
-        near
-    };
+    let (mut io, _) = world.client(Options::default()).calling.raw();
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let head = "POST /v1/sum HTTP/1.1\r\nhost: e\r\ncontent-type: application/x-ndjson\r\n\
                 transfer-encoding: chunked\r\n\r\n3\r\n{}\n\r\nzz\r\n";
@@ -263,7 +250,7 @@ async fn a_hundred_megabytes_of_whitespace() {
         let blank = blank.clone();
         let frames = (0..100).map(move |_| Ok(http_body::Frame::data(blank.clone())));
         let body = http_body_util::StreamBody::new(tokio_stream::iter(frames));
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         let request = post("/v1/sum", media_type, ARRAY, body.boxed_unsync());
         let answer = client.send(request).await.whole().await;
         assert_eq!(answer.summary(), sum(0, messages), "{media_type}");
@@ -271,7 +258,7 @@ async fn a_hundred_megabytes_of_whitespace() {
     let empty = Full::new(Bytes::new()).boxed_unsync();
     let mut request = post("/v1/sum", LINES, ARRAY, empty);
     request.headers_mut().remove("content-type");
-    let mut client = world.client(Options::default()).await;
+    let mut client = world.client(Options::default());
     let answer = client.send(request).await.whole().await;
     assert_eq!(answer.summary(), sum(0, 0));
 }

@@ -42,7 +42,7 @@ async fn a_stream_in_each_format() {
         ("*/*", ARRAY, &array),
         (EVENTS, EVENTS, &events),
     ] {
-        let mut client = world.client(plain(SseOptions::default())).await;
+        let mut client = world.client(plain(SseOptions::default()));
         let answer = client.send(get("/v1/count/2?from=1", accept)).await;
         let answer = answer.whole().await;
         assert_eq!(answer.status, 200, "{accept}");
@@ -72,7 +72,7 @@ async fn an_empty_stream_is_one_too() {
 #[tokio::test]
 async fn events_have_ids_names_and_a_pause() {
     let world = World::start().await;
-    let mut client = world.client(plain(with_ids())).await;
+    let mut client = world.client(plain(with_ids()));
     let answer = client.send(get("/v1/count/1", EVENTS)).await.whole().await;
     assert_eq!(answer.header("x-accel-buffering"), "no");
     assert_eq!(
@@ -87,7 +87,7 @@ async fn events_have_ids_names_and_a_pause() {
 #[tokio::test]
 async fn a_stream_is_resumed_behind_the_last_event() {
     let world = World::start().await;
-    let mut client = world.client(plain(with_ids())).await;
+    let mut client = world.client(plain(with_ids()));
     let mut request = get("/v1/count/7", EVENTS);
     let headers = request.headers_mut();
     headers.insert("last-event-id", "6".parse().unwrap());
@@ -117,7 +117,7 @@ async fn hostile_ids_forge_no_events() {
             event_field: Some("room".into()),
             ..SseOptions::default()
         };
-        let mut client = world.client(plain(sse)).await;
+        let mut client = world.client(plain(sse));
         let line = format!("{{\"text\":\"{text}\"}}\n");
         let body = http_body_util::Full::new(bytes::Bytes::from(line));
         let body = http_body_util::BodyExt::boxed_unsync(body);
@@ -144,7 +144,7 @@ async fn a_quiet_stream_has_its_head_and_signs_of_life() {
         heartbeat,
         ..SseOptions::default()
     };
-    let mut client = world.client(plain(sse.clone())).await;
+    let mut client = world.client(plain(sse.clone()));
     let mut answer = client.send(get("/v1/count/0?pause=3600s", EVENTS)).await;
     assert_eq!(answer.status, 200);
     answer.until(":\n\n:\n\n:\n\n").await;
@@ -153,7 +153,7 @@ async fn a_quiet_stream_has_its_head_and_signs_of_life() {
     world.until_idle().await;
 
     // Lines have no signs of life, but a head.
-    let mut client = world.client(plain(sse)).await;
+    let mut client = world.client(plain(sse));
     let answer = client.send(get("/v1/count/0?pause=3600s", LINES)).await;
     assert_eq!(answer.headers["content-type"], LINES);
     drop((answer, client));
@@ -164,7 +164,7 @@ async fn a_quiet_stream_has_its_head_and_signs_of_life() {
 async fn messages_come_as_they_are_made() {
     let world = World::start().await;
     for accept in [LINES, EVENTS, ARRAY] {
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         // Of numbers without end, only some can have been made.
         let mut answer = client.send(get("/v1/count/0?pause=0.002s", accept)).await;
         answer.until(r#""number":"3""#).await;
@@ -177,10 +177,10 @@ async fn messages_come_as_they_are_made() {
 #[tokio::test]
 async fn what_nobody_reads_is_not_made() {
     let world = World::start().await;
-    let mut other = world.client(Options::default()).await;
+    let mut other = world.client(Options::default());
     for accept in [LINES, EVENTS, ARRAY] {
         let before = world.echo.counted();
-        let mut client = world.client(Options::default()).await;
+        let mut client = world.client(Options::default());
         let uri = "/v1/count/100000?padding_bytes=65536";
         let answer = client.send(get(uri, accept)).await;
         for _ in 0..200 {
@@ -211,7 +211,7 @@ async fn the_client_says_what_it_takes() {
 #[tokio::test]
 async fn a_head_without_its_stream() {
     let world = World::start().await;
-    let mut client = world.client(Options::default()).await;
+    let mut client = world.client(Options::default());
     let mut request = get("/v1/count/0?from=1", EVENTS);
     *request.method_mut() = http::Method::HEAD;
     let answer = client.send(request).await.whole().await;
