@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "auth/v1/auth.proto",
     "auth/v1/credential.proto",
     "auth/v1/keys.proto",
+    "platform/v1/event.proto",
     "platform/v1/ops.proto",
     "user/v1/user.proto",
     "user/v1/admin.proto",
@@ -19,11 +20,7 @@ const FILES: &[&str] = &[
 /// Google's, but a message that our RPCs speak.
 const HTTP_BODY: &str = "google/api/httpbody.proto";
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
-const INTERNAL_FILES: &[&str] = &[
-    "auth/v1/events.proto",
-    "platform/v1/event.proto",
-    "user/v1/events.proto",
-];
+const INTERNAL_FILES: &[&str] = &["auth/v1/events.proto", "user/v1/events.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -11,7 +11,7 @@ use core_platform::{
     cache::Cache,
     clock::{self, UnixMicros},
     config,
-    contracts::Contracts,
+    contracts::{Contracts, PROCESS},
     crypto::{self, Vault},
     cursor::Cursors,
     db::Db,
@@ -35,10 +35,6 @@ use crate::{
     databases::{Databases, EVENTS},
     services::{self, Service},
 };
-
-/// The name of the process: in health, of its gRPC listener in metrics, and of what is no one
-/// service's.
-pub(crate) const PROCESS: &str = "core";
 
 /// What all of it is made of.
 pub(crate) struct Settings {
@@ -124,6 +120,7 @@ fn operate(filter: LogFilter, shared: &Shared<'_>, built: &mut Built) {
         policies: shared.settings.policies.clone(),
         events: shared.event_metrics.clone(),
         filter: filter.clone(),
+        stop: shared.stop.clone(),
     };
     let operated = std::mem::take(&mut built.operated);
     let service = ops::service(process, operated, shared.validator.clone());
@@ -204,6 +201,7 @@ async fn add(service: Service, shared: &Shared<'_>, built: &mut Built) -> anyhow
         audit,
         cursors,
         consumers: places.collect(),
+        entities: parts.take_entities(),
     };
     built.operated.insert(name, operated);
     let events = Events {

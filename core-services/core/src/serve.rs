@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 use anyhow::{Context as _, anyhow};
 use core_platform::{
     admin, config,
+    contracts::PROCESS,
     drain::Signals,
     health::Health,
     listen::Listener,
@@ -24,7 +25,7 @@ use tonic::service::Routes;
 
 use crate::{
     Failure,
-    assemble::{self, Built, PROCESS, Settings},
+    assemble::{self, Built, Settings},
     cli::ServeFlags,
     services::Service,
     stop::Running,

@@ -234,10 +234,11 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
     let new = |kind| NewEvent::new(crate::SERVICE, kind, subject.clone(), now);
     let event = match fact {
         Fact::Registered { handle } => {
-            new("user.created").aggregate_version(1).data(&UserProfile {
+            let profile = UserProfile {
                 handle: handle.clone(),
                 display_name: String::new(),
-            })
+            };
+            user_created(&subject, &profile, 1, now)
         }
         Fact::ProfileUpdated {
             handle,
@@ -297,6 +298,18 @@ fn event(fact: &Fact, about: &About<'_>, now: UnixMicros) -> Option<NewEvent> {
         Some(user) => event.actor(user.to_string()),
         None => event,
     })
+}
+
+/// What tells of a user.
+pub(crate) fn user_created(
+    subject: &str,
+    profile: &UserProfile,
+    version: i64,
+    at: UnixMicros,
+) -> NewEvent {
+    NewEvent::new(crate::SERVICE, "user.created", subject, at)
+        .aggregate_version(version)
+        .data(profile)
 }
 
 fn session_revoked(session: Uuid, reason: Reason, now: UnixMicros) -> SessionRevoked {

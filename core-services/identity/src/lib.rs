@@ -16,6 +16,7 @@ mod api_keys;
 mod revocations;
 mod administration;
 mod exports;
+mod entities;
 mod upkeep;
 mod seed;
 mod roles;
@@ -40,6 +41,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, http::header, routing::get};
 use core_platform::{
     audit::{Actor, Audit},
+    cache::Cache,
     clock::{self, UnixMicros},
     crypto::Vault,
     cursor::Cursors,
@@ -71,7 +73,7 @@ use keys::{Rotated, Rotation, Signer, SigningKeys};
 use messages::{Mailer, Sender, Sms};
 use oidc::Oidc;
 use password::Hasher;
-use profiles::Profiles;
+use profiles::{Profiles, Recent};
 use relationships::Relationships;
 use revocations::Revocations;
 use roles::Roles;
@@ -170,7 +172,7 @@ struct Rules {
 impl Rules {
     /// On a migrated database; makes the first signing key if there is none.
     async fn new(
-        (db, vault): (Db, Vault),
+        (db, vault, cache): (Db, Vault, Cache),
         tokens: &TokenSettings,
         policy: Policy,
         policies: Arc<PolicyStore>,
@@ -182,6 +184,7 @@ impl Rules {
         let keys = SigningKeys::open((&db, &vault, &facts), tokens, now).await?;
         let counters = Counters::new(metrics)?;
         let codes = Codes::new(vault.clone());
+        let recent = Recent::new(cache);
         let sessions = Sessions {
             db: db.clone(),
             vault: vault.clone(),
@@ -201,6 +204,7 @@ impl Rules {
             sessions: sessions.clone(),
             credentials: credentials.clone(),
             api_keys: api_keys.clone(),
+            recent: recent.clone(),
             facts: facts.clone(),
             counters,
             policy,
@@ -212,6 +216,7 @@ impl Rules {
                 vault: vault.clone(),
                 codes: codes.clone(),
                 sessions: sessions.clone(),
+                recent,
                 facts: facts.clone(),
             },
             relationships: Relationships {
@@ -303,6 +308,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     let Context {
         db,
         vault,
+        cache,
         policies,
         metrics,
         validator,
@@ -323,7 +329,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
     let (revocations, look_out) = Revocations::new(&db, &stop);
     let policy = settings.policy.clone();
     let rules = Rules::new(
-        (db, vault),
+        (db, vault, cache),
         &settings.tokens,
         policy,
         policies,
@@ -339,6 +345,7 @@ pub async fn start(settings: &Settings, context: Context) -> Result<Parts, Start
         .task("revocations", look_out.run())
         .task("signing-keys", follow)
         .verifier(signer.verifier())
+        .entities(entities::users())
         .admin(admin(signer))
         .jobs(jobs))
 }
@@ -415,11 +422,12 @@ pub async fn seed(
 
 /// The rules for a command that an operator runs.
 async fn by_hand(
-    on: (Db, Vault),
+    (db, vault): (Db, Vault),
     policies: Arc<PolicyStore>,
     now: UnixMicros,
 ) -> Result<Rules, StartError> {
     let metrics = Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?;
+    let on = (db, vault, Cache::local(SERVICE, &metrics));
     Rules::new(on, &nobodys(), Policy::default(), policies, &metrics, now).await
 }
 

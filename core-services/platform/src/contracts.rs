@@ -7,6 +7,9 @@ use std::collections::HashMap;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, Value};
 
+/// Whose the RPCs are that every process answers for all its services.
+pub const PROCESS: &str = "core";
+
 const ACCESS: &str = "platform.v1.access";
 
 /// Who may call an RPC (`platform.v1.Access`).
@@ -27,7 +30,7 @@ pub enum Access {
 pub struct Rpc {
     /// `/package.Service/Rpc`, as on the wire.
     pub path: String,
-    /// The core service it belongs to, such as `identity`.
+    /// The core service it belongs to, such as `identity`, or [`PROCESS`].
     pub service: &'static str,
     pub access: Access,
     /// Only for a caller who signed in within the last minutes (RFC 9470).

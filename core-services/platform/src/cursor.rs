@@ -100,7 +100,7 @@ impl Cursors {
             errors::refused(
                 Code::InvalidArgument,
                 "INVALID_PAGE_TOKEN",
-                "`page_token` is not of this list\n\
+                "the page token is not of this list\n\
                  hint: ask for the first page again, without one, when the filter changes",
             )
         })

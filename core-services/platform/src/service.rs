@@ -20,6 +20,7 @@ use crate::{
     health::Dependency,
     jobs::Jobs,
     metrics::Metrics,
+    ops::Entities,
     policy::PolicyStore,
     token::Verifier,
     validate::Validator,
@@ -71,6 +72,7 @@ pub struct Parts {
     admin: Router,
     tasks: Vec<(&'static str, Work)>,
     consumers: Vec<Consumer>,
+    entities: Vec<Entities>,
     jobs: Option<Jobs>,
     dependencies: Vec<Dependency>,
     verifier: Option<Verifier>,
@@ -122,6 +124,13 @@ impl Parts {
         self
     }
 
+    /// Tells other services' read models of what there is of one type.
+    #[must_use]
+    pub fn entities(mut self, entities: Entities) -> Self {
+        self.entities.push(entities);
+        self
+    }
+
     /// The jobs of its context, with its own added.
     #[must_use]
     pub fn jobs(mut self, jobs: Jobs) -> Self {
@@ -132,6 +141,11 @@ impl Parts {
     /// For the one who runs them.
     pub fn take_consumers(&mut self) -> Vec<Consumer> {
         std::mem::take(&mut self.consumers)
+    }
+
+    /// For the one who answers for them.
+    pub fn take_entities(&mut self) -> Vec<Entities> {
+        std::mem::take(&mut self.entities)
     }
 
     /// For the one who runs them.

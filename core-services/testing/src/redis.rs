@@ -39,6 +39,17 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
     }
+
+    /// What `redis-cli` prints for a command, byte for byte, as scripts get it.
+    pub fn cli(&self, words: &[&str]) -> Vec<u8> {
+        let program = found(which("redis-cli"), "redis-cli", "redis-tools");
+        let port = self.port().to_string();
+        let mut command = Command::new(program);
+        command.args(["-p", &port, "--raw"]).args(words);
+        let output = command.output().expect("redis-cli starts");
+        assert!(output.status.success(), "redis-cli {words:?}: {output:?}");
+        output.stdout
+    }
 }
 
 impl Deref for Redis {

@@ -47,6 +47,7 @@ async fn tell(system: System, protocol: Protocol) {
     registration(&mut api, &account).await;
     let tokens = sign_in(&mut api, &account).await;
     profile(&mut api, &account, &tokens).await;
+    program(&system, &mut api, protocol, &tokens).await;
     bad_tokens(&mut api, &tokens).await;
     refresh_rotation(&mut api, &tokens).await;
     change_of_password(&mut api, &mut account).await;
@@ -175,6 +176,19 @@ async fn profile(api: &mut Api, account: &Account, tokens: &Tokens) {
 }
 
 /// Refused by the edge, before anything reaches a service.
+/// A key is as much of a secret as a password.
+async fn program(system: &System, api: &mut Api, protocol: Protocol, tokens: &Tokens) {
+    let wanted = json!({"name": "backup", "scopes": ["profile:read"]});
+    let made = api.post("/v1/api-keys", Some(&tokens.access), wanted).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    let key = made["key"].as_str().expect("a key");
+    system.secrets.note(key);
+    let mut client = system.client(protocol).await;
+    let read = client.get_with("/profile", &[("x-api-key", key)]).await;
+    assert_eq!(read.status, 200, "{read:?}");
+}
+
 async fn bad_tokens(api: &mut Api, tokens: &Tokens) {
     let forged = forged(&tokens.access);
     let cases = [

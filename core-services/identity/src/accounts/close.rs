@@ -96,6 +96,7 @@ impl Accounts {
             .await?;
         tx.commit().await?;
         self.vault.forget(user);
+        self.recent.forget(user).await;
         self.counters.count(Event::AccountDeleted);
         Ok(())
     }

@@ -46,6 +46,7 @@ impl Accounts {
         };
         let user = redeemed.user;
         let changed = redeemed.change.is_some();
+        users::touch(&mut tx, user, now).await?;
         let done = match redeemed.change {
             None => {
                 let index = self.codes.index(&contact);
@@ -71,6 +72,7 @@ impl Accounts {
         };
         self.facts.tell(&mut tx, &[fact], &about, now).await?;
         tx.commit().await?;
+        self.recent.forget(user).await;
         self.counters.count(Event::ContactVerified);
         Ok(())
     }
@@ -165,7 +167,6 @@ impl Accounts {
             verified_at: Some(now),
         };
         contacts::put(tx, &new).await?;
-        users::touch(tx, user, now).await?;
         if let Some(old) = old.filter(|old| old != contact) {
             let key = self.vault.key(&mut *tx, user).await?;
             let kind = contact.kind.name();

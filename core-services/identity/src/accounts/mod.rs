@@ -26,7 +26,7 @@ use crate::{
     facts::Facts,
     messages::{self, Message, NEWS_LIFETIME, Template},
     password::Hasher,
-    profiles::CONTACT,
+    profiles::{CONTACT, Recent},
     sessions::Sessions,
     store::contacts as rows,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Accounts {
     pub(crate) sessions: Sessions,
     pub(crate) credentials: Credentials,
     pub(crate) api_keys: ApiKeys,
+    pub(crate) recent: Recent,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
     pub(crate) policy: Policy,

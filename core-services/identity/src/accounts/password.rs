@@ -12,7 +12,7 @@ use crate::{
     origin::Origin,
     password::Against,
     sessions::Reason,
-    store::{attempts, contacts, passwords},
+    store::{attempts, contacts, passwords, users},
     throttle::{self, Throttle},
 };
 
@@ -146,6 +146,9 @@ impl Accounts {
         let user = redeemed.user;
         let owner = contacts::owner(&mut tx, Kind::Email, &index).await?;
         let is_first_proof = owner.is_some_and(|row| row.verified_at.is_none());
+        if is_first_proof {
+            users::touch(&mut tx, user, now).await?;
+        }
         // The address may have become another account's since the code was sent.
         if !contacts::verify(&mut tx, user, Kind::Email, &index, now).await? {
             return Err(Error::BadCode);
@@ -171,6 +174,9 @@ impl Accounts {
             .tell(&mut tx, &[Fact::PasswordReset], &about, now)
             .await?;
         tx.commit().await?;
+        if is_first_proof {
+            self.recent.forget(user).await;
+        }
         self.counters.count(Event::PasswordReset);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Refuses to show a name, an address or a number to anyone but the owner.
 
 mod preferences;
+mod recent;
 
 use core_platform::{
     clock::UnixMicros,
@@ -10,6 +11,7 @@ use core_platform::{
     db::{self, Db, Tx},
     token::Caller,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -22,13 +24,14 @@ use crate::{
 };
 
 pub(crate) use preferences::Versioned;
+pub(crate) use recent::Recent;
 
 /// The columns that hold personal data.
 pub(crate) const NAME: Field = Field::new("users.name");
 pub(crate) const CONTACT: Field = Field::new("contacts.value");
 
 /// A profile, for its owner. No `Debug`: it is personal.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) id: Uuid,
     pub(crate) handle: String,
@@ -42,7 +45,7 @@ pub(crate) struct Profile {
 }
 
 /// An address or number, and whether its owner has proved it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verifiable {
     pub(crate) value: String,
     pub(crate) verified: bool,
@@ -64,6 +67,7 @@ pub(crate) struct Profiles {
     pub(crate) vault: Vault,
     pub(crate) codes: Codes,
     pub(crate) sessions: Sessions,
+    pub(crate) recent: Recent,
     pub(crate) facts: Facts,
 }
 
@@ -71,11 +75,21 @@ impl Profiles {
     /// # Errors
     /// [`Error::SessionEnded`], or the database.
     pub(crate) async fn get(&self, caller: &Caller, now: UnixMicros) -> Result<Profile, Error> {
-        self.sessions.require_live(caller, now).await?;
-        let user = users::by_id(&self.db, caller.user).await?;
-        let contacts = contacts::of_user(&self.db, caller.user).await?;
-        let key = self.vault.key(&self.db, caller.user).await?;
-        profile(&key, user.ok_or(Error::SessionEnded)?, &contacts)
+        let version = self.sessions.profile_version(caller, now).await?;
+        let read = || self.read(caller.user);
+        match self.recent.get(caller.user, version, read).await {
+            Some(profile) => Ok(profile),
+            None => self.read(caller.user).await,
+        }
+    }
+
+    /// The version comes first: a change in between makes it too old for what it stands for,
+    /// never too new.
+    async fn read(&self, user: Uuid) -> Result<Profile, Error> {
+        let row = users::by_id(&self.db, user).await?;
+        let contacts = contacts::of_user(&self.db, user).await?;
+        let key = self.vault.key(&self.db, user).await?;
+        profile(&key, row.ok_or(Error::SessionEnded)?, &contacts)
     }
 
     /// Makes the change, if the profile still has the version `only_if` names.
@@ -124,6 +138,7 @@ impl Profiles {
             .tell(&mut tx, &[fact], &About::by(caller.user), now)
             .await?;
         tx.commit().await?;
+        self.recent.forget(caller.user).await;
         Ok(profile)
     }
 

@@ -106,18 +106,25 @@ impl Sessions {
     /// Refuses callers whose session or key has ended: their access token may live on for
     /// minutes.
     pub(crate) async fn require_live(&self, caller: &Caller, now: UnixMicros) -> Result<(), Error> {
+        self.profile_version(caller, now).await.map(|_| ())
+    }
+
+    /// The same, and what version their profile has: one statement tells both.
+    pub(crate) async fn profile_version(
+        &self,
+        caller: &Caller,
+        now: UnixMicros,
+    ) -> Result<i64, Error> {
         let (db, user, id) = (&self.db, caller.user, caller.session);
-        let live = match caller.kind {
-            Kind::User => sessions::is_live(db, user, id, now).await?,
+        let version = match caller.kind {
+            Kind::User => sessions::profile_version(db, user, id, now).await?,
             Kind::ApiKey => {
                 let key = api_keys::live(db, id, now).await?;
-                key.is_some_and(|key| key.user == user)
+                let key = key.filter(|key| key.user == user);
+                key.map(|key| key.profile_version)
             }
         };
-        match live {
-            true => Ok(()),
-            false => Err(Error::SessionEnded),
-        }
+        version.ok_or(Error::SessionEnded)
     }
 
     fn tokens(&self, grant: &Grant<'_>, refresh: String, now: UnixMicros) -> Result<Tokens, Error> {

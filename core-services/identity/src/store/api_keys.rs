@@ -34,6 +34,8 @@ pub(crate) struct LiveKey {
     pub(crate) scopes: String,
     pub(crate) expires_at: UnixMicros,
     pub(crate) last_used_at: Option<UnixMicros>,
+    /// Of its owner's profile.
+    pub(crate) profile_version: i64,
 }
 
 pub(crate) async fn insert(tx: &mut Tx, new: &NewApiKey<'_>, now: UnixMicros) -> Result<(), Error> {
@@ -84,7 +86,7 @@ pub(crate) async fn of_user(
 
 pub(crate) async fn live(db: &Db, id: Uuid, now: UnixMicros) -> Result<Option<LiveKey>, Error> {
     let row = query(
-        "SELECT k.user_id, k.secret_hash, k.scopes, k.expires_at, k.last_used_at
+        "SELECT k.user_id, k.secret_hash, k.scopes, k.expires_at, k.last_used_at, u.version
          FROM api_keys k JOIN users u ON u.id = k.user_id
          WHERE k.id = $1 AND k.revoked_at IS NULL AND k.expires_at > $2
              AND u.suspended_at IS NULL AND u.delete_at IS NULL",
@@ -100,6 +102,7 @@ pub(crate) async fn live(db: &Db, id: Uuid, now: UnixMicros) -> Result<Option<Li
         scopes: row.get(2)?,
         expires_at: row.get(3)?,
         last_used_at: row.get(4)?,
+        profile_version: row.get(5)?,
     }))
 }
 

@@ -77,22 +77,23 @@ pub(crate) async fn forget(tx: &mut Tx, user: Uuid, before: UnixMicros) -> Resul
     Ok(())
 }
 
-pub(crate) async fn is_live(
+/// Of the user's profile, if the session is alive.
+pub(crate) async fn profile_version(
     db: &Db,
     user: Uuid,
     session: Uuid,
     now: UnixMicros,
-) -> Result<bool, Error> {
-    let found = query(
-        "SELECT 1 FROM sessions
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
+) -> Result<Option<i64>, Error> {
+    let row = query(
+        "SELECT u.version FROM sessions s JOIN users u ON u.id = s.user_id
+         WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3",
     )
     .bind(session)
     .bind(user)
     .bind(now)
     .fetch_optional(db)
     .await?;
-    Ok(found.is_some())
+    row.map(|row| row.get(0)).transpose()
 }
 
 /// The live ones, newest first: no more than a user may have.

@@ -245,6 +245,21 @@ pub(crate) async fn batch(db: &Db, ids: Vec<Uuid>) -> Result<Vec<PublicRow>, Err
     rows.iter().map(public_row).collect()
 }
 
+/// The next ones by id, each with the version of the profile.
+pub(crate) async fn after(db: &Db, id: Uuid, limit: i64) -> Result<Vec<(PublicRow, i64)>, Error> {
+    let rows = query(
+        "SELECT id, handle, display_name, created_at, version FROM users
+         WHERE id > $1 ORDER BY id LIMIT $2",
+    )
+    .bind(id)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((public_row(row)?, row.get(4)?)))
+        .collect()
+}
+
 fn public_row(row: &core_platform::db::Row) -> Result<PublicRow, Error> {
     Ok(PublicRow {
         id: row.get(0)?,

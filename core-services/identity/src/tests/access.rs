@@ -348,7 +348,7 @@ both_databases! {
         }
         assert!(checked >= 12, "{checked}");
         let (db, user) = (&served.world.db, ada.user);
-        assert!(store::sessions::is_live(db, user, ada.session, now).await.unwrap());
+        assert!(store::sessions::profile_version(db, user, ada.session, now).await.unwrap().is_some());
         assert!(store::api_keys::live(db, key, now).await.unwrap().is_some());
     }
 }

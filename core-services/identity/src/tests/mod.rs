@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use core_platform::{
+    cache::Cache,
     clock::{self, UnixMicros},
     crypto::{KeyRing, SERVICE_SUBJECT, Vault},
     db::{Db, Location, query},
@@ -30,6 +31,7 @@ mod access;
 mod administration;
 mod api_keys;
 mod codes;
+mod entities;
 mod leaving;
 mod logins;
 mod oidc;
@@ -37,6 +39,7 @@ mod passkeys;
 mod passwords;
 mod privacy;
 mod profiles;
+mod recent;
 mod refresh;
 mod registration;
 mod relationships;
@@ -69,6 +72,16 @@ async fn world(at: &Database) -> Arc<World> {
 }
 
 async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
+    let alone = |_: &Vault, metrics: &Metrics| Cache::local("identity", metrics);
+    world_before(at, policy, alone).await
+}
+
+/// The same with a cache of the test's.
+async fn world_before(
+    at: &Database,
+    policy: Policy,
+    cache: impl FnOnce(&Vault, &Metrics) -> Cache,
+) -> Arc<World> {
     // Another test may have been first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let keys = tempfile::tempdir().unwrap();
@@ -79,7 +92,7 @@ async fn world_with(at: &Database, policy: Policy) -> Arc<World> {
     let vault = Vault::start(&db, ring, NOW).await.unwrap();
     let metrics = Metrics::new().unwrap();
     let policies = Arc::new(PolicyStore::open(std::path::Path::new(POLICIES)).unwrap());
-    let on = (db.clone(), vault.clone());
+    let on = (db.clone(), vault.clone(), cache(&vault, &metrics));
     let rules = Rules::new(on, &tokens(), policy, policies.clone(), &metrics, NOW)
         .await
         .unwrap();
@@ -224,7 +237,12 @@ impl World {
 
     /// Another replica on the same database.
     async fn replica(&self) -> Rules {
-        let on = (self.db.clone(), self.vault.clone());
+        let metrics = Metrics::new().unwrap();
+        self.replica_with(Cache::local("identity", &metrics)).await
+    }
+
+    async fn replica_with(&self, cache: Cache) -> Rules {
+        let on = (self.db.clone(), self.vault.clone(), cache);
         let metrics = Metrics::new().unwrap();
         let policies = self.policies.clone();
         Rules::new(on, &tokens(), Policy::default(), policies, &metrics, NOW)

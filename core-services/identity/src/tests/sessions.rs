@@ -101,7 +101,8 @@ both_databases! {
         let vault = Vault::start(&world.db, ring, NOW).await.unwrap();
         let metrics = Metrics::new().unwrap();
         let (policy, policies) = (Policy::default(), world.policies.clone());
-        let (on, settings) = ((world.db.clone(), vault), super::tokens());
+        let cache = Cache::local("identity", &metrics);
+        let (on, settings) = ((world.db.clone(), vault, cache), super::tokens());
         let again = Rules::new(on, &settings, policy, policies, &metrics, NOW);
         let again = again.await.unwrap();
         let jwks = |rules: &Rules| rules.sessions.signer.jwks_json(NOW);

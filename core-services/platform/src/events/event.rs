@@ -76,6 +76,11 @@ impl NewEvent {
         self
     }
 
+    /// For who is told without the bus.
+    pub fn into_message(self) -> proto::Event {
+        self.event
+    }
+
     pub(super) fn id(&self) -> EventId {
         self.id
     }

@@ -6,17 +6,23 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use core_proto::platform::v1::{
-    Consumer, GetStatusRequest, GetStatusResponse, ListDeadLettersRequest, ListDeadLettersResponse,
-    ListJobsRequest, ListJobsResponse, ListSagasRequest, ListSagasResponse, Policies,
-    PurgeDeadLettersRequest, PurgeDeadLettersResponse, ReplayDeadLettersRequest,
-    ReplayDeadLettersResponse, RetryJobRequest, RetryJobResponse, SetLogLevelRequest,
-    SetLogLevelResponse,
+    Consumer, Entity, GetStatusRequest, GetStatusResponse, ListDeadLettersRequest,
+    ListDeadLettersResponse, ListJobsRequest, ListJobsResponse, ListSagasRequest,
+    ListSagasResponse, Policies, PurgeDeadLettersRequest, PurgeDeadLettersResponse,
+    ReplayDeadLettersRequest, ReplayDeadLettersResponse, RetryJobRequest, RetryJobResponse,
+    SetLogLevelRequest, SetLogLevelResponse, StreamEntitiesRequest,
     ops_service_server::{OpsService, OpsServiceServer},
 };
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{Operator, status, wire};
+use super::{
+    Operator,
+    entities::{self, Entities, Reader},
+    status, wire,
+};
 use crate::{
     audit::{Actor, Audit},
     clock::{self, UnixMicros},
@@ -29,6 +35,7 @@ use crate::{
     },
     jobs,
     pages::Pages,
+    peer::Peer,
     policy::PolicyStore,
     saga,
     serve::MESSAGE_BYTES_MAX,
@@ -49,6 +56,7 @@ pub struct Served {
     pub cursors: Cursors,
     /// Its consumers, each with the domains of its events.
     pub consumers: Vec<(&'static str, Vec<&'static str>)>,
+    pub entities: Vec<Entities>,
 }
 
 /// What its services share.
@@ -59,6 +67,8 @@ pub struct Process {
     pub policies: Arc<PolicyStore>,
     pub events: Arc<EventMetrics>,
     pub filter: Arc<LogFilter>,
+    /// Ends streams.
+    pub stop: CancellationToken,
 }
 
 /// The protobuf service, for these services.
@@ -118,6 +128,14 @@ impl Served {
             actor: Actor::User(caller(request)?),
         })
     }
+
+    fn entities(&self, kind: &str) -> Result<Entities, Status> {
+        let found = self.entities.iter().find(|found| found.kind == kind);
+        found.cloned().ok_or_else(|| {
+            let message = format!("the service has no entities of the type `{kind}`");
+            errors::refused(Code::NotFound, "UNKNOWN_ENTITY", message)
+        })
+    }
 }
 
 /// The verified caller; the layer before put it there.
@@ -126,6 +144,13 @@ fn caller<T>(request: &Request<T>) -> Result<Uuid, Status> {
     caller
         .map(|caller| caller.user)
         .ok_or_else(|| errors::internal("an RPC that needs a caller is declared public"))
+}
+
+/// The verified service that calls; the layer before put it there.
+fn peer<T>(request: &Request<T>) -> Result<String, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| peer.0.clone())
+        .ok_or_else(|| errors::internal("a call that came past the layer"))
 }
 
 fn given(text: &str) -> Option<&str> {
@@ -326,5 +351,26 @@ impl OpsService for Ops {
         Ok(Response::new(SetLogLevelResponse {
             log_level: Some(wire::level(level)),
         }))
+    }
+
+    type StreamEntitiesStream = BoxStream<'static, Result<Entity, Status>>;
+
+    async fn stream_entities(
+        &self,
+        request: Request<StreamEntitiesRequest>,
+    ) -> Result<Response<Self::StreamEntitiesStream>, Status> {
+        self.validator.check(request.get_ref())?;
+        let until = entities::until(request.metadata().as_ref());
+        let (caller, asked) = (peer(&request)?, request.get_ref());
+        let served = self.served(&asked.service)?;
+        let reader = Reader {
+            db: served.db.clone(),
+            entities: served.entities(&asked.r#type)?,
+            cursors: served.cursors.clone(),
+            caller,
+            until,
+            stop: self.process.stop.clone(),
+        };
+        Ok(Response::new(reader.stream(&asked.after)?))
     }
 }

@@ -1,8 +1,10 @@
-//! What operators look at and do, by RPC and by command: one code path for both.
+//! What operators look at and do, by RPC and by command: one code path for both; and what
+//! other services' read models begin with.
 //! Invariant: every deed is in the audit log of the service, in its own transaction.
-//! Refuses to show payloads of events, jobs and sagas: they may tell of people.
+//! Refuses to show payloads of events, jobs and sagas to people: they may tell of people.
 
 mod status;
+mod entities;
 mod wire;
 mod grpc;
 
@@ -20,6 +22,7 @@ use crate::{
     telemetry::Level,
 };
 
+pub use entities::{Entities, Entity};
 pub use grpc::{Process, Served, service};
 pub use status::{Backlog, LEASES_MAX, Status, status};
 

@@ -76,6 +76,7 @@ async fn world(at: &Database) -> World {
         audit: audit.clone(),
         cursors: Cursors::new(&vault).unwrap(),
         consumers: vec![("mailer", vec!["user"])],
+        entities: Vec::new(),
     };
     let process = Process {
         version: "1.2.3",
@@ -83,6 +84,7 @@ async fn world(at: &Database) -> World {
         policies: Arc::new(PolicyStore::default()),
         events: seen,
         filter: Arc::new(LogFilter::detached("info")),
+        stop: CancellationToken::new(),
     };
     World {
         db,

@@ -47,6 +47,11 @@ async fn a_token_counts_from_its_service_and_for_its_service() {
     check(&[&token], "media", "identity", refused(other)).await;
     let elsewhere = "meant for another service";
     check(&[&token], "order", "catalog", refused(elsewhere)).await;
+    // What the process answers for all its services takes a token for any of those.
+    check(&[&token], "order", PROCESS, Ok(())).await;
+    let outside = order.sign("media", NOW);
+    let not_here = "the token audience is not accepted";
+    check(&[&outside], "order", PROCESS, refused(not_here)).await;
     check(&[], "order", "identity", Err(Refusal::Missing)).await;
     check(&[""], "order", "identity", Err(Refusal::Missing)).await;
     check(

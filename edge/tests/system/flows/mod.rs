@@ -6,6 +6,7 @@
 mod profile;
 mod sessions;
 mod strong_login;
+mod programs;
 mod trouble;
 mod leaving;
 mod lineage;

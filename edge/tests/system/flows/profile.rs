@@ -1,13 +1,18 @@
 //! From signing up to a profile that others see.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
-use super::{Stage, assert_over, code, in_every_layout, subject};
+use super::{Stage, assert_over, code, in_every_layout, subject, text};
 use crate::accounts::{Account, password};
 use crate::client::Protocol;
 use crate::harness::core::Layout;
+use crate::harness::waiting::until;
 
 const PHONE: &str = "+442071838750";
+/// In every registration.
+const NAME: &str = "Ada Lovelace";
 
 in_every_layout!(sign_up_to_profile);
 
@@ -80,7 +85,9 @@ async fn sign_up_to_profile(stage: Stage) {
     account.password = fresh;
     api.login(&account).await;
 
-    nothing_in_clear(&stage, &[&account.email, PHONE, "Ada Lovelace"]).await;
+    let private = [&account.email, PHONE, NAME];
+    nothing_in_clear(&stage, &private).await;
+    shared_sealed(&stage, &private).await;
     stage.end().await;
 }
 
@@ -106,6 +113,39 @@ async fn nothing_in_clear(stage: &Stage, private: &[&str]) {
         databases.push(text.contains("contacts"));
     }
     assert!(databases.contains(&true), "identity's database was read");
+}
+
+/// Replicas find profiles in Redis, in identity's database there, and nobody can read them.
+async fn shared_sealed(stage: &Stage, private: &[&str]) {
+    let Some(servers) = &stage.system.cores.servers else {
+        return;
+    };
+    let redis = &servers.redis;
+    let tries = AtomicUsize::new(0);
+    // Each time somebody else: a profile that was changed, as by a proof of the address, stays
+    // out of Redis for a while. A Redis that answers late is done without.
+    let (email, key) = until("a profile in Redis", || async {
+        let number = tries.fetch_add(1, Ordering::Relaxed);
+        let mut api = stage.api(Protocol::H2).await;
+        let account = Account::new(&format!("flow-shared-{number}"));
+        api.register(&account).await;
+        let tokens = api.login(&account).await;
+        let read = api.get("/profile", Some(&tokens.access)).await;
+        let key = format!("user:profile:{}", text(&read.json()["id"]));
+        let kept = redis.cli(&["-n", "0", "GET", &key]);
+        (kept.len() > account.email.len()).then_some((account.email, key))
+    })
+    .await;
+    let keys = redis.cli(&["-n", "0", "KEYS", "user:profile:*"]);
+    let keys = String::from_utf8(keys).expect("text");
+    assert!(keys.lines().any(|found| found == key), "{keys}");
+    for key in keys.lines() {
+        let kept = redis.cli(&["-n", "0", "GET", key]);
+        let kept = String::from_utf8_lossy(&kept);
+        for secret in private.iter().copied().chain([email.as_str()]) {
+            assert!(!kept.contains(secret), "{key} holds `{secret}`");
+        }
+    }
 }
 
 /// PostgreSQL's copies are compressed archives; `pg_restore` writes them as SQL.

@@ -1,6 +1,7 @@
 //! What operators look at and do, by RPC and by command, on running services.
 
 mod rpcs;
+mod entities;
 mod commands;
 
 use std::{
