@@ -29,8 +29,8 @@ use worker::Kind;
 
 /// Callers at a time.
 const LEVELS: [usize; 3] = [1, 16, 64];
-/// Who signs in without pause while others read: as many as the queue of passwords holds, and
-/// twice as many.
+/// Who signs in without pause while others read: as many as the queue of passwords takes on two
+/// cores, and more than that on eight.
 const STORMS: [usize; 3] = [0, 64, 128];
 /// Enough of them for a hundredth of a second, which is what the kernel tells, not to matter.
 const HASHES: u32 = 50;

@@ -68,7 +68,7 @@ pub(crate) async fn ready(
     workers.buffered(AT_ONCE).try_collect().await
 }
 
-/// All of them call, each as soon as it has its answer.
+/// All of them call, each as soon as it has its answer; who is refused comes back when told.
 pub(crate) async fn call(workers: Vec<Worker>, length: Duration) -> anyhow::Result<Answers> {
     let begun = Instant::now();
     let until = begun + length;
@@ -78,8 +78,12 @@ pub(crate) async fn call(workers: Vec<Worker>, length: Duration) -> anyhow::Resu
             let mut answers = Answers::default();
             while Instant::now() < until {
                 let asked = Instant::now();
-                let answer = worker.call().await;
-                answers.add(answer, asked.elapsed());
+                match worker.call().await {
+                    Ok(()) => answers.good(asked.elapsed()),
+                    Err(status) => {
+                        tokio::time::sleep(answers.refused(&status)).await;
+                    }
+                }
             }
             answers
         });
@@ -94,19 +98,19 @@ pub(crate) async fn call(workers: Vec<Worker>, length: Duration) -> anyhow::Resu
 }
 
 impl Answers {
-    fn add(&mut self, answer: Result<(), Status>, after: Duration) {
-        match answer {
-            Ok(()) => {
-                let micros = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
-                self.latencies.push(micros);
-            }
-            Err(status) => {
-                let info = status.get_details_error_info();
-                let reason = info.map(|info| info.reason).unwrap_or_default();
-                let name = format!("{:?} {reason}", status.code());
-                *self.refused.entry(name).or_default() += 1;
-            }
-        }
+    fn good(&mut self, after: Duration) {
+        let micros = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
+        self.latencies.push(micros);
+    }
+
+    /// Returns how long the caller was told to stay away.
+    fn refused(&mut self, status: &Status) -> Duration {
+        let details = status.get_error_details();
+        let reason = details.error_info().map_or("", |info| &info.reason);
+        let name = format!("{:?} {reason}", status.code());
+        *self.refused.entry(name).or_default() += 1;
+        let told = details.retry_info().and_then(|info| info.retry_delay);
+        told.unwrap_or_default()
     }
 
     fn join(&mut self, others: Self) {
@@ -138,28 +142,31 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use tonic::Code;
+    use tonic_types::ErrorDetails;
 
     use super::*;
 
     #[test]
     fn refusals_are_counted_apart_by_code_and_reason() {
         let mut answers = Answers::default();
-        for micros in 1..=101 {
-            answers.add(Ok(()), Duration::from_micros(micros * 1000));
+        for millis in 1..=101 {
+            answers.good(Duration::from_millis(millis));
         }
         let mut others = Answers::default();
-        for _ in 0..2 {
-            others.add(Err(Status::new(Code::Unavailable, "")), Duration::ZERO);
+        let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+        details.set_error_info("FULL", "test", []);
+        let full = Status::with_error_details(Code::Unavailable, "", details);
+        for (status, pause) in [(&full, 1), (&Status::internal(""), 0), (&full, 1)] {
+            assert_eq!(others.refused(status), Duration::from_secs(pause));
         }
         answers.join(others);
         assert_eq!(answers.count(), 101);
         assert_eq!(answers.latency(0.5), Some(51.0));
         assert_eq!(answers.latency(0.99), Some(100.0));
         assert_eq!(answers.latency(1.0), Some(101.0));
-        assert_eq!(
-            answers.refused.into_iter().collect::<Vec<_>>(),
-            [("Unavailable ".to_owned(), 2)]
-        );
+        let expected = [("Internal ", 1), ("Unavailable FULL", 2)];
+        let expected = expected.map(|(name, count)| (name.to_owned(), count));
+        assert!(answers.refused.into_iter().eq(expected));
         assert_eq!(Answers::default().latency(0.5), None);
     }
 }

@@ -30,10 +30,9 @@ fn write(text: &mut String, (lite, server): (&Figures, &Figures), hash: Duration
         "{cores} cores, callers on the same ones. One argon2id hash: {:.1} ms of CPU time.\n",
         millis(hash)
     )?;
-    for figures in [lite, server].into_iter().filter(|of| !of.calls.is_empty()) {
-        calls(text, figures)?;
-    }
     if !lite.calls.is_empty() {
+        calls(text, lite)?;
+        calls(text, server)?;
         compared(text, (lite, server), hash)?;
     }
     text.push_str(
