@@ -23,6 +23,7 @@ use crate::{
     contacts::Kind,
     credentials::Change,
     keys::{ACCESS_LIFETIME, BELIEVED_FOR, KEYS_BELIEVED_FOR},
+    origin::Origin,
     revocations::WRITTEN,
     sessions::Reason,
     store::revocations::{self, Dead},
@@ -177,6 +178,15 @@ impl About<'_> {
             user: Some(user),
             proved: false,
             network: "",
+        }
+    }
+
+    /// From where it was done.
+    pub(crate) fn at(self, origin: &Origin) -> About<'_> {
+        About {
+            user: self.user,
+            proved: self.proved,
+            network: &origin.network,
         }
     }
 

@@ -84,6 +84,7 @@ pub use breached::Breached;
 pub use error::Error;
 pub use keys::TokenSettings;
 pub use messages::{MailSettings, SmsSettings};
+pub use password::argon2id;
 pub use seed::{SEED_PASSWORD, SeedError, Seeded, seed_roles};
 pub use settings::{Flags, Settings, SettingsError};
 pub use site::Site;

@@ -45,6 +45,15 @@ pub enum Error {
     Thread,
 }
 
+/// What hashes new passwords.
+///
+/// # Errors
+/// Parameters that argon2 refuses.
+pub fn argon2id() -> Result<Argon2<'static>, argon2::Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
 /// What to check a password against.
 pub(crate) enum Against {
     /// An account's stored hash.
@@ -77,8 +86,7 @@ impl Hasher {
         parallel: usize,
         queue: usize,
     ) -> Result<Self, crate::StartError> {
-        let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(Error::from)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon2 = argon2id().map_err(Error::from)?;
         let dummy = argon2
             .hash_password(b"nobody has this one")
             .map_err(Error::from)?

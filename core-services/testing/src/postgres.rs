@@ -43,6 +43,18 @@ impl Postgres {
         Self::start_in(made(), command)
     }
 
+    /// One that commits as in production, for measurements: to the disk.
+    pub fn start_durable() -> Self {
+        Self::start_in(made(), |folder, port| {
+            let mut command = command(folder, port);
+            // Of several the last one counts.
+            for setting in ["fsync=on", "full_page_writes=on", "shared_buffers=128MB"] {
+                command.args(["-c", setting]);
+            }
+            command
+        })
+    }
+
     /// One that also speaks TLS, with this certificate and key (PEM).
     pub fn start_with_tls(certificate: &str, key: &str) -> Self {
         let folder = made();

@@ -68,6 +68,11 @@ impl Server {
         self.port
     }
 
+    /// Of the server itself; other processes of it are its children. None after a `kill`.
+    pub fn process_id(&self) -> Option<u32> {
+        self.guard().as_ref().map(|guard| guard.server)
+    }
+
     /// Stops every process of it where it is: connections stay open and nobody answers.
     pub fn pause(&self) {
         self.order("pause");

@@ -4,9 +4,11 @@
 //! before anything of a request was sent, so the rules for connections that fail hold here as for any
 //! other request. Refuses to wait in a connection's own queue: there is room, or another one is made.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -28,9 +30,9 @@ use super::tls::Tls;
 use super::unsent::Fate;
 use crate::request_ctx::Now;
 
-/// Calls at once on one connection. Servers allow 200 by default (hyper) and let the next ones wait,
-/// which behind streams that last for hours would be for ever.
-const CALLS_MAX: usize = 100;
+/// Calls at once on one connection, where its server allows as many (200 by default with hyper). More
+/// would wait for others to end, which behind streams that last for hours is for ever.
+const CALLS_MAX: usize = 256;
 
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What every call's window fits in (RFC 9113, 6.9.1): clients that do not read hold up their own
@@ -69,6 +71,8 @@ pub(super) struct Connections {
 
 struct Open {
     sender: SendRequest<Body>,
+    /// Calls that its server allows (RFC 9113, section 5.1.2), as known when the last one began.
+    allowed: Arc<AtomicUsize>,
     /// One more than the calls on it.
     places: Arc<()>,
     /// Since nobody has called, as far as that was looked at.
@@ -121,14 +125,9 @@ impl Connections {
         }
         let limit = self.connect_timeout;
         let connected = timeout(limit, self.connect()).await;
-        let sender = connected.map_err(|_| ConnectError::Timeout(limit))??;
-        let places = Arc::new(());
-        let calls = self.calls(&sender, &places);
-        self.lock().push(Open {
-            sender,
-            places,
-            idle_since: None,
-        });
+        let open = connected.map_err(|_| ConnectError::Timeout(limit))??;
+        let calls = self.calls(&open);
+        self.lock().push(open);
         Ok(calls)
     }
 
@@ -153,21 +152,20 @@ impl Connections {
             let since = *connection.idle_since.get_or_insert(now);
             now.saturating_duration_since(since) < self.idle
         });
-        let room = |connection: &&Open| Arc::strong_count(&connection.places) <= CALLS_MAX;
-        let connection = open.iter().find(room)?;
-        Some(self.calls(&connection.sender, &connection.places))
+        let connection = open.iter().find(|connection| connection.has_room())?;
+        Some(self.calls(connection))
     }
 
-    fn calls(self: &Arc<Self>, sender: &SendRequest<Body>, places: &Arc<()>) -> Calls {
+    fn calls(self: &Arc<Self>, connection: &Open) -> Calls {
         Calls {
             connections: self.clone(),
-            sender: sender.clone(),
-            _place: places.clone(),
+            sender: connection.sender.clone(),
+            _place: connection.places.clone(),
             fate: Arc::default(),
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Body>, ConnectError> {
+    async fn connect(&self) -> Result<Open, ConnectError> {
         let tcp = TcpStream::connect(self.address).await;
         let tcp = tcp.map_err(ConnectError::Tcp)?;
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
@@ -183,19 +181,30 @@ impl Connections {
         }
     }
 
-    async fn handshake<T>(&self, stream: T) -> Result<SendRequest<Body>, ConnectError>
+    async fn handshake<T>(&self, stream: T) -> Result<Open, ConnectError>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let made = self.http2.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = made.map_err(ConnectError::Http2)?;
-        let address = self.address;
+        let (sender, mut connection) = made.map_err(ConnectError::Http2)?;
+        let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let (told, address) = (allowed.clone(), self.address);
+        let serving = poll_fn(move |cx| {
+            let ended = Pin::new(&mut connection).poll(cx);
+            told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            ended
+        });
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = serving.await {
                 debug!(%address, %error, "connection for translated calls ended");
             }
         });
-        Ok(sender)
+        Ok(Open {
+            sender,
+            allowed,
+            places: Arc::new(()),
+            idle_since: None,
+        })
     }
 
     /// Where services are called by their paths alone.
@@ -211,6 +220,14 @@ impl Connections {
         }
         *request.uri_mut() = uri.build()?;
         Ok(())
+    }
+}
+
+impl Open {
+    /// One call is let on in any case: a server that allows none for a while may again.
+    fn has_room(&self) -> bool {
+        let allowed = self.allowed.load(Ordering::Relaxed).clamp(1, CALLS_MAX);
+        Arc::strong_count(&self.places) <= allowed
     }
 }
 
@@ -267,14 +284,15 @@ mod tests {
 
     use super::*;
 
-    /// Accepts connections and never answers.
-    async fn silent() -> SocketAddr {
+    /// Allows so many calls on a connection, and never answers one.
+    async fn silent(allowed: u32) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let never = service_fn(|_| std::future::pending::<Answer>());
                 let serving = http2::Builder::new(TokioExecutor::new())
+                    .max_concurrent_streams(allowed)
                     .serve_connection(TokioIo::new(stream), never);
                 tokio::spawn(serving);
             }
@@ -289,31 +307,47 @@ mod tests {
         Arc::new(Connections::new(&cluster, address).unwrap())
     }
 
+    /// Until it is known what the server of the first connection allows: with the next call.
+    async fn told(connections: &Connections, calls: &mut Calls, allowed: usize) {
+        let told = async {
+            while connections.lock()[0].allowed.load(Ordering::Relaxed) != allowed {
+                let mut request = Request::new(Body::empty());
+                *request.uri_mut() = Uri::from_static("/test.v1.Things/Hang");
+                let call = calls.call(request);
+                let _ = timeout(Duration::from_millis(1), call).await; // never answered
+            }
+        };
+        timeout(Duration::from_secs(20), told).await.unwrap();
+    }
+
     #[tokio::test]
-    async fn a_connection_for_every_hundred_calls() {
-        let connections = connections(silent().await, Duration::ZERO);
-        let count = || connections.lock().len();
-        let mut calls = Vec::new();
-        for _ in 0..CALLS_MAX {
+    async fn as_many_calls_as_the_server_allows() {
+        for (allowed, expected) in [(3, 3), (1_000, CALLS_MAX)] {
+            let connections = connections(silent(allowed).await, Duration::ZERO);
+            let count = || connections.lock().len();
+            let mut calls = vec![connections.take().await.unwrap()];
+            told(&connections, &mut calls[0], allowed as usize).await;
+            for _ in 1..expected {
+                calls.push(connections.take().await.unwrap());
+            }
+            assert_eq!(count(), 1);
             calls.push(connections.take().await.unwrap());
+            assert_eq!(count(), 2);
+            // Where one ends there is room again.
+            calls.remove(0);
+            let first = connections.take().await.unwrap();
+            assert!(Arc::ptr_eq(&first._place, &calls[0]._place));
+            assert_eq!(count(), 2);
+            drop((first, calls));
+            drop(connections.take().await.unwrap());
+            assert_eq!(count(), 1, "the other one was idle for long enough");
         }
-        assert_eq!(count(), 1);
-        calls.push(connections.take().await.unwrap());
-        assert_eq!(count(), 2);
-        // Where one ends there is room again.
-        calls.remove(0);
-        let first = connections.take().await.unwrap();
-        assert!(Arc::ptr_eq(&first._place, &calls[0]._place));
-        assert_eq!(count(), 2);
-        drop((first, calls));
-        drop(connections.take().await.unwrap());
-        assert_eq!(count(), 1, "the other one was idle for long enough");
     }
 
     #[tokio::test]
     async fn those_who_come_together_share_one() {
-        let connections = connections(silent().await, Duration::ZERO);
-        let taken = (0..CALLS_MAX).map(|_| connections.take());
+        let connections = connections(silent(200).await, Duration::ZERO);
+        let taken = (0..100).map(|_| connections.take());
         let taken = futures::future::join_all(taken).await;
         assert!(taken.iter().all(Result::is_ok));
         assert_eq!(connections.lock().len(), 1);

@@ -61,11 +61,7 @@ impl Accounts {
             Ok(true) => {}
             Err(error) => return Err(error),
         }
-        let about = About {
-            user: Some(user),
-            proved: true,
-            network: &origin.network,
-        };
+        let about = About::by(user).at(origin);
         let fact = Fact::ContactVerified {
             kind: contact.kind,
             changed,

@@ -80,11 +80,7 @@ impl Accounts {
         self.sessions
             .end_others(&mut tx, caller.user, keep, Reason::PasswordChanged, now)
             .await?;
-        let about = About {
-            user: Some(caller.user),
-            proved: true,
-            network: &origin.network,
-        };
+        let about = About::by(caller.user).at(origin);
         self.facts
             .tell(&mut tx, &[Fact::PasswordChanged], &about, now)
             .await?;
@@ -161,11 +157,7 @@ impl Accounts {
         self.sessions
             .end_others(&mut tx, user, None, Reason::PasswordReset, now)
             .await?;
-        let about = About {
-            user: Some(user),
-            proved: true,
-            network: &origin.network,
-        };
+        let about = About::by(user).at(origin);
         if is_first_proof {
             self.api_keys.end_all(&mut tx, &about, now).await?;
             self.credentials.forget(&mut tx, &about, now).await?;

@@ -99,11 +99,7 @@ impl Accounts {
         };
         self.send_code(&mut tx, &to, Purpose::Verify, Template::VerifyContact, now)
             .await?;
-        let about = About {
-            user: Some(user),
-            proved: false,
-            network: &origin.network,
-        };
+        let about = About::to(user).at(origin);
         self.facts.tell(&mut tx, &[registered], &about, now).await?;
         tx.commit().await?;
         Ok(true)

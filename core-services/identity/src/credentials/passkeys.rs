@@ -151,10 +151,7 @@ impl Credentials {
             Err(db::Error::Taken(_)) => return Err(Error::BadCeremony),
             done => done?,
         }
-        let about = About {
-            network: &origin.network,
-            ..About::by(user)
-        };
+        let about = About::by(user).at(origin);
         let found = rows::of_user(&mut tx, user).await?;
         self.tell(&mut tx, Kind::Passkey.name(), Change::Added, &about, now)
             .await?;

@@ -45,10 +45,7 @@ impl Credentials {
             return Err(Error::NoTotp);
         }
         let codes = replace(&mut tx, user, now).await?;
-        let about = About {
-            network: &origin.network,
-            ..About::by(user)
-        };
+        let about = About::by(user).at(origin);
         self.tell(&mut tx, NAME, Change::Added, &about, now).await?;
         tx.commit().await?;
         Ok(codes)

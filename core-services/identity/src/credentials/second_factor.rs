@@ -127,10 +127,7 @@ impl Credentials {
         }
         let tokens = self.sessions.open(tx, new, now).await?;
         if link.is_some() {
-            let about = About {
-                network: &new.origin.network,
-                ..About::by(new.user)
-            };
+            let about = About::by(new.user).at(new.origin);
             self.tell(tx, Kind::Oidc.name(), Change::Added, &about, now)
                 .await?;
         }
@@ -163,11 +160,7 @@ impl Credentials {
         let Some(second) = self.prove(&mut tx, user, proof, now).await? else {
             let failures = throttle.fail(&mut tx, now).await?;
             if let Some(severity) = throttle::severity(failures) {
-                let about = About {
-                    user: Some(user),
-                    proved: false,
-                    network: &origin.network,
-                };
+                let about = About::to(user).at(origin);
                 let fact = Fact::LoginFailed { severity, failures };
                 self.facts.tell(&mut tx, &[fact], &about, now).await?;
             }
@@ -192,10 +185,7 @@ impl Credentials {
             entered => entered?,
         };
         if is_used_up {
-            let about = About {
-                network: &origin.network,
-                ..About::by(user)
-            };
+            let about = About::by(user).at(origin);
             self.tell(&mut tx, recovery::NAME, Change::UsedUp, &about, now)
                 .await?;
         }

@@ -110,10 +110,7 @@ impl Credentials {
         if !spend_code(&mut tx, &key, row, code, now).await? {
             return Err(Error::BadCode);
         }
-        let about = About {
-            network: &origin.network,
-            ..About::by(user)
-        };
+        let about = About::by(user).at(origin);
         if allow_sms {
             self.allow_sms(&mut tx, &key, now).await?;
         }

@@ -240,10 +240,7 @@ impl Oidc {
             .credentials
             .sign_in(&mut tx, first, origin, now)
             .await?;
-        let about = About {
-            network: &origin.network,
-            ..About::by(user)
-        };
+        let about = About::by(user).at(origin);
         let facts = &self.credentials.facts;
         facts.tell(&mut tx, &made, &about, now).await?;
         tx.commit().await?;

@@ -84,11 +84,7 @@ impl Sessions {
             facts.push(Fact::NewDevice { session });
             self.counters.count(Event::NewDevice);
         }
-        let about = About {
-            user: Some(new.user),
-            proved: true,
-            network: &new.origin.network,
-        };
+        let about = About::by(new.user).at(new.origin);
         self.facts.tell(tx, &facts, &about, now).await?;
         let rights = self.roles.rights(&mut *tx, new.user).await?;
         let grant = Grant {

@@ -116,11 +116,7 @@ impl Sessions {
         let fact = [Fact::TokenReused {
             session: row.session,
         }];
-        let about = About {
-            user: Some(row.user),
-            proved: false,
-            network: &origin.network,
-        };
+        let about = About::to(row.user).at(origin);
         self.facts.tell(tx, &fact, &about, now).await?;
         self.counters.count(Event::RefreshReused);
         tracing::warn!(session = %row.session, user = %row.user, "refresh token reused: session ended");

@@ -3,7 +3,7 @@
 
 use core_platform::{
     clock::UnixMicros,
-    db::{Error, Tx, query},
+    db::{Error, Row, Tx, query},
 };
 use uuid::Uuid;
 
@@ -53,11 +53,7 @@ pub(crate) async fn take(
     .bind(now)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(TicketRow {
-        user: row.get(0)?,
-        state: row.get(1)?,
-    }))
+    row.as_ref().map(ticket).transpose()
 }
 
 /// Counts a try before it is made, and holds the ticket until the transaction ends; `None` if
@@ -80,11 +76,14 @@ pub(crate) async fn attempt(
     .bind(attempts_max)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(TicketRow {
+    row.as_ref().map(ticket).transpose()
+}
+
+fn ticket(row: &Row) -> Result<TicketRow, Error> {
+    Ok(TicketRow {
         user: row.get(0)?,
         state: row.get(1)?,
-    }))
+    })
 }
 
 pub(crate) async fn delete(tx: &mut Tx, hash: &[u8]) -> Result<(), Error> {

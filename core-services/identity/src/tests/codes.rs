@@ -111,10 +111,7 @@ both_databases! {
     async fn an_address_that_is_anothers_is_not_taken_and_not_told(at: Database) {
         let world = world(&at).await;
         world.register(EMAIL, PASSWORD).await;
-        world.register("eve@example.org", PASSWORD).await;
-        let here = super::at("laptop");
-        let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
-        let eve = world.caller(&eve);
+        let eve = world.somebody("eve@example.org", NOW).await;
         world.rules.accounts.change_contact(&eve, EMAIL, NOW).await.unwrap();
         // Ada had not proved her address, so a code goes there; it is Ada who reads it.
         let code = world.code(EMAIL).await;

@@ -59,8 +59,7 @@ both_databases! {
     #[tokio::test]
     async fn a_passkey_opens_a_session_without_a_name(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let begun = world.begin_registration(&caller).await;
         let selection = &begun.options["publicKey"]["authenticatorSelection"];
         assert_eq!(selection["residentKey"], "required");
@@ -88,8 +87,7 @@ both_databases! {
     #[tokio::test]
     async fn an_answer_to_another_challenge_opens_nothing(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let mut key = world.passkey(&caller).await;
         let (one, other) = (world.ask().await, world.ask().await);
         let signed = key.answer(&one.options, CeremonyFault::None);
@@ -103,26 +101,18 @@ both_databases! {
     #[tokio::test]
     async fn a_copied_key_is_noticed_by_its_counter(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let mut key = world.passkey(&caller).await;
         let mut copy = key.clone();
-        let asked = world.ask().await;
-        let signed = key.answer(&asked.options, CeremonyFault::None);
-        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
-        let asked = world.ask().await;
-        let signed = copy.answer(&asked.options, CeremonyFault::None);
-        refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
-        let asked = world.ask().await;
-        let signed = key.answer(&asked.options, CeremonyFault::None);
-        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
+        assert!(world.sign_in_with(&mut key).await.is_ok());
+        refused!(world.sign_in_with(&mut copy).await, Error::BadPasskey);
+        assert!(world.sign_in_with(&mut key).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_faulty_ceremony_registers_nothing(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         for fault in [
             CeremonyFault::WrongOrigin,
             CeremonyFault::WrongSite,
@@ -144,12 +134,9 @@ both_databases! {
     #[tokio::test]
     async fn a_faulty_answer_opens_nothing(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let mut key = world.passkey(&caller).await;
-        let asked = world.ask().await;
-        let signed = key.answer(&asked.options, CeremonyFault::None);
-        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
+        assert!(world.sign_in_with(&mut key).await.is_ok());
         for fault in [
             CeremonyFault::StuckCounter,
             CeremonyFault::WrongOrigin,
@@ -165,16 +152,13 @@ both_databases! {
             let signed = key.answer(&asked.options, CeremonyFault::None);
             refused!(world.enter(&asked.ticket, &signed).await, Error::BadPasskey);
         }
-        let asked = world.ask().await;
-        let signed = key.answer(&asked.options, CeremonyFault::None);
-        assert!(world.enter(&asked.ticket, &signed).await.is_ok());
+        assert!(world.sign_in_with(&mut key).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_handle_of_somebody_else_opens_nothing(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let mut key = world.passkey(&caller).await;
         for handle in [json!("AAAAAAAAAAAAAAAAAAAABw"), Value::Null] {
             let asked = world.ask().await;
@@ -187,12 +171,8 @@ both_databases! {
     #[tokio::test]
     async fn a_registration_is_the_callers_own(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        world.register("eve@example.org", PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let here = super::at("laptop");
-        let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
-        let eve = world.caller(&eve);
+        let caller = world.somebody(EMAIL, NOW).await;
+        let eve = world.somebody("eve@example.org", NOW).await;
         let begun = world.begin_registration(&caller).await;
         let (_, made) = create(&begun.options);
         refused!(world.keep(&eve, &begun.ticket, made).await, Error::BadCeremony);
@@ -208,8 +188,7 @@ both_databases! {
     #[tokio::test]
     async fn one_person_has_twenty_at_most(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         // Begun while there was room.
         let last = world.begin_registration(&caller).await;
         for _ in 0..20 {
@@ -226,12 +205,9 @@ both_databases! {
     #[tokio::test]
     async fn a_passkey_is_a_second_factor_of_its_owner(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        world.register("eve@example.org", PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
-        let here = super::at("laptop");
-        let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
-        let (mut mine, mut hers) = (world.passkey(&caller).await, world.passkey(&world.caller(&eve)).await);
+        let caller = world.somebody(EMAIL, NOW).await;
+        let eve = world.somebody("eve@example.org", NOW).await;
+        let (mut mine, mut hers) = (world.passkey(&caller).await, world.passkey(&eve).await);
         world.confirmed(false).await;
         let begun = world.begin_login(NOW).await;
         assert_eq!(begun.methods, ["totp", "recovery_code", "passkey"]);

@@ -16,8 +16,7 @@ both_databases! {
     #[tokio::test]
     async fn profiles_change_field_by_field(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let profiles = &world.rules.profiles;
         let later = NOW + Duration::from_secs(5);
         let change = ProfileChange {
@@ -47,8 +46,7 @@ both_databases! {
     #[tokio::test]
     async fn of_many_changes_to_one_version_one_is_made(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let mut changes = tokio::task::JoinSet::new();
         for n in 0..6 {
             let (world, caller) = (world.clone(), caller.clone());
@@ -93,8 +91,7 @@ both_databases! {
     #[tokio::test]
     async fn preferences_merge_and_count_versions(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let profiles = &world.rules.profiles;
         let held = profiles.preferences(&caller, NOW).await.unwrap();
         assert!(held.values.is_empty() && held.version == 1);

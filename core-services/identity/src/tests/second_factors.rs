@@ -88,8 +88,7 @@ both_databases! {
     #[tokio::test]
     async fn an_authenticator_counts_once_it_was_confirmed(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let credentials = world.credentials();
         let first = credentials.enroll_totp(&caller, NOW).await.unwrap();
         let enrolled = credentials.enroll_totp(&caller, NOW).await.unwrap();
@@ -202,8 +201,7 @@ both_databases! {
     #[tokio::test]
     async fn a_new_password_ends_what_waits(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let (authenticator, _) = world.confirmed_by(&caller, false).await;
         let begun = world.begin_login(NOW).await;
         let (current, new) = (PASSWORD.to_owned(), "analytical-engine".to_owned());
@@ -280,8 +278,7 @@ both_databases! {
     #[tokio::test]
     async fn credentials_go_with_their_user(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         world.passkey(&caller).await;
         world.confirmed_by(&caller, false).await;
         world.begin_login(NOW).await;
@@ -300,8 +297,7 @@ both_databases! {
     #[tokio::test]
     async fn codes_go_to_the_number_that_was_allowed(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         world.verified_phone(&caller, PHONE).await;
         world.confirmed_by(&caller, true).await;
         let begun = world.begin_login(NOW).await;
@@ -319,8 +315,7 @@ both_databases! {
     #[tokio::test]
     async fn recovery_codes_work_once_and_are_replaced(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let here = Origin::default();
         let none = world.credentials().regenerate_recovery_codes(&caller, &here, NOW).await;
         refused!(none, Error::NoTotp);
@@ -348,8 +343,7 @@ both_databases! {
     #[tokio::test]
     async fn a_phone_takes_codes_where_its_owner_allowed_it(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let caller = world.somebody(EMAIL, NOW).await;
         let enrolled = world.credentials().enroll_totp(&caller, NOW).await.unwrap();
         let code = Authenticator::new(&enrolled.secret).digits(NOW);
         let here = Origin::default();
@@ -373,12 +367,8 @@ both_databases! {
     #[tokio::test]
     async fn without_the_authenticator_the_password_is_enough_again(at: Database) {
         let world = world(&at).await;
-        world.register(EMAIL, PASSWORD).await;
-        world.register("eve@example.org", PASSWORD).await;
-        let here = super::at("laptop");
-        let eve = world.login_at("eve@example.org", PASSWORD, &here, NOW).await.unwrap();
-        let eve = world.caller(&eve);
-        let caller = world.caller(&world.login(PASSWORD).await.unwrap());
+        let eve = world.somebody("eve@example.org", NOW).await;
+        let caller = world.somebody(EMAIL, NOW).await;
         world.verified_phone(&caller, PHONE).await;
         world.confirmed_by(&caller, true).await;
         let (found, _) = world.credentials().list(&caller, NOW).await.unwrap();

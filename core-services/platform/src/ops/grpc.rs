@@ -136,6 +136,25 @@ impl Served {
             errors::refused(Code::NotFound, "UNKNOWN_ENTITY", message)
         })
     }
+
+    /// A list of it as one caller asks for it: the list's name, and what it leaves out.
+    fn pages<'a>(
+        &'a self,
+        (list, filter): (&'static str, &'a [u8]),
+        caller: &'a str,
+        size: i32,
+    ) -> Pages<'a> {
+        let query = Query {
+            list,
+            caller,
+            filter,
+        };
+        Pages {
+            cursors: &self.cursors,
+            query,
+            size,
+        }
+    }
 }
 
 /// The verified caller; the layer before put it there.
@@ -186,15 +205,11 @@ impl OpsService for Ops {
         self.validator.check(request.get_ref())?;
         let (id, asked) = (caller(&request)?.to_string(), request.get_ref());
         let served = self.served(&asked.service)?;
-        let pages = Pages {
-            cursors: &served.cursors,
-            query: Query {
-                list: "platform.v1.OpsService.ListDeadLetters",
-                caller: &id,
-                filter: asked.consumer.as_bytes(),
-            },
-            size: asked.page_size,
-        };
+        let list = (
+            "platform.v1.OpsService.ListDeadLetters",
+            asked.consumer.as_bytes(),
+        );
+        let pages = served.pages(list, &id, asked.page_size);
         let after = pages.after(&asked.page_token)?.unwrap_or(0);
         let consumer = given(&asked.consumer);
         let found = dead_letters::list(&served.db, consumer, after, pages.limit()).await?;
@@ -244,15 +259,8 @@ impl OpsService for Ops {
         let served = self.served(&asked.service)?;
         // No state has a colon, so no two filters are written alike.
         let distinct = format!("{}:{}", asked.state, asked.kind);
-        let pages = Pages {
-            cursors: &served.cursors,
-            query: Query {
-                list: "platform.v1.OpsService.ListJobs",
-                caller: &id,
-                filter: distinct.as_bytes(),
-            },
-            size: asked.page_size,
-        };
+        let list = ("platform.v1.OpsService.ListJobs", distinct.as_bytes());
+        let pages = served.pages(list, &id, asked.page_size);
         let state = given(&asked.state).map(jobs::State::parse).transpose()?;
         let filter = jobs::Filter {
             state,
@@ -286,15 +294,8 @@ impl OpsService for Ops {
         self.validator.check(request.get_ref())?;
         let (id, asked) = (caller(&request)?.to_string(), request.get_ref());
         let served = self.served(&asked.service)?;
-        let pages = Pages {
-            cursors: &served.cursors,
-            query: Query {
-                list: "platform.v1.OpsService.ListSagas",
-                caller: &id,
-                filter: asked.status.as_bytes(),
-            },
-            size: asked.page_size,
-        };
+        let list = ("platform.v1.OpsService.ListSagas", asked.status.as_bytes());
+        let pages = served.pages(list, &id, asked.page_size);
         let status = given(&asked.status).map(saga::Status::parse).transpose()?;
         let before = pages.after(&asked.page_token)?;
         let found = saga::list(&served.db, status, before, pages.limit()).await?;
