@@ -20,7 +20,11 @@ const FILES: &[&str] = &[
 /// Google's, but a message that our RPCs speak.
 const HTTP_BODY: &str = "google/api/httpbody.proto";
 /// Among the services only: no RPC speaks these, so the edge's descriptors go without.
-const INTERNAL_FILES: &[&str] = &["auth/v1/events.proto", "user/v1/events.proto"];
+const INTERNAL_FILES: &[&str] = &[
+    // A line for each, as `new-service` adds them.
+    "auth/v1/events.proto",
+    "user/v1/events.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
