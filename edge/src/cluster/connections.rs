@@ -62,7 +62,7 @@ pub(super) struct Connections {
     tls: Option<Tls>,
     http2: Builder<TokioExecutor>,
     connect_timeout: Duration,
-    /// How long one more than is needed stays open.
+    /// One that nobody has used for so long is not trusted to be there still.
     idle: Duration,
     open: Mutex<Vec<Open>>,
     /// Held while one is made, so that those who come meanwhile share it.
@@ -75,8 +75,8 @@ struct Open {
     allowed: Arc<AtomicUsize>,
     /// One more than the calls on it.
     places: Arc<()>,
-    /// Since nobody has called, as far as that was looked at.
-    idle_since: Option<Instant>,
+    /// When a call took a place last.
+    used_at: Instant,
 }
 
 /// A place on a connection. Clones share it.
@@ -135,24 +135,17 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first with room; those behind it become idle, and end.
+    /// On the first with room, so that those behind it become idle, and end.
     fn place(self: &Arc<Self>) -> Option<Calls> {
+        let now = Now::monotonic();
         let mut open = self.lock();
-        let mut now = None;
-        let mut is_first = true;
-        open.retain_mut(|connection| {
-            if connection.sender.is_closed() {
-                return false;
-            }
-            if std::mem::take(&mut is_first) || Arc::strong_count(&connection.places) > 1 {
-                connection.idle_since = None;
-                return true;
-            }
-            let now = *now.get_or_insert_with(Now::monotonic);
-            let since = *connection.idle_since.get_or_insert(now);
-            now.saturating_duration_since(since) < self.idle
+        open.retain(|connection| {
+            let is_idle = Arc::strong_count(&connection.places) == 1
+                && now.saturating_duration_since(connection.used_at) >= self.idle;
+            !is_idle && !connection.sender.is_closed()
         });
-        let connection = open.iter().find(|connection| connection.has_room())?;
+        let connection = open.iter_mut().find(|connection| connection.has_room())?;
+        connection.used_at = now;
         Some(self.calls(connection))
     }
 
@@ -203,7 +196,7 @@ impl Connections {
             sender,
             allowed,
             places: Arc::new(()),
-            idle_since: None,
+            used_at: Now::monotonic(),
         })
     }
 
@@ -340,7 +333,7 @@ mod tests {
             assert_eq!(count(), 2);
             drop((first, calls));
             drop(connections.take().await.unwrap());
-            assert_eq!(count(), 1, "the other one was idle for long enough");
+            assert_eq!(count(), 1, "the others were idle for long enough");
         }
     }
 
