@@ -95,15 +95,6 @@ impl Api {
         }
     }
 
-    /// The same program over the same connection.
-    pub(crate) fn again(&self) -> Self {
-        Self {
-            client: self.client.clone(),
-            secrets: self.secrets.clone(),
-            device: self.device,
-        }
-    }
-
     pub(crate) fn on_device(self, name: &'static str) -> Self {
         Self {
             device: Some(name),
@@ -152,7 +143,11 @@ impl Api {
             .client
             .send(method, target, &headers, body.to_owned())
             .await;
-        sent.unwrap_or_else(|broken| panic!("{target}: {broken:?}"))
+        let response = sent.unwrap_or_else(|broken| panic!("{target}: {broken:?}"));
+        if response.header("connection") == Some("close") {
+            self.client = self.client.renewed().await;
+        }
+        response
     }
 
     pub(crate) async fn register(&mut self, account: &Account) {

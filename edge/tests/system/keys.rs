@@ -32,7 +32,7 @@ async fn tokens_outlive_both_processes() {
         // Verified, then sent on to a core that is not there.
         api.get("/profile", Some(&token))
             .await
-            .assert_problem(503, "unavailable");
+            .assert_problem(503, "upstream_unavailable");
         let response = api.get("/profile", Some(&forged(&token))).await;
         response.assert_problem(401, "token_signature_invalid");
     }

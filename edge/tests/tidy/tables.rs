@@ -2,7 +2,7 @@
 
 /// A module at the top of `src`, and the modules of the crate that it may name.
 /// A new arrow is a decision: it belongs here and into `DECISIONS.md`.
-pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
+pub(crate) const ARROWS: [(&str, &[&str]); 25] = [
     ("main", &["commands", "crypto"]),
     (
         "commands",
@@ -24,14 +24,15 @@ pub(crate) const ARROWS: [(&str, &[&str]); 24] = [
     ("acme", &["config", "listen"]),
     ("rejection", &[]),
     ("in_flight", &[]),
+    ("backoff", &[]),
     ("request_id", &[]),
     ("respond", &["rejection"]),
     // Generic over the application: never sees routes or policies.
     ("listen", &[]),
     ("handover", &["listen"]),
-    ("cluster", &["in_flight", "request_ctx"]),
+    ("cluster", &["backoff", "in_flight", "request_ctx"]),
     // Takes endpoints as they are: knows no clusters and no routes.
-    ("identity", &["request_ctx"]),
+    ("identity", &["backoff", "request_ctx"]),
     (
         "stages",
         &[

@@ -30,6 +30,7 @@ const UPLOAD_PIECES: usize = 4;
 #[derive(Clone)]
 pub(crate) struct HyperClient {
     pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
     authority: String,
     sender: Sending,
     connection: AbortHandle,
@@ -87,6 +88,7 @@ impl HyperClient {
         let authority = format!("localhost:{}", address.port());
         Ok(Self {
             protocol,
+            address,
             authority,
             sender,
             connection: connection.abort_handle(),

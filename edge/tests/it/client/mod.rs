@@ -238,6 +238,17 @@ impl Client {
         within("a connection", Box::pin(connecting)).await
     }
 
+    /// Over another connection, where an answer was the last of this one.
+    pub(crate) async fn renewed(&self) -> Self {
+        match self {
+            Self::Hyper(client) => {
+                let renewed = Self::connect_to(client.protocol, client.address).await;
+                renewed.unwrap_or_else(|broken| panic!("another connection: {broken:?}"))
+            }
+            Self::H3(_) => self.clone(),
+        }
+    }
+
     /// To the plain http port.
     pub(crate) async fn plain(edge: &Edge) -> Self {
         let connected = hyper::HyperClient::plain(edge.http).await;

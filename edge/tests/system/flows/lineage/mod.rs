@@ -17,7 +17,7 @@ use super::Stage;
 use crate::accounts::{Account, Api};
 use crate::client::Protocol;
 use crate::harness::core::Layout;
-use crate::harness::waiting::until;
+use crate::harness::waiting::{until, within};
 
 const CLIENTS: usize = 16;
 /// Deaths of the service, unless more are asked for.
@@ -110,13 +110,14 @@ impl Race {
 
     /// A new family, as soon as somebody answers.
     async fn sign_in(&self, api: &mut Api) {
-        let tokens = until("a sign-in", || {
-            let again = api.again();
-            async {
-                let mut api = again;
+        let tokens = within("a sign-in", async {
+            loop {
                 let credentials = self.account.credentials();
                 let response = api.post("/login", None, credentials).await;
-                (response.status == 200).then(|| api.tokens(&response))
+                if response.status == 200 {
+                    break api.tokens(&response);
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         })
         .await;
