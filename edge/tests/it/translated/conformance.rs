@@ -32,7 +32,7 @@ async fn every_case_over_every_protocol() {
         for table in &tables {
             let mut answers = Vec::new();
             for case in &table.cases {
-                answers.push(ask(&edge, &mut client, table, case).await);
+                answers.push(ask(&mut client, table, case).await);
             }
             let found = table.settle(&answers, true);
             wrong.extend(found.iter().map(|wrong| format!("{protocol:?} {wrong}")));
@@ -67,7 +67,7 @@ fn files(tables: &[Table], address: &str) -> Files {
     files
 }
 
-async fn ask(edge: &Edge, client: &mut Client, table: &Table, case: &Case) -> String {
+async fn ask(client: &mut Client, table: &Table, case: &Case) -> String {
     let name = table.name.replace('_', "-");
     let mut headers = case.headers();
     headers.push(("x-table", &name));
@@ -77,7 +77,7 @@ async fn ask(edge: &Edge, client: &mut Client, table: &Table, case: &Case) -> St
         .await
         .unwrap_or_else(|broken| panic!("{case:?}: {broken:?}"));
     if response.header("connection") == Some("close") {
-        *client = Client::connect(Protocol::H1, edge).await;
+        *client = client.renewed().await;
     }
     summary(
         response.status,
