@@ -96,6 +96,15 @@ async fn assert_all_answered(client: &mut Client, protocol: Protocol) {
     }
 }
 
+async fn assert_every_protocol_answered(edge: &Edge) {
+    for protocol in Protocol::ALL {
+        let mut client = Client::connect(protocol, edge).await;
+        for _ in 0..3 {
+            assert_all_answered(&mut client, protocol).await;
+        }
+    }
+}
+
 async fn retries(edge: &Edge) -> f64 {
     let series = "palisade_upstream_retries_total{cluster=\"echo\",reason=\"connect_failure\"}";
     edge.metric(series).await.unwrap_or_default()
@@ -106,12 +115,7 @@ async fn a_refused_connection_is_tried_elsewhere() {
     let (_held, dead) = refusing();
     let live = Replica::start().await;
     let edge = edge(&[dead, live.address]).await;
-    for protocol in Protocol::ALL {
-        let mut client = Client::connect(protocol, &edge).await;
-        for _ in 0..3 {
-            assert_all_answered(&mut client, protocol).await;
-        }
-    }
+    assert_every_protocol_answered(&edge).await;
     assert!(retries(&edge).await > 0.0);
 }
 
@@ -128,12 +132,7 @@ async fn an_endpoint_that_has_gone_fails_nobody_who_comes_after() {
             true => one.kill().await,
             false => one.stop().await,
         }
-        for protocol in Protocol::ALL {
-            let mut client = Client::connect(protocol, &edge).await;
-            for _ in 0..3 {
-                assert_all_answered(&mut client, protocol).await;
-            }
-        }
+        assert_every_protocol_answered(&edge).await;
         assert!(retries(&edge).await > 0.0);
     }
 }
